@@ -1,0 +1,29 @@
+"""Errors meant for the person at the keyboard: each says the value, what is allowed and what to do."""
+
+
+class CollmError(Exception):
+    """Base of every user-facing error; stage scripts print it on one line and exit with status 2."""
+
+
+class ConfigError(CollmError):
+    """A key or value in the configuration is unknown, ill-typed or contradicts another."""
+
+
+class DataError(CollmError):
+    """A data set is missing, empty, overlapping or differs from the recorded revision."""
+
+
+class RowError(DataError, ValueError):
+    """One row of a data set (or one case to score) is malformed; names where it stands and the field."""
+
+
+class ModelError(CollmError):
+    """A model is not there or cannot be used; says how to get it."""
+
+
+class CheckpointError(CollmError):
+    """A checkpoint cannot be written or resumed; says what differs or what is damaged."""
+
+
+class NonFiniteLoss(CollmError):
+    """A loss or gradient is NaN or infinite; names the file that holds the sample which caused it."""
