@@ -1,0 +1,313 @@
+"""Configuration: overlays merged, checked against the JSON Schema, resolved to one block of settings per job."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from collm.errors import ConfigError
+
+SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+BLOCKS = ("team", "data", "rollout", "warm_start", "training", "evaluation")
+BASELINES = ("parallel", "warm_start")
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """Agents, critics and the bases that they stand on."""
+
+    num_agents: int
+    agents: tuple[str, ...]  # one model name per agent
+    critic: str
+    adapter: str  # lora | full
+    lora: Mapping[str, Any]  # rank, alpha, targets
+    dtype: str  # storage of frozen bases
+    precision: str  # autocast: fp32 | bf16
+    chat_template: bool
+    max_prompt_tokens: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """How episodes are played and responses sampled."""
+
+    turns: int
+    generations: int
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int | None
+    discount: float
+    reward_scale: float
+    reward_shift: float
+    early_stop: float | None
+    decode: str  # mixed | sequential
+    max_rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmStart:
+    """Supervised fine-tuning before reinforcement learning."""
+
+    enabled: bool
+    source: str  # demonstrations | best_of_n
+    noise: float
+    per_task: int
+    epochs: int
+    batch: int
+    learning_rate: float
+    best_of: int
+    max_tasks: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The reinforcement learner."""
+
+    epochs: int
+    max_updates: int | None
+    tasks_per_rollout: int
+    minibatch: int  # joint samples per optimiser step
+    passes: int
+    shuffle: bool
+    agent_learning_rate: float
+    critic_learning_rate: float
+    weight_decay: float
+    gradient_clip: float | None
+    value_loss_coefficient: float
+    normalize_advantage: bool
+    advantage_clip: float | None
+    global_information: bool
+    micro_batch_tokens: int
+    checkpoint_every: int
+    keep_checkpoints: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The evaluation protocol, the same for every method."""
+
+    samples: int
+    every: int | None
+    samples_during: int
+    tasks_during: int | None
+    examples: int
+    latency_tasks: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything that one job may depend on; `raw` is the same as plain JSON for fingerprints and run.json."""
+
+    domain: str
+    method: str
+    profile: str
+    semantics: str
+    revision: str
+    tracker: str
+    options: Mapping[str, Any]
+    data: Mapping[str, Any]
+    models: Mapping[str, Any]
+    team: Team
+    rollout: Rollout
+    warm_start: WarmStart
+    training: Training
+    evaluation: Evaluation
+    raw: Mapping[str, Any] = dataclasses.field(repr=False)
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge of two mappings; values of `overlay` win, lists are replaced whole."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def load(files: Iterable[str | Path]) -> dict[str, Any]:
+    """Read YAML or JSON files, merge them (later ones win) and check the result.
+
+    Raises:
+        ConfigError: a file is missing or no mapping, or a key or value is not allowed.
+    """
+    config: dict[str, Any] = {}
+    for file in map(Path, files):
+        if not file.is_file():
+            raise ConfigError(f"configuration file {file} is not there; the default one is config/config.yaml")
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(content, Mapping):
+            raise ConfigError(f"{file} holds no mapping of keys to values")
+        config = merge(config, content)
+    check(config)
+    return config
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the configuration."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Check a merged configuration: schema first, then what one key implies for another.
+
+    Raises:
+        ConfigError: names the key, the value, what is allowed and the nearest valid key.
+    """
+    validator = jsonschema.Draft202012Validator(schema())
+    errors = sorted(validator.iter_errors(config), key=lambda error: (len(error.absolute_path), str(error.path)))
+    if errors:
+        raise ConfigError(_describe(errors[0]))
+    if config["data"]["source"] == "path" and not config["data"].get("path"):
+        raise ConfigError("data.source is 'path' but data.path is empty; set data.path to the folder of data sets")
+    for domain in config["domains"]:
+        for method in [*config["methods"], *config["baselines"]]:
+            _check_job(job(config, domain, method), config)
+
+
+def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> dict[str, Any]:
+    """Resolve the settings of one job: defaults < defaults.methods < domain < domain.methods.
+
+    Raises:
+        ConfigError: unknown domain or method, or a key that no file sets.
+    """
+    properties = schema()["properties"]
+    _known("domain", domain, properties["domains"]["items"]["enum"])
+    methods = properties["methods"]["items"]["enum"]
+    _known("method", method, [*methods, *BASELINES])
+    own = config.get("domain", {}).get(domain, {})
+    resolved: dict[str, Any] = {}
+    for layer in (config["defaults"], own):
+        resolved = merge(resolved, {key: value for key, value in layer.items() if key != "methods"})
+        resolved = merge(resolved, layer.get("methods", {}).get(method, {}))
+    resolved.setdefault("options", {})
+    _complete(resolved, domain)
+    team = resolved["team"]
+    if isinstance(team["agents"], str):
+        team["agents"] = [team["agents"]] * team["num_agents"]
+    names = sorted({*team["agents"], team["critic"]})
+    for name in names:
+        _known("model", name, config["models"])
+    resolved["data"] = {**config["data"], **resolved["data"]}
+    resolved["models"] = {name: config["models"][name] for name in names}
+    for key in ("profile", "semantics", "revision"):
+        resolved[key] = config[key]
+    return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
+
+
+def job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> Job:
+    """The settings of one job as frozen dataclasses; raises ConfigError as `settings` does."""
+    raw = settings(config, domain, method)
+    plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "tracker")}
+    mappings = {key: raw[key] for key in ("options", "data", "models")}
+    team = Team(**{**raw["team"], "agents": tuple(raw["team"]["agents"])})
+    return Job(
+        **plain, **mappings, raw=raw, team=team,
+        rollout=Rollout(**raw["rollout"]),
+        warm_start=WarmStart(**raw["warm_start"]),
+        training=Training(**raw["training"]),
+        evaluation=Evaluation(**raw["evaluation"]),
+    )
+
+
+def digest(value: Any) -> str:
+    """Short hash of any JSON value, for rerun triggers and fingerprints."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_job(job: Job, config: Mapping[str, Any]) -> None:
+    where = f"{job.domain}/{job.method}"
+    if len(job.team.agents) != job.team.num_agents:
+        raise ConfigError(
+            f"{where}: team.agents names {len(job.team.agents)} models for team.num_agents {job.team.num_agents}; "
+            "give one name for all agents or one per agent"
+        )
+    if job.method == "magrpo" and job.rollout.generations < 2:
+        raise ConfigError(
+            f"{where}: rollout.generations is {job.rollout.generations}; magrpo compares responses of a group "
+            "and needs at least 2"
+        )
+    if job.method == "magrpo" and job.training.minibatch % job.rollout.generations:
+        raise ConfigError(
+            f"{where}: training.minibatch {job.training.minibatch} is no multiple of rollout.generations "
+            f"{job.rollout.generations}; groups are never split"
+        )
+    if job.semantics == "released" and job.training.passes != 1:
+        raise ConfigError(
+            f"{where}: training.passes is {job.training.passes}; the released code makes one pass: "
+            "set it to 1 or semantics to paper"
+        )
+    if job.method == "parallel" or not job.warm_start.enabled:
+        return
+    if job.warm_start.source == "best_of_n" and all(
+        config["models"][name]["source"] == "scratch" for name in job.team.agents
+    ):
+        raise ConfigError(
+            f"{where}: warm_start.source best_of_n needs a pretrained model; scratch models know nothing yet: "
+            "use demonstrations"
+        )
+
+
+def _complete(resolved: Mapping[str, Any], domain: str) -> None:
+    definitions = schema()["$defs"]
+    for block in BLOCKS:
+        for key in definitions[block]["properties"]:
+            if key not in resolved.get(block, {}):
+                raise ConfigError(
+                    f"{domain}: {block}.{key} is not set; start from config/config.yaml and put your file after it"
+                )
+    for key in ("rank", "alpha", "targets"):
+        if key not in resolved["team"]["lora"]:
+            raise ConfigError(f"{domain}: team.lora.{key} is not set; start from config/config.yaml")
+    allowed = schema()["properties"]["domain"]["properties"][domain]["properties"]["options"]["properties"]
+    for key in allowed:
+        if key not in resolved["options"]:
+            raise ConfigError(f"{domain}: domain.{domain}.options.{key} is not set; start from config/config.yaml")
+
+
+def _known(kind: str, name: str, allowed: Iterable[str]) -> None:
+    allowed = list(allowed)
+    if name not in allowed:
+        raise ConfigError(f"unknown {kind} {name!r}{_nearest(name, allowed)}; known: {', '.join(allowed)}")
+
+
+def _nearest(name: Any, allowed: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    path = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        allowed = list(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in allowed]
+        key = f"{path}.{unknown[0]}" if path else unknown[0]
+        value = error.instance[unknown[0]]
+        return f"unknown key {key} (value {value!r}){_nearest(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
+    if error.validator == "enum":
+        return f"{path}: {error.instance!r} is not allowed{_nearest(error.instance, error.validator_value)}; " \
+               f"allowed: {', '.join(map(str, error.validator_value))}"
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return f"{path or 'configuration'}: key {missing[0]} is missing; start from config/config.yaml"
+    hint = ""
+    if error.validator == "type" and isinstance(error.instance, str) and "number" in str(error.validator_value):
+        hint = "; YAML reads 5e-6 as text, write 5.0e-6"
+    described = error.schema.get("description", "")
+    return f"{path}: {error.instance!r} is refused: {error.message.split(' is ', 1)[-1]}{hint}" + (
+        f" ({described})" if described else ""
+    )
