@@ -1,0 +1,54 @@
+"""Decoding with several agents' LoRA adapters in one batch.
+
+PEFT can mix adapters in a batch too, but it gathers and scatters rows in every layer; here rows stand grouped by
+adapter, every group is of the same size, and one batched product serves all adapters of a layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import Linear
+
+
+class Grouping:
+    """Rows of the batch: `adapters` in order, each with the same number of consecutive rows."""
+
+    def __init__(self, model: PeftModel, adapters: Sequence[str]):
+        self.adapters = list(adapters)
+        self.layers = [module for module in model.modules() if isinstance(module, Linear)]
+        dtype = next(iter(self.layers)).base_layer.weight.dtype
+        self._weights = [self._stack(layer, dtype) for layer in self.layers]
+
+    def _stack(self, layer: Linear, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        first = torch.stack([layer.lora_A[name].weight.detach().T for name in self.adapters])
+        second = torch.stack(
+            [layer.lora_B[name].weight.detach().T * layer.scaling[name] for name in self.adapters]
+        )
+        return first.to(dtype).contiguous(), second.to(dtype).contiguous()
+
+    def forward(self, index: int, states: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        """Output of layer `index` for `states` [groups * rows, tokens, features]: base plus own adapter."""
+        first, second = self._weights[index]
+        result = self.layers[index].base_layer(states)
+        grouped = states.reshape(len(self.adapters), -1, states.shape[-1])
+        inner = torch.bmm(grouped, first)
+        outer = result.view(len(self.adapters), -1, result.shape[-1])
+        return torch.baddbmm(outer, inner, second).view_as(result)
+
+
+@contextlib.contextmanager
+def grouped(model: PeftModel, adapters: Sequence[str]) -> Iterator[None]:
+    """Within the block, forward passes of `model` take rows grouped by `adapters`, without gradients."""
+    grouping = Grouping(model, adapters)
+    for index, layer in enumerate(grouping.layers):
+        layer.forward = functools.partial(grouping.forward, index)
+    try:
+        yield
+    finally:
+        for layer in grouping.layers:
+            del layer.forward

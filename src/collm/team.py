@@ -1,0 +1,342 @@
+"""A team: bases loaded once, agents and critics as adapters (or whole copies) on them; the only place that knows
+tokenizers, adapters and devices."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.utils import load_peft_weights
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from collm import config as configuration
+from collm.errors import ModelError
+from collm.generation import Generated, Request, Sampling, decode
+from collm.grouped_lora import grouped
+
+Message = Mapping[str, str]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def derive(*parts: Any) -> int:
+    """A 63-bit number from any parts: the same parts give the same seed, on every machine."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Response:
+    """What one agent said: text, its tokens (end token included if drawn), the prompt's tokens, and seconds that
+    its batch took."""
+
+    text: str
+    tokens: tuple[int, ...]
+    prompt: tuple[int, ...]
+    logprob: float
+    ended: bool
+    seconds: float
+
+
+class Base:
+    """One pretrained model with its tokenizer."""
+
+    def __init__(self, name: str, folder: Path, dtype: torch.dtype, device: torch.device):
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"no model {name!r} in {folder}; make it with: python src/make_model.py --model {name}")
+        self.name, self.folder, self.device = name, folder, device
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+        self.model.requires_grad_(False)
+        self.context = int(self.model.config.max_position_embeddings)
+        self.ends = self._ends()
+        pad = self.tokenizer.pad_token_id
+        self.pad = pad if pad is not None else min(self.ends)
+        self._check_head()
+
+    def _ends(self) -> frozenset[int]:
+        ids = {self.tokenizer.eos_token_id}
+        generation = self.model.generation_config.eos_token_id
+        ids |= set(generation) if isinstance(generation, (list, tuple)) else {generation}
+        ends = frozenset(int(token) for token in ids if token is not None)
+        if not ends:
+            raise ModelError(f"model {self.name!r} has no end token; responses could never end")
+        return ends
+
+    @torch.no_grad()
+    def _check_head(self) -> None:
+        """Scoring applies the output layer to chosen positions only: refuse models that do more than that."""
+        ids = torch.tensor([[min(self.ends)] * 3], device=self.device)
+        whole = self.model(input_ids=ids).logits
+        parts = self.model.get_output_embeddings()(self.model.get_decoder()(input_ids=ids).last_hidden_state)
+        if not torch.allclose(whole.float(), parts.float(), rtol=1e-2, atol=1e-2):
+            raise ModelError(f"model {self.name!r} transforms its logits after the output layer; not supported")
+
+    def encode(self, messages: Sequence[Message], chat: bool, limit: int | None) -> tuple[tuple[int, ...], int]:
+        """Token ids of a prompt and how many were cut from its left to fit `limit`."""
+        if chat and self.tokenizer.chat_template:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        else:
+            ids = self.tokenizer("\n\n".join(message["content"] for message in messages))["input_ids"]
+        cut = max(0, len(ids) - limit) if limit is not None else 0
+        return tuple(ids[cut:]), cut
+
+
+class Member:
+    """One trainable part of a team: an agent, or a critic with a value head."""
+
+    def __init__(self, name: str, base: Base, model: nn.Module, adapter: str | None, with_head: bool):
+        self.name, self.base, self.model, self.adapter = name, base, model, adapter
+        self.head: nn.Linear | None = None
+        if with_head:
+            width = base.model.config.get_text_config().hidden_size
+            self.head = nn.Linear(width, 1).to(base.device)
+            nn.init.normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+    def activate(self) -> nn.Module:
+        """Make this member's adapter the active one; returns the causal model to run."""
+        if self.adapter is None:
+            return self.model
+        if self.model.active_adapter != self.adapter:
+            self.model.set_adapter(self.adapter)
+        return self.model.get_base_model()
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that this member trains, in a fixed order."""
+        if self.adapter is None:
+            own = list(self.model.named_parameters())
+        else:
+            own = [item for item in self.model.named_parameters() if f".{self.adapter}." in item[0]]
+        head = [(f"value_head.{name}", part) for name, part in self.head.named_parameters()] if self.head else []
+        return own + head
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in PEFT's format (or the whole model), and the value head, below `folder`/name."""
+        if self.adapter is None:
+            self.model.save_pretrained(folder / self.name)
+        else:
+            self.model.save_pretrained(folder, selected_adapters=[self.adapter])
+        if self.head is not None:
+            torch.save(self.head.state_dict(), folder / self.name / "value_head.pt")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; ModelError if it is not there."""
+        own = folder / self.name
+        if not own.is_dir():
+            raise ModelError(f"no adapter of {self.name} in {folder}; run warm_start or train first")
+        if self.adapter is None:
+            source = AutoModelForCausalLM.from_pretrained(own, dtype=torch.float32)
+            self.model.load_state_dict(source.state_dict())
+        else:
+            set_peft_model_state_dict(self.model, load_peft_weights(own, device="cpu"), adapter_name=self.adapter)
+        if self.head is not None:
+            self.head.load_state_dict(torch.load(own / "value_head.pt", weights_only=True))
+
+
+class Team:
+    """n agents, and critics as asked for: none, one for the team ("joint") or one per agent ("local")."""
+
+    def __init__(
+        self, settings: configuration.Team, folders: Mapping[str, Path], seed: int,
+        critics: str | None = None, device: torch.device | str = "cpu",
+    ):  # fmt: skip
+        self.settings, self.device, self.seed = settings, torch.device(device), seed
+        self._folders = folders
+        self._bases: dict[str, Base] = {}
+        self._wrapped: dict[str, PeftModel] = {}
+        self.agents = [self._member(f"agent_{i}", name, False) for i, name in enumerate(settings.agents)]
+        names = {None: [], "joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}[critics]
+        self.critics = [self._member(name, settings.critic, True) for name in names]
+        self.cut_prompts = 0
+
+    @property
+    def members(self) -> list[Member]:
+        return [*self.agents, *self.critics]
+
+    def _member(self, name: str, model: str, with_head: bool) -> Member:
+        full = self.settings.adapter == "full"
+        dtype = torch.float32 if full else DTYPES[self.settings.dtype]
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(self.seed, "member", name) % 2**32)
+            if full:
+                base = Base(model, self._folders[model], dtype, self.device)
+                base.model.requires_grad_(True)
+                return Member(name, base, base.model, None, with_head)
+            if model not in self._bases:
+                self._bases[model] = Base(model, self._folders[model], dtype, self.device)
+            base = self._bases[model]
+            lora = LoraConfig(
+                r=self.settings.lora["rank"], lora_alpha=self.settings.lora["alpha"],
+                target_modules=self.settings.lora["targets"], task_type="CAUSAL_LM",
+            )  # fmt: skip
+            if model in self._wrapped:
+                self._wrapped[model].add_adapter(name, lora)
+            else:
+                self._wrapped[model] = get_peft_model(base.model, lora, adapter_name=name).eval()
+            return Member(name, base, self._wrapped[model], name, with_head)
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Autocast as configured."""
+        if self.settings.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    # prompts
+
+    def prompt(self, agent: int, messages: Sequence[Message], reserve: int) -> tuple[int, ...]:
+        """Token ids of an agent's prompt, leaving `reserve` tokens of the context for the response."""
+        base = self.agents[agent].base
+        limit = min(base.context - reserve, self.settings.max_prompt_tokens or base.context)
+        ids, cut = base.encode(messages, self.settings.chat_template, limit)
+        self.cut_prompts += cut > 0
+        return ids
+
+    def text_ids(self, critic: int, text: str) -> tuple[int, ...]:
+        """Token ids of plain text for a critic, in its own base's tokenizer; the last ones if it is too long."""
+        base = self.critics[critic].base
+        return tuple(base.tokenizer(text)["input_ids"][-base.context :])
+
+    # generation
+
+    def respond(
+        self, wanted: Sequence[tuple[int, tuple[int, ...], Sequence[int]]], sampling: Sampling, decode_mode: str,
+        max_rows: int,
+    ) -> list[list[Response]]:  # fmt: skip
+        """Sample responses.
+
+        Args:
+            wanted: (agent, prompt ids, one key per response) for every prompt.
+        Returns:
+            For every item of `wanted` its responses in the order of the keys.
+        """
+        results: list[list[Response] | None] = [None] * len(wanted)
+        for batch in self._batches(wanted, decode_mode, max_rows):
+            started = time.perf_counter()
+            generated = self._decode([wanted[index] for index in batch], sampling)
+            seconds = time.perf_counter() - started
+            for index, items in zip(batch, generated, strict=True):
+                results[index] = [self._response(wanted[index], item, seconds) for item in items]
+        return [result or [] for result in results]
+
+    def _response(self, wanted: tuple[int, tuple[int, ...], Any], item: Generated, seconds: float) -> Response:
+        base = self.agents[wanted[0]].base
+        text = base.tokenizer.decode(item.tokens, skip_special_tokens=True)
+        return Response(text, item.tokens, wanted[1], item.logprob, item.ended, seconds)
+
+    def _batches(self, wanted: Sequence[tuple[int, Any, Any]], mode: str, max_rows: int) -> list[list[int]]:
+        """Indices decoded together: one base (mixed) or agent (sequential), equal copies, lengths alike."""
+        pools: dict[tuple[Any, ...], list[int]] = {}
+        for index, (agent, _, keys) in enumerate(wanted):
+            member = self.agents[agent]
+            shared = mode == "mixed" and member.adapter is not None
+            pools.setdefault((len(keys), id(member.model) if shared else agent), []).append(index)
+        batches = []
+        for (copies, _), pool in pools.items():
+            per_agent: dict[int, list[int]] = {}
+            for index in sorted(pool, key=lambda index: (len(wanted[index][1]), index)):
+                per_agent.setdefault(wanted[index][0], []).append(index)
+            size = max(1, max_rows // (copies * len(per_agent)))
+            while any(per_agent.values()):
+                batches.append([index for agent in sorted(per_agent) for index in per_agent[agent][:size]])
+                per_agent = {agent: rest[size:] for agent, rest in per_agent.items() if rest[size:]}
+        return batches
+
+    def _decode(self, wanted: Sequence[tuple[int, tuple[int, ...], Sequence[int]]], sampling: Sampling) -> Any:
+        """One batch; agents that bring fewer prompts than others are decoded on their own."""
+        agents = [agent for agent, _, _ in wanted]
+        names = sorted(set(agents))
+        counts = {agents.count(agent) for agent in names}
+        if len(counts) > 1:
+            parts = {agent: iter(self._decode([w for w in wanted if w[0] == agent], sampling)) for agent in names}
+            return [next(parts[agent]) for agent in agents]
+        member = self.agents[names[0]]
+        base = member.base
+        requests = [Request(names.index(agent), prompt, tuple(keys)) for agent, prompt, keys in wanted]
+        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if member.adapter is not None:
+            context = grouped(member.model, [self.agents[agent].adapter for agent in names])
+        causal = member.activate()
+        decoder, head = causal.get_decoder(), causal.get_output_embeddings()
+
+        def step(ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
+            out = decoder(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+            return head(out.last_hidden_state[:, -1]), out.past_key_values
+
+        precision = self.precision() if member.adapter is None else contextlib.nullcontext()
+        with context, precision:
+            return decode(step, requests, sampling, base.ends, base.pad, self.device)
+
+    # scoring
+
+    def logprobs(
+        self, agent: int, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities of responses by one teacher-forced pass, full softmax (paper §5.2).
+
+        Args:
+            pairs: (prompt ids, response ids); padding stands right and is never seen or counted.
+        Returns:
+            ([batch] sum of token log-probabilities, [batch] mean entropy per token in nats, without gradient).
+        """
+        member = self.agents[agent]
+        causal = member.activate()
+        ids = self._pad([prompt + response for prompt, response in pairs], member.base.pad)
+        with self.precision():
+            hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+            rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)]).to(self.device)
+            columns = torch.cat([torch.arange(len(p) - 1, len(p) + len(r) - 1) for p, r in pairs]).to(self.device)
+            logits = causal.get_output_embeddings()(hidden[rows, columns]).float()
+        targets = torch.tensor([token for _, response in pairs for token in response], device=self.device)
+        total = logits.logsumexp(-1)
+        chosen = logits.gather(-1, targets[:, None])[:, 0] - total
+        with torch.no_grad():
+            probabilities = torch.exp(logits - total[:, None])
+            entropy = total - (probabilities * logits).sum(-1)
+        lengths = torch.tensor([len(response) for _, response in pairs], device=self.device)
+        zeros = torch.zeros(len(pairs), device=self.device, dtype=chosen.dtype)
+        sums = zeros.index_add(0, rows, chosen)
+        return sums, zeros.index_add(0, rows, entropy) / lengths.clamp(min=1)
+
+    def values(self, critic: int, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """[batch] values read at the last token of each text; no vocabulary logits are computed."""
+        member = self.critics[critic]
+        causal = member.activate()
+        ids = self._pad(texts, member.base.pad)
+        with self.precision():
+            hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        last = torch.tensor([len(text) - 1 for text in texts], device=self.device)
+        states = hidden[torch.arange(len(texts), device=self.device), last]
+        return member.head(states.to(member.head.weight.dtype))[:, 0]
+
+    def _pad(self, sequences: Sequence[tuple[int, ...]], pad: int) -> torch.Tensor:
+        width = max(map(len, sequences))
+        ids = torch.full((len(sequences), width), pad, dtype=torch.long)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+        return ids.to(self.device)
+
+    # storage
+
+    def save(self, folder: Path) -> None:
+        """Write every member below `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for member in self.members:
+            member.save(folder)
+
+    def load_agents(self, folder: Path) -> None:
+        """Read the agents (not the critics) from `folder`."""
+        for member in self.agents:
+            member.load(folder)

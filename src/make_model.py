@@ -1,0 +1,35 @@
+"""Stage `model`: prepare one base model in resources/models, from any source."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+from collm import cli, config, domains, models
+from collm.data import load_tasks
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, make the model, return the exit status."""
+    parser = cli.parser(__doc__, domain=True)
+    parser.add_argument("--model", required=True, help="name under `models` in the configuration")
+    parser.add_argument("--data", type=Path, help="folder of the domain's data; default data/<domain>")
+    parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
+    arguments = parser.parse_args(argv)
+    job = config.job(config.load(arguments.config), arguments.domain)
+    cli.known("model", arguments.model, job.models)
+    spec = job.models[arguments.model]
+    texts: list[str] = []
+    if spec["source"] == "scratch":
+        domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+        draw = random.Random(0)
+        tasks = load_tasks((arguments.data or Path("data") / job.domain) / "train.jsonl")
+        texts = [text for task in tasks for text in domain.corpus(task, draw)]
+    out = models.folder(arguments.models, arguments.model, spec["source"], job.domain)
+    models.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
