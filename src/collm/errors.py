@@ -1,16 +1,5 @@
 """Errors meant for the person at the keyboard: each says the value, what is allowed and what to do."""
 
-from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable
-
-
-def nearest(name: object, allowed: Iterable[str]) -> str:
-    """The end of a message about an unknown name: " (did you mean 'x'?)", or "" if nothing is close."""
-    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
 
 class CollmError(Exception):
     """Base of every user-facing error; stage scripts print it on one line and exit with status 2."""
@@ -29,7 +18,7 @@ class RowError(DataError, ValueError):
 
 
 class UnusableRow(RowError):
-    """A well-formed row that its domain declares unfit (too short, say); dropped and listed instead of refused."""
+    """A well-formed row that its domain declares unfit (too short, say): dropped and listed, not refused."""
 
 
 class ModelError(CollmError):
