@@ -1,0 +1,255 @@
+"""What every domain offers: the records that travel through the pipeline and the abstract class Domain.
+
+A domain knows its data, its prompts, its simulator and its reward. It imports no torch, no model and no method, so
+that rewards can be computed in worker processes and read line by line against the paper.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+from collm.errors import ConfigError, DataError, RowError
+
+__all__ = [
+    "PROFILES",
+    "Demonstration",
+    "Domain",
+    "Exchange",
+    "Message",
+    "Metric",
+    "RawRow",
+    "RowError",
+    "Step",
+    "Task",
+    "embedded_path",
+    "nearest",
+    "printable",
+    "require",
+    "require_integer",
+    "require_text",
+]
+
+Message = dict[str, str]
+"""One chat message: {"role": "system" | "user" | "assistant", "content": text}."""
+
+PROFILES = ("paper", "released")
+"""Reward profiles: `paper` follows the paper's appendix F, `released` the released code (comlrl domains)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of a processed data set; `fields` is JSON-able and holds all that prompts and rewards need."""
+
+    id: str
+    domain: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One past turn of ONE agent: what it saw and what it answered."""
+
+    observation: tuple[Message, ...]
+    response: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the environment returns for one joint action.
+
+    `parts` are the named reward parts and sum to `reward` (raw, unshifted, shared by all agents). `feedback[i]` is
+    what the environment tells agent i before the next turn; `world` is the state handed to the next step; `record`
+    is kept with evaluation samples. The last three are JSON-able.
+    """
+
+    parts: dict[str, float]
+    reward: float
+    metrics: dict[str, float]
+    feedback: tuple[Any, ...]
+    world: Any
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one entry of `Step.metrics` is labelled in tables and figures."""
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
+    in_table: bool = True
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One supervised example for the warm-start: the messages agent `agent` sees at `turn` and a response."""
+
+    task: str
+    agent: int
+    turn: int
+    messages: tuple[Message, ...]
+    response: str
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row as read from its source; `origin` is "file.jsonl:12" (lines count from 1) for error messages."""
+
+    fields: dict[str, Any]
+    origin: str
+
+
+class Domain(ABC):
+    """One benchmark: data, prompts, deterministic simulator, reward, demonstrations.
+
+    `options` are the keys of `domain.<name>.options`; unknown or ill-typed ones raise ConfigError. `num_agents` is 2,
+    or 1 for the single-agent baselines. `max_turns` is the longest horizon the domain allows (None: any).
+    """
+
+    name: ClassVar[str]
+    licence: ClassVar[str]
+    hub: ClassVar[tuple[str, str | None] | None] = None
+    metrics: ClassVar[tuple[Metric, ...]]
+    max_turns: ClassVar[int | None] = None
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    roles: tuple[str, ...]
+    slices: dict[str, tuple[str, str]]
+    max_reward: float
+    min_reward: float
+
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+        if profile not in PROFILES:
+            raise ConfigError(f"profile {profile!r} is unknown; allowed are {', '.join(PROFILES)}")
+        if num_agents not in (1, 2):
+            raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are 1 and 2")
+        self.profile = profile
+        self.num_agents = num_agents
+        self.options = check_options(self.name, options, self.defaults)
+
+    @abstractmethod
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """Rows that ship with the project (or are generated from `seed`), by split name."""
+
+    @abstractmethod
+    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
+        """The same from a folder laid out like the public data collection; DataError lists what was looked for."""
+
+    @abstractmethod
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """Rows of the hub data set, reduced to the fields this domain uses."""
+
+    @abstractmethod
+    def task(self, row: RawRow, index: int) -> Task:
+        """Validate one row; RowError names its origin, the field and what is expected."""
+
+    @abstractmethod
+    def key(self, task: Task) -> str:
+        """Identity of the content, for the check that train and test do not overlap."""
+
+    @abstractmethod
+    def observe(
+        self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any
+    ) -> list[Message]:
+        """The messages agent `agent` sees at `turn` (from 0).
+
+        `history` holds that agent's own exchanges only and `feedback` what the environment told it after the last
+        turn, so no other agent's text can come in (the paper's decentralised execution, section 3.2).
+        """
+
+    @abstractmethod
+    def start(self, task: Task, seed: int) -> Any:
+        """The world of a fresh episode (JSON-able)."""
+
+    @abstractmethod
+    def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
+        """Score one joint action (one response per agent; None counts as empty text). Never raises on any text."""
+
+    @abstractmethod
+    def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
+        """Warm-start examples made from this task alone; `noise` in [0, 1] degrades them (0: best play)."""
+
+    @abstractmethod
+    def corpus(self, task: Task, rng: random.Random) -> list[str]:
+        """Plain text about this task on which a scratch model can be pre-trained."""
+
+    @abstractmethod
+    def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Reward and components of one case in the golden format; RowError on a missing or ill-typed field."""
+
+    def check_joint_action(self, joint_action: Sequence[str | None]) -> list[str]:
+        """One text per agent with None as ""; ValueError on another number of responses (a programming error)."""
+        if len(joint_action) != self.num_agents:
+            raise ValueError(f"{self.name}: {len(joint_action)} responses for {self.num_agents} agents")
+        return ["" if text is None else text for text in joint_action]
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Half a sentence that names the closest allowed word (if any is close) and then all of them."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Allowed: {', '.join(allowed) or 'none'}"
+
+
+def check_options(domain: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults overlaid with `options`; ConfigError on an unknown key or a value of another type than the default."""
+    merged = dict(defaults)
+    for key, value in options.items():
+        if key not in defaults:
+            raise ConfigError(f"domain.{domain}.options.{key}: unknown option; {nearest(key, defaults)}")
+        kind = type(defaults[key])
+        if kind is list and isinstance(value, (tuple, list)):
+            value = list(value)
+        if type(value) is not kind:
+            raise ConfigError(f"domain.{domain}.options.{key}: {value!r} is not of type {kind.__name__}")
+        merged[key] = value
+    return merged
+
+
+def embedded_path(name: str) -> Path:
+    """Where a file that ships with the package stands; DataError if it does not."""
+    path = Path(str(resources.files("collm").joinpath("embedded", name)))
+    if not path.is_file():
+        raise DataError(f"{name} is missing from the installed package; install collm again")
+    return path
+
+
+def require(fields: Mapping[str, Any], field: str, kinds: tuple[type, ...], expected: str, origin: str = "") -> Any:
+    """The value of `field` if it is there and of one of `kinds` (bool is no int); RowError otherwise."""
+    where = f"{origin}: " if origin else ""
+    if field not in fields:
+        raise RowError(f"{where}field {field!r} is missing; expected {expected}")
+    value = fields[field]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise RowError(f"{where}field {field!r} is of type {type(value).__name__}; expected {expected}")
+    return value
+
+
+def require_text(fields: Mapping[str, Any], field: str, origin: str) -> str:
+    """A text that is not blank, from `fields`; RowError otherwise."""
+    value = require(fields, field, (str,), "a text that is not empty", origin)
+    if not value.strip():
+        raise RowError(f"{origin}: field {field!r} is empty; expected a text that is not empty")
+    return value
+
+
+def require_integer(fields: Mapping[str, Any], field: str, lowest: int, origin: str = "") -> int:
+    """A whole number of at least `lowest`, from `fields`; RowError otherwise."""
+    expected = f"a whole number of at least {lowest}"
+    value = require(fields, field, (int,), expected, origin)
+    if value < lowest:
+        raise RowError(f"{origin + ': ' if origin else ''}field {field!r} is {value}; expected {expected}")
+    return value
+
+
+def printable(text: str) -> str:
+    """`text` as it can be encoded in UTF-8: lone surrogates become "?", so that no tokenizer or file refuses it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
