@@ -1,0 +1,29 @@
+"""Stage `data`: write data/<domain>/{train,test}.jsonl and manifest.json from the configured source."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from collm import cli, config, data, domains
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare one domain's data and print what was written; raises CollmError on bad input."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--out", help="folder to write; data/<domain> if not given")
+    arguments = parser.parse_args(argv)
+    job = config.job(config.load(arguments.config), arguments.domain)
+    domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+    out = Path(arguments.out or f"data/{job.domain}")
+    manifest = data.prepare(domain, job.data, out, job.data["seed"])
+    for split, entry in manifest["splits"].items():
+        print(f"{out / split}.jsonl: {entry['rows']} tasks from {entry['slice']} ({manifest['label']})")
+    for row in manifest["dropped"]:
+        print(f"dropped from {row['split']}: {row['origin']}: {row['reason']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
