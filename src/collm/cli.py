@@ -28,7 +28,7 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         if error.errno not in DISK:
             raise
         place = error.filename or "to disk"
-        return _report(f"cannot write {place}: {error.strerror}; what was there before is intact")
+        return _report(f"cannot read or write {place}: {error.strerror}; what was there before is intact")
     except KeyboardInterrupt:
         print("stopped; nothing lost, run the same command again", file=sys.stderr)
         return INTERRUPTED
