@@ -33,7 +33,7 @@ def task_text(grid: Grid, role: Role, show_grid: bool) -> str:
     lines = [team]
     if show_grid:
         lines[0] += (
-            f" Build the # cells of this grid and leave the . cells empty."
+            f" Build the # cells of this grid and no others."
             f" Each line starts with its y, x counts from 0 at the left, z is {grid.z}."
         )
         lines.append(grid_text(grid))
@@ -46,7 +46,7 @@ def task_text(grid: Grid, role: Role, show_grid: bool) -> str:
     lines.append(
         "Blocks stay from turn to turn."
         if role.persistent
-        else "The world restarts empty each turn, so each turn needs all your commands."
+        else "The world restarts empty each turn: always send all your commands."
     )
     lines.append(f"One command per line, at most {role.limit}, no other text:\n{_FORMAT}")
     return "\n".join(lines)
