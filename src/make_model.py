@@ -8,6 +8,7 @@ from pathlib import Path
 
 from collm import cli, config, domains, models
 from collm.data import load_tasks
+from collm.domains.base import Domain, Task
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,17 +19,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
     arguments = parser.parse_args(argv)
     job = config.job(config.load(arguments.config), arguments.domain)
-    cli.known("model", arguments.model, job.models)
-    spec = job.models[arguments.model]
+    spec = config.model(job, arguments.model)
     texts: list[str] = []
     if spec["source"] == "scratch":
         domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
-        draw = random.Random(0)
         tasks = load_tasks((arguments.data or Path("data") / job.domain) / "train.jsonl")
-        texts = [text for task in tasks for text in domain.corpus(task, draw)]
+        texts = training_text(domain, tasks)
     out = models.folder(arguments.models, arguments.model, spec["source"], job.domain)
     models.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"))
     return 0
+
+
+def training_text(domain: Domain, tasks: list[Task]) -> list[str]:
+    """What a scratch model is pre-trained on: the domain's text about training tasks and its agents' prompts."""
+    draw = random.Random(0)
+    texts = []
+    for task in tasks:
+        texts += domain.corpus(task, draw)
+        for agent in range(domain.num_agents):
+            texts += [message["content"] for message in domain.observe(task, agent, 0, (), None)]
+    return texts
 
 
 if __name__ == "__main__":

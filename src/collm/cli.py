@@ -7,7 +7,7 @@ import errno
 import sys
 from collections.abc import Callable, Sequence
 
-from collm.errors import CollmError
+from collm.errors import CollmError, Interrupted
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -29,6 +29,9 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
             raise
         place = error.filename or "to disk"
         return _report(f"cannot read or write {place}: {error.strerror}; what was there before is intact")
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
     except KeyboardInterrupt:
         print("stopped; nothing lost, run the same command again", file=sys.stderr)
         return INTERRUPTED
@@ -41,7 +44,10 @@ def parser(
     layout = argparse.ArgumentDefaultsHelpFormatter
     result = argparse.ArgumentParser(description=description, formatter_class=layout)
     result.add_argument(
-        "--config", nargs="+", default=["config/config.yaml"], metavar="FILE",
+        "--config",
+        nargs="+",
+        default=["config/config.yaml"],
+        metavar="FILE",
         help="YAML or JSON files; later ones win key by key",
     )
     if domain:
@@ -51,6 +57,11 @@ def parser(
     if seed:
         result.add_argument("--seed", type=int, default=0, help="seed of the run")
     return result
+
+
+def add_threads(layout: argparse.ArgumentParser) -> None:
+    """Option of the stages that compute with torch."""
+    layout.add_argument("--threads", type=int, help="threads of torch; default: torch's own choice")
 
 
 def _report(message: str) -> int:

@@ -216,12 +216,21 @@ def job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> J
     mappings = {key: raw[key] for key in ("options", "data", "models")}
     team = Team(**{**raw["team"], "agents": tuple(raw["team"]["agents"])})
     return Job(
-        **plain, **mappings, raw=raw, team=team,
+        **plain,
+        **mappings,
+        raw=raw,
+        team=team,
         rollout=Rollout(**raw["rollout"]),
         warm_start=WarmStart(**raw["warm_start"]),
         training=Training(**raw["training"]),
         evaluation=Evaluation(**raw["evaluation"]),
     )
+
+
+def model(job: Job, name: str) -> Mapping[str, Any]:
+    """Specification of one of the job's models; raises ConfigError for a name that the job does not use."""
+    _known("model", name, job.models)
+    return job.models[name]
 
 
 def digest(value: Any) -> str:
@@ -299,8 +308,10 @@ def _describe(error: jsonschema.ValidationError) -> str:
         value = error.instance[unknown[0]]
         return f"unknown key {key} (value {value!r}){_nearest(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
     if error.validator == "enum":
-        return f"{path}: {error.instance!r} is not allowed{_nearest(error.instance, error.validator_value)}; " \
-               f"allowed: {', '.join(map(str, error.validator_value))}"
+        return (
+            f"{path}: {error.instance!r} is not allowed{_nearest(error.instance, error.validator_value)}; "
+            f"allowed: {', '.join(map(str, error.validator_value))}"
+        )
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{path or 'configuration'}: key {missing[0]} is missing; start from config/config.yaml"

@@ -31,3 +31,11 @@ class CheckpointError(CollmError):
 
 class NonFiniteLoss(CollmError):
     """A loss or gradient is NaN or infinite; names the file that holds the sample which caused it."""
+
+
+class Interrupted(Exception):
+    """A signal asked to stop and everything is saved; `status` is the exit status that the signal stands for."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(f"stopped by signal {signal_number}; saved, run the same command again to go on")
+        self.status = 128 + signal_number

@@ -26,9 +26,7 @@ class Grouping:
 
     def _stack(self, layer: Linear, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         first = torch.stack([layer.lora_A[name].weight.detach().T for name in self.adapters])
-        second = torch.stack(
-            [layer.lora_B[name].weight.detach().T * layer.scaling[name] for name in self.adapters]
-        )
+        second = torch.stack([layer.lora_B[name].weight.detach().T * layer.scaling[name] for name in self.adapters])
         return first.to(dtype).contiguous(), second.to(dtype).contiguous()
 
     def forward(self, index: int, states: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,7 @@ class Learner:
     # one optimiser step of the members that a batch trains
 
     def _step(self, batch: Batch) -> dict[str, float]:
+        started = time.perf_counter()
         figures: dict[str, float] = {"samples": len(batch.samples)}
         advantages: dict[int, torch.Tensor] = {}
         trained: list[Member] = []
@@ -163,6 +165,7 @@ class Learner:
         figures["policy_loss"] = _mean(figures, "policy_loss/")
         if trained[0].head is not None:
             figures["value_loss"] = _mean(figures, "value_loss/")
+        figures["seconds"] = round(time.perf_counter() - started, 3)
         return figures
 
     def _suffix(self, critic: int) -> str:
@@ -197,7 +200,7 @@ class Learner:
             value = self.team.values(critic, [texts[index] for index in part])
             losses = actor_critic.value_loss(target[part], value)
             self._guard(losses, batch, part, f"value loss of {self.team.critics[critic].name}")
-            (self.settings.value_loss_coefficient * losses.sum() / len(texts)).backward()
+            self.team.accelerator.backward(self.settings.value_loss_coefficient * losses.sum() / len(texts))
             values[part] = value.detach().float()
         return values, target
 
@@ -210,7 +213,7 @@ class Learner:
             old = None if self.released else self._old_logprobs(agent, batch, part, now)
             loss = policy_gradient.policy_loss(now, advantage[part], old)
             self._guard(loss, batch, part, f"policy loss of {self.team.agents[agent].name}")
-            (loss.sum() / len(pairs)).backward()
+            self.team.accelerator.backward(loss.sum() / len(pairs))
             losses[part], entropies[part], log_pi[part] = loss.detach(), entropy, now.detach()
             ratios[part] = 1.0 if old is None else policy_gradient.rho(now.detach(), old)
         name = self.team.agents[agent].name

@@ -50,5 +50,11 @@ class Progress:
     def _line(self, now: float, note: str) -> None:
         elapsed = now - self._start
         left = elapsed / max(self._done - self._skipped, 1) * max(self.total - self._done, 0)
-        parts = [f"{self.label} {self._done}/{self.total}", f"{elapsed:.0f}s", f"ETA {left:.0f}s", self._rate(now), note]
+        parts = [
+            f"{self.label} {self._done}/{self.total}",
+            f"{elapsed:.0f}s",
+            f"ETA {left:.0f}s",
+            self._rate(now),
+            note,
+        ]
         print("  ".join(part for part in parts if part), file=self._stream, flush=True)

@@ -69,14 +69,10 @@ class Played:
 class Rollout:
     """Plays episodes of one domain with one team."""
 
-    def __init__(
-        self, team: Team, domain: Domain, settings: configuration.Rollout, node_stop: bool = False
-    ):
+    def __init__(self, team: Team, domain: Domain, settings: configuration.Rollout, node_stop: bool = False):
         """`node_stop`: a node stops as a whole on its mean reward (released) instead of branch by branch."""
         self.team, self.domain, self.settings, self.node_stop = team, domain, settings, node_stop
-        self.sampling = Sampling(
-            settings.max_new_tokens, settings.temperature, settings.top_p, settings.top_k
-        )
+        self.sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, settings.top_k)
 
     def play(
         self, tasks: Sequence[Task], seeds: Sequence[int], generations: int | None = None,
@@ -121,9 +117,7 @@ class Rollout:
             for agent, prompt in enumerate(node.prompts):
                 keys = [derive(node.seed, *node.path, "agent", agent, "response", k) for k in range(copies)]
                 wanted.append((agent, prompt, keys))
-        answers = iter(
-            self.team.respond(wanted, self.sampling, self.settings.decode, self.settings.max_rows)
-        )
+        answers = iter(self.team.respond(wanted, self.sampling, self.settings.decode, self.settings.max_rows))
         for node in nodes:
             node.responses = [next(answers) for _ in node.prompts]
             node.actions = [(k,) * len(node.prompts) for k in range(copies)]

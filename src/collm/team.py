@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import nn
@@ -149,9 +150,10 @@ class Team:
 
     def __init__(
         self, settings: configuration.Team, folders: Mapping[str, Path], seed: int,
-        critics: str | None = None, device: torch.device | str = "cpu",
+        critics: str | None = None, accelerator: Accelerator | None = None,
     ):  # fmt: skip
-        self.settings, self.device, self.seed = settings, torch.device(device), seed
+        self.accelerator = accelerator or Accelerator(cpu=True)
+        self.settings, self.device, self.seed = settings, self.accelerator.device, seed
         self._folders = folders
         self._bases: dict[str, Base] = {}
         self._wrapped: dict[str, PeftModel] = {}
@@ -188,9 +190,7 @@ class Team:
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast as configured."""
-        if self.settings.precision == "bf16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
+        return self.accelerator.autocast()
 
     # prompts
 

@@ -22,9 +22,7 @@ def value_loss(target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return (target.detach() - value).square()
 
 
-def clipped_value_loss(
-    target: torch.Tensor, value: torch.Tensor, old: torch.Tensor, epsilon: float
-) -> torch.Tensor:
+def clipped_value_loss(target: torch.Tensor, value: torch.Tensor, old: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Larger of the plain and the clipped squared error, V_clip = V_old + clamp(V - V_old, -eps, eps)."""
     clipped = old + (value - old).clamp(-epsilon, epsilon)
     return torch.maximum(value_loss(target, value), value_loss(target, clipped))

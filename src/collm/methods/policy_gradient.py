@@ -15,9 +15,7 @@ def rho(log_pi: torch.Tensor, log_pi_old: torch.Tensor) -> torch.Tensor:
     return torch.exp((log_pi - log_pi_old.detach()).clamp(-20.0, 20.0))
 
 
-def policy_loss(
-    log_pi: torch.Tensor, advantage: torch.Tensor, log_pi_old: torch.Tensor | None = None
-) -> torch.Tensor:
+def policy_loss(log_pi: torch.Tensor, advantage: torch.Tensor, log_pi_old: torch.Tensor | None = None) -> torch.Tensor:
     """Per-sample loss [batch] whose gradient is the negative policy gradient of Eq. 1, 2 and 4.
 
     With `log_pi_old`: -rho * A, as grad rho = rho * grad log pi. Without: -log pi * A (the released code).

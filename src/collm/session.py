@@ -1,0 +1,105 @@
+"""One training process: device and precision (accelerate), team, domain and data of a job, made in the right order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate import Accelerator
+
+from collm import config as configuration
+from collm import domains, memory, models
+from collm.data import load_tasks
+from collm.domains.base import Domain, Task
+from collm.errors import ConfigError
+from collm.files import sha256
+from collm.rollout import Rollout
+from collm.team import Team
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of one run; the defaults follow the layout of the repository."""
+
+    data: Path
+    models: Path
+    out: Path
+    checkpoints: Path
+
+    @classmethod
+    def of(cls, domain: str, method: str, seed: int, root: Path = Path(".")) -> Places:
+        """The conventional places of a run below `root`."""
+        run = Path(domain) / method / f"seed{seed}"
+        return cls(
+            root / "data" / domain, root / "resources" / "models", root / "results" / run, root / "checkpoints" / run
+        )
+
+
+@dataclass
+class Session:
+    """What stages have in common."""
+
+    job: configuration.Job
+    seed: int
+    places: Places
+    accelerator: Accelerator
+    domain: Domain
+    train: list[Task]
+    test: list[Task]
+    folders: Mapping[str, Path]
+
+    def team(self, critics: str | None = None) -> Team:
+        """Tell the memory that is needed and load the team; ModelError if the machine has too little."""
+        memory.check(self.job, self.folders, critics, self.accelerator.device)
+        return Team(self.job.team, self.folders, self.seed, critics, self.accelerator)
+
+    def rollout(self, team: Team, settings: configuration.Rollout | None = None) -> Rollout:
+        """A player of this job's episodes."""
+        return Rollout(team, self.domain, settings or self.job.rollout, self.job.semantics == "released")
+
+    def inputs(self) -> dict[str, Any]:
+        """Digests of what the run reads, for fingerprints."""
+        manifest = {"data": sha256(self.places.data / "manifest.json")}
+        return manifest | {f"model.{name}": sha256(path / "model.json") for name, path in self.folders.items()}
+
+
+def open_session(job: configuration.Job, seed: int, places: Places, threads: int | None = None) -> Session:
+    """Check the job against its domain and data, then prepare the device; no model is loaded yet.
+
+    Raises:
+        ConfigError, DataError, ModelError: before anything expensive happens.
+    """
+    domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+    if domain.max_turns is not None and job.rollout.turns > domain.max_turns:
+        raise ConfigError(f"{job.domain}: rollout.turns is {job.rollout.turns}; at most {domain.max_turns} is possible")
+    train, test = load_tasks(places.data / "train.jsonl"), load_tasks(places.data / "test.jsonl")
+    folders = {
+        name: models.folder(places.models, name, spec["source"], job.domain) for name, spec in job.models.items()
+    }
+    for path in folders.values():
+        models.describe(path)
+    if threads:
+        torch.set_num_threads(threads)
+    transformers.utils.logging.disable_progress_bar()
+    return Session(job, seed, places, accelerator(job, places.checkpoints), domain, train, test, folders)
+
+
+def accelerator(job: configuration.Job, folder: Path) -> Accelerator:
+    """Device, autocast precision and trackers as configured; wandb stays offline unless the user says otherwise."""
+    tracker = None if job.tracker == "none" else job.tracker
+    if tracker == "wandb":
+        os.environ.setdefault("WANDB_MODE", "offline")
+    precision = {"fp32": "no", "bf16": "bf16"}[job.team.precision]
+    made = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision=precision, log_with=tracker,
+        project_dir=str(folder / "trackers") if tracker else None,
+    )  # fmt: skip
+    if tracker:
+        (folder / "trackers").mkdir(parents=True, exist_ok=True)
+        made.init_trackers("collm", config={"domain": job.domain, "method": job.method})
+    return made

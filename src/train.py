@@ -1,0 +1,30 @@
+"""Stage `train`: fine-tune a team with one method on one domain; goes on where an interrupted run stopped."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from collm import cli, config
+from collm.session import Places, open_session
+from collm.trainer import Trainer
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, train, write adapters, run.json and metrics.jsonl; return the exit status."""
+    parser = cli.parser(__doc__, method=True, seed=True)
+    cli.add_threads(parser)
+    parser.add_argument("--start", type=Path, help="warm-started adapters; default: the conventional place if enabled")
+    arguments = parser.parse_args(argv)
+    job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
+    places = Places.of(job.domain, job.method, arguments.seed)
+    start = arguments.start
+    if start is None and job.warm_start.enabled:
+        start = Places.of(job.domain, "warm_start", arguments.seed).out / "adapters"
+    session = open_session(job, arguments.seed, places, arguments.threads)
+    Trainer(session, start).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,23 @@
+"""Stage `warm_start`: supervised fine-tuning of every agent before reinforcement learning."""
+
+from __future__ import annotations
+
+import sys
+
+from collm import cli, config, warmup
+from collm.session import Places, open_session
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, fit, write adapters, run.json and metrics.jsonl; return the exit status."""
+    parser = cli.parser(__doc__, seed=True)
+    cli.add_threads(parser)
+    arguments = parser.parse_args(argv)
+    job = config.job(config.load(arguments.config), arguments.domain, "warm_start")
+    places = Places.of(job.domain, "warm_start", arguments.seed)
+    warmup.run(open_session(job, arguments.seed, places, arguments.threads))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
