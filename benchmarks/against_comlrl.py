@@ -38,7 +38,7 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: a method, its joint samples and K, and what issue-level goals ask of the ratios."""
+    """One comparison: a method, its joint samples and K, and the ratios that CoLLM with LoRA is to reach."""
 
     method: str
     samples: int
@@ -95,7 +95,7 @@ def make_peer(folder: Path) -> Path:
         ours = {name: importlib.metadata.version(name).split("+")[0] for name in ("torch", "transformers")}
         packages = [PEER, *(f"{name}=={version}" for name, version in ours.items())]
         print(f"making {show(folder)} with {' '.join(packages)}; pip downloads what it lacks", flush=True)
-        started, log = time.perf_counter(), folder.with_name(f"{folder.name}.log")
+        started, log = time.perf_counter(), folder / "install.log"
         run([sys.executable, "-m", "venv", str(folder)], log)
         run([str(python), "-m", "pip", "install", *packages], log)
         (folder / ".gitignore").write_text("*\n")
