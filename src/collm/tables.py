@@ -81,8 +81,8 @@ def difference_frame(
 ) -> pd.DataFrame:
     """What training changed: every other method minus the warm-started (else the untrained) team, paired.
 
-    One row per domain, method and metric (the domain's own, cost, and the reward); empty without a reference
-    row.
+    One row per domain, method and metric (the domain's own, cost, and the reward), over the seeds that both
+    have (all of them unless the results are partial); empty without a reference row.
     """
     rows = []
     for domain in results.domains():
@@ -92,11 +92,13 @@ def difference_frame(
         shown = [metric.name for metric in domains[domain].metrics if metric.in_table]
         columns |= {name: f"metric.{name}" for name in shown}
         for method in methods if reference else []:
-            if method in REFERENCES:
+            ours, theirs = results.of(domain, method), results.of(domain, reference)
+            paired = set(ours["seed"]) & set(theirs["seed"])
+            if method in REFERENCES or not paired:
                 continue
+            sides = [side[side["seed"].isin(paired)] for side in (ours, theirs)]
             for name, column in columns.items():
-                first = statistics.score_matrix(results.of(domain, method), column)
-                second = statistics.score_matrix(results.of(domain, reference), column)
+                first, second = (statistics.score_matrix(side, column) for side in sides)
                 value = statistics.difference(
                     first, second, _rng(), statistic=estimator, resamples=resamples,
                     strata=statistics.one_stratum(len(first.tasks)),
@@ -157,7 +159,7 @@ def _from_samples(frame: pd.DataFrame, column: str, estimator: str, resamples: i
 def _latency(
     results: Results, domain: str, method: str, seeds: Sequence[int], estimator: str, resamples: int
 ) -> Estimate:
-    """Response time: one mean over the timed tasks per seed, so only seeds are drawn; NaN if none is timed."""
+    """Response time: one mean over the timed tasks per seed, so only seeds are drawn; NaN if none was."""
     timed = [results.records[domain, method, seed].get("latency") for seed in seeds]
     for seed, latency in zip(seeds, timed, strict=True):
         if not latency:
