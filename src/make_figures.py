@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.parser(__doc__, domain=False)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
-    parser.add_argument("--out", type=Path, help="folder to write; default RESULTS/figures")
+    parser.add_argument("--out", type=Path, help="folder to write; None: RESULTS/figures")
     parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
     arguments = parser.parse_args(argv)
     settings = config.load(arguments.config)

@@ -68,11 +68,11 @@ def worlds(panels: Sequence[World], heading: str) -> Figure:
 
 def final_worlds(results: Results, domain: Domain) -> Figure:
     """Final world of every method on the first test task: first seed, first sample, nothing chosen."""
-    panels, task, seed = [], None, None
+    panels, task = [], None
     for method in results.methods(domain.name):
         frame = results.of(domain.name, method)
-        task, seed = frame["task"].iloc[0] if task is None else task, int(frame["seed"].min())
-        path = results.folders[domain.name, method, seed] / "samples.jsonl"
+        task = frame["task"].iloc[0] if task is None else task
+        path = results.folders[domain.name, method, int(frame["seed"].min())] / "samples.jsonl"
         row = next((row for row in read_jsonl(path) if row["task"] == task), None)
         if row is None:
             raise DataError(f"{path} has no sample of task {task!r}; evaluate all methods on the same split")
@@ -80,8 +80,8 @@ def final_worlds(results: Results, domain: Domain) -> Figure:
         values = [f"{metric.label} {row['metrics'][metric.name]:.0f} {metric.unit}" for metric in shown]
         note = ", ".join(values)
         panels.append(World(METHODS[method], note, row["record"]))
-    where = f"first test task, first sample of seed {seed}; x to the right, y up"
-    return worlds(panels, f"{title(domain.name)}: final worlds ({where})")
+    where = "first test task, first seed, first sample; x to the right, y up"
+    return worlds(panels, f"{title(domain.name)}: final worlds of {task} ({where})")
 
 
 def _colours(panels: Sequence[World]) -> dict[str, str]:
