@@ -49,34 +49,35 @@ class Checkpoints:
         path = self.folder / f"step_{step:08d}"
         try:
             with atomic_folder(path) as temporary:
-                torch.save(dict(state), temporary / "state.pt")
+                _write_state(state, temporary / "state.pt")
                 facts = {"step": step, "finished": finished, "sha256": sha256(temporary / "state.pt")}
                 write_json(temporary / "checkpoint.json", {**facts, "fingerprint": self.fingerprint})
-        except (OSError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "write" not in str(error):
-                raise
+        except OSError as error:
             raise CheckpointError(
                 f"cannot write checkpoint {path} ({_reason(error)}); the checkpoints before it are intact: "
                 "free some space and run the same command again"
             ) from error
-        for old in self._found()[: -self.keep]:
+        for old in [found for found in self._found() if found <= path][: -self.keep]:
             shutil.rmtree(old)
         return path
 
     def latest(self) -> dict[str, Any] | None:
         """State of the newest intact checkpoint, None if there is none.
 
-        A damaged checkpoint is left out with a message, and the one before it is used.
+        A damaged checkpoint is left out with a message, and the one before it is used. What a killed process left
+        half written is removed.
 
         Raises:
             CheckpointError: an unfinished run with other settings left checkpoints here; says which key
             differs.
         """
+        for unfinished in self.folder.glob(".step_*"):
+            shutil.rmtree(unfinished)
         for path in reversed(self._found()):
             try:
                 facts = json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))
                 damaged = facts["sha256"] != sha256(path / "state.pt")
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 self._say(f"checkpoint {path} is damaged ({_reason(error)}); using the one before it")
                 continue
             if damaged:
@@ -92,6 +93,8 @@ class Checkpoints:
                 return torch.load(path / "state.pt", weights_only=False)
             except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
                 self._say(f"checkpoint {path} cannot be read ({_reason(error)}); using the one before it")
+        if self._found():
+            self._say(f"no checkpoint in {self.folder} is intact; starting from the beginning")
         return None
 
     def _changed(self, stored: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -118,6 +121,17 @@ class Checkpoints:
     @staticmethod
     def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+
+def _write_state(state: Mapping[str, Any], path: Path) -> None:
+    """torch.save through a stream of our own: torch hides a full disk behind an error about file positions."""
+    with path.open("wb") as stream:
+        try:
+            torch.save(dict(state), stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _reason(error: Exception) -> str:
