@@ -78,6 +78,7 @@ class WarmStart:
         self.per_epoch = -(-max(map(len, data)) // batch)
         self.total = self.per_epoch * epochs
         self.step_number = 0
+        self.whole = True  # no step is half done
         self.optimisers = [
             torch.optim.AdamW([part for _, part in agent.parameters()], lr=rate, weight_decay=0.0)
             for agent in team.agents
@@ -94,7 +95,9 @@ class WarmStart:
             NonFiniteLoss: a loss is NaN or infinite.
         """
         while self.step_number < self.total:
+            self.whole = True
             check()
+            self.whole = False
             epoch, place = divmod(self.step_number, self.per_epoch)
             figures: dict[str, float] = {"step": self.step_number + 1}
             tokens = 0
@@ -107,6 +110,7 @@ class WarmStart:
             self.step_number += 1
             figures["loss"] = sum(figures[f"loss/agent_{agent}"] for agent in range(len(self.data))) / len(self.data)
             yield {**figures, "tokens": tokens}
+        self.whole = True
 
     def _fit(self, agent: int, picked: Sequence[Example]) -> float:
         """One optimiser step of one agent on the mean negative log-likelihood per response token."""

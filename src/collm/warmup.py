@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import dataclasses
 import time
 from typing import Any
 
 from collm import evaluation, sft
 from collm.checkpoint import Checkpoints
-from collm.files import atomic_folder, write_json
+from collm.files import atomic_folder, write_atomic, write_json
 from collm.progress import Progress
 from collm.runinfo import RunRecord
 from collm.session import Session
@@ -31,9 +31,10 @@ def run(session: Session) -> None:
     state = checkpoints.latest()
     team = session.team()
     rollout = session.rollout(team)
+    first_turn = session.rollout(team, dataclasses.replace(job.rollout, turns=1))
     tasks = session.train[: plan.max_tasks]
     if plan.source == "best_of_n":
-        shown = sft.best_of_n(rollout, tasks, plan.best_of, session.seed)
+        shown = sft.best_of_n(first_turn, tasks, plan.best_of, session.seed)
     else:
         shown = sft.demonstrations(session.domain, tasks, plan.per_task, plan.noise, session.seed)
     data = sft.examples(team, shown, job.rollout.max_new_tokens)
@@ -45,9 +46,10 @@ def run(session: Session) -> None:
 
     def save(finished: bool = False) -> None:
         kept = state_of(team, optimisers) | {"step": fit.step_number, "journal": journal.length(), "before": before}
-        kept["schedules"] = [schedule.state_dict() for schedule in fit.schedules]
+        kept |= {"after": after, "schedules": [schedule.state_dict() for schedule in fit.schedules]}
         checkpoints.save(fit.step_number, kept, finished)
 
+    after = state["after"] if state else None
     with Stopping() as stopping:
         if state is not None:
             before = state["before"]
@@ -70,17 +72,19 @@ def run(session: Session) -> None:
                     save()
                     saved = time.monotonic()
         except BaseException:
-            save()
+            if fit.whole:
+                save()
             raise
         progress.close()
         save()
-        with stopping.interruptible():
-            after = _measure(session, rollout, fit.step_number)
-        journal.write(after)
+        if after is None:
+            with stopping.interruptible():
+                after = _measure(session, rollout, fit.step_number)
+            journal.write(after)
         save(finished=True)
     with atomic_folder(places.out / "adapters") as folder:
         team.save(folder)
-    shutil.copyfile(journal.path, places.out / "metrics.jsonl")
+    write_atomic(places.out / "metrics.jsonl", journal.path.read_bytes())
     counts = {"examples": [len(rows) for rows in data], "steps": fit.step_number}
     reward = {"before": before["reward"], "after": after["reward"]}
     write_json(places.out / "run.json", record.finish(counts=counts, reward=reward))
