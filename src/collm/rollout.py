@@ -29,7 +29,7 @@ class Node:
     world: Any
     observations: list[list[Message]]  # [agent]
     histories: list[tuple[Exchange, ...]]  # [agent] its own exchanges only
-    last_reward: float | None
+    last_reward: float | None  # of the turn before, scaled and shifted
     prompts: list[tuple[int, ...]] = field(default_factory=list)  # [agent] token ids
     responses: list[list[Response]] = field(default_factory=list)  # [agent][k]
     actions: list[tuple[int, ...]] = field(default_factory=list)  # [joint action][agent] -> k
@@ -151,5 +151,5 @@ class Rollout:
             for agent, history in enumerate(histories)
         ]
         return Node(
-            node.task, node.turn + 1, (*node.path, j), node.seed, step.world, observations, histories, step.reward
+            node.task, node.turn + 1, (*node.path, j), node.seed, step.world, observations, histories, node.rewards[j]
         )

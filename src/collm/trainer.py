@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ import torch
 from collm import evaluation
 from collm.checkpoint import Checkpoints
 from collm.domains.base import Task
-from collm.files import atomic_folder, sha256, write_json
+from collm.errors import CheckpointError, ConfigError
+from collm.files import atomic_folder, sha256, write_atomic, write_json
 from collm.learner import Context, Learner
 from collm.methods import METHODS
 from collm.progress import Progress
@@ -35,6 +35,11 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as stream:
+            if stream.tell() < length:
+                raise CheckpointError(
+                    f"{path} is shorter than when the checkpoint beside it was written ({stream.tell()} of {length} "
+                    f"bytes); put the file back, or remove {path.parent} to start over"
+                )
             stream.truncate(length)
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -75,6 +80,8 @@ class Trainer:
         self.session, self.job = session, session.job
         self.settings = self.job.training
         self.record = RunRecord("train", self.job, session.seed, session.accelerator.device)
+        if self.job.method not in METHODS:
+            raise ConfigError(f"method {self.job.method!r} is not trained; methods that are: {', '.join(METHODS)}")
         method = METHODS[self.job.method]
         fingerprint = {
             "config": self.job.raw,
@@ -100,7 +107,8 @@ class Trainer:
             self.learner.steps = state["steps"]
             self.progress_state = state["progress"]
         self.journal = Journal(session.places.checkpoints / "metrics.jsonl", state["journal"] if state else 0)
-        self._started = time.monotonic() - self.progress_state["seconds"]
+        self._earlier = self.progress_state["seconds"]  # spent by interrupted attempts
+        self._started = time.monotonic() - self._earlier
         self._saved = self.progress_state["iteration"] if state is not None else -1
 
     # what is played when
@@ -163,6 +171,7 @@ class Trainer:
         iteration = self.progress_state["iteration"]
         tasks = self._tasks(iteration)
         seeds = [derive("episode", self.session.seed, iteration, place, t.id) for place, t in enumerate(tasks)]
+        self.team.cut_prompts = 0
         return self.rollout.play(tasks, seeds)
 
     def _learn(self, played: Played) -> float:
@@ -242,11 +251,12 @@ class Trainer:
         places, state = self.session.places, self.progress_state
         with atomic_folder(places.out / "adapters") as folder:
             self.team.save(folder)
-        shutil.copyfile(self.journal.path, places.out / "metrics.jsonl")
+        write_atomic(places.out / "metrics.jsonl", self.journal.path.read_bytes())
         counts = {key: state[key] for key in ("env_step", "samples", "update", "tokens", "iteration")}
         run = self.record.finish(
-            counts=counts | {"optimiser_steps": self.learner.steps}, training_seconds=round(state["seconds"], 2)
-        )
+            self._earlier, counts=counts | {"optimiser_steps": self.learner.steps},
+            training_seconds=round(state["seconds"], 2),
+        )  # fmt: skip
         write_json(places.out / "run.json", run)
         self.session.accelerator.end_training()
 
