@@ -198,6 +198,11 @@ class Team:
         """Token ids of an agent's prompt, leaving `reserve` tokens of the context for the response."""
         base = self.agents[agent].base
         limit = min(base.context - reserve, self.settings.max_prompt_tokens or base.context)
+        if limit < 1:
+            raise ModelError(
+                f"model {base.name!r} has a context of {base.context} tokens, and rollout.max_new_tokens is {reserve}; "
+                "lower it or take a model with a longer context"
+            )
         ids, cut = base.encode(messages, self.settings.chat_template, limit)
         self.cut_prompts += cut > 0
         return ids
@@ -231,7 +236,8 @@ class Team:
 
     def _response(self, wanted: tuple[int, tuple[int, ...], Any], item: Generated, seconds: float) -> Response:
         base = self.agents[wanted[0]].base
-        text = base.tokenizer.decode(item.tokens, skip_special_tokens=True)
+        said = item.tokens[:-1] if item.ended else item.tokens
+        text = base.tokenizer.decode(said, skip_special_tokens=True)
         return Response(text, item.tokens, wanted[1], item.logprob, item.ended, seconds)
 
     def _batches(self, wanted: Sequence[tuple[int, Any, Any]], mode: str, max_rows: int) -> list[list[int]]:
