@@ -202,7 +202,8 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     names = sorted({*team["agents"], team["critic"]})
     for name in names:
         _known("model", name, config["models"])
-    resolved["data"] = {**config["data"], **resolved["data"]}
+    source = resolved["data"]["source"] or config["data"]["source"]
+    resolved["data"] = {**config["data"], **resolved["data"], "source": source}
     resolved["models"] = {name: config["models"][name] for name in names}
     for key in ("profile", "semantics", "revision"):
         resolved[key] = config[key]
