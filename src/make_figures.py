@@ -7,6 +7,7 @@ from pathlib import Path
 
 from collm import cli, config, drawing, figures, results, tables
 
+KINDS = ("curves", "bars", "worlds")
 WORLDS = ("str_build",)  # domains whose samples record a flat world
 
 
@@ -16,9 +17,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
     parser.add_argument("--out", type=Path, help="folder to write; None: RESULTS/figures")
+    parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which figures")
     parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
     arguments = parser.parse_args(argv)
     settings = config.load(arguments.config)
+    if arguments.domains:
+        settings["domains"] = arguments.domains
     loaded = results.load(settings, arguments.results, arguments.data, arguments.partial)
     shown = results.build_domains(settings, loaded.domains())
     estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
@@ -26,10 +31,12 @@ def main(argv: list[str] | None = None) -> int:
 
     main_table = tables.main_frame(loaded, shown, estimator, resamples)
     for name, domain in shown.items():
-        curves = figures.learning_curves(loaded, name, domain.max_reward, estimator, resamples)
-        figures.save(curves, out / f"curves_{name}")
-        figures.save(figures.final_bars(main_table, name, domain.metrics), out / f"bars_{name}")
-        if name in WORLDS:
+        if "curves" in arguments.kinds:
+            curves = figures.learning_curves(loaded, name, domain.max_reward, estimator, resamples)
+            figures.save(curves, out / f"curves_{name}")
+        if "bars" in arguments.kinds:
+            figures.save(figures.final_bars(main_table, name, domain.metrics), out / f"bars_{name}")
+        if "worlds" in arguments.kinds and name in WORLDS:
             figures.save(drawing.final_worlds(loaded, domain), out / f"worlds_{name}")
     return 0
 

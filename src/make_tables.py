@@ -15,9 +15,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
     parser.add_argument("--out", type=Path, help="folder to write; None: RESULTS/tables")
+    parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
     parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
     arguments = parser.parse_args(argv)
     settings = config.load(arguments.config)
+    if arguments.domains:
+        settings["domains"] = arguments.domains
     loaded = results.load(settings, arguments.results, arguments.data, arguments.partial)
     shown = results.build_domains(settings, loaded.domains())
     estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
