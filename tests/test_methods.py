@@ -1,0 +1,146 @@
+"""Methods against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from collm.methods import actor_critic, collm_cc, collm_dc, magrpo, policy_gradient
+
+R = torch.tensor([0.3, 1.7, -0.4, 2.2], dtype=torch.float64)
+NORMALISED = [-0.6219, 0.7175, -1.2916, 1.1959]
+
+
+def vector(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("mean", [-0.65, 0.75, -1.35, 1.25]),
+        ("raw", [0.3, 1.7, -0.4, 2.2]),
+        ("max", [-1.9, -0.5, -2.6, 0.0]),
+        ("rloo", [-2.6 / 3, 1.0, -1.8, 5 / 3]),
+    ],
+)
+def test_group_advantages(mode, expected):
+    plain = magrpo.advantage(R, mode)
+    assert plain.tolist() == pytest.approx(expected, abs=1e-12)
+    assert policy_gradient.normalise(plain).tolist() == pytest.approx(NORMALISED, abs=5e-5)
+
+
+def test_raw_advantage_is_a_copy():
+    returns = R.clone()
+    magrpo.advantage(returns, "raw")[0] = 9.0
+    assert returns[0].item() == pytest.approx(0.3)
+
+
+def test_unknown_advantage_mode_names_the_others():
+    with pytest.raises(ValueError, match="'median'; allowed: mean, raw, max, rloo"):
+        magrpo.advantage(R, "median")
+
+
+@pytest.mark.parametrize(("gamma", "expected"), [(0.9, [1.45, 5.6]), (1.0, [1.5, 6.0]), (0.0, [1.0, 2.0])])
+def test_tree_returns(gamma, expected):
+    children = [magrpo.G([0, 1], [None, None], gamma), magrpo.G([3, 5], [None, None], gamma)]
+    assert magrpo.G([1, 2], children, gamma) == pytest.approx(expected)
+
+
+def test_a_stopped_branch_is_a_leaf():
+    assert magrpo.G([1, 2], [None, [3, 5]], 0.9) == pytest.approx([1.0, 5.6])
+
+
+def test_cross_sums():
+    actions = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert magrpo.response_returns([1, 2, 3, 4], actions, 0, 2).tolist() == [3.0, 7.0]
+    assert magrpo.response_returns([1, 2, 3, 4], actions, 1, 2).tolist() == [4.0, 6.0]
+
+
+def test_aligned_returns_are_the_returns():
+    assert magrpo.response_returns([1, 2], [(0, 0), (1, 1)], 1, 2).tolist() == [1.0, 2.0]
+
+
+def test_temporal_difference():
+    rewards, values = vector(-1, -0.5, 0.2), vector(0.3, 0.1, -0.2)
+    following = torch.cat([values[1:], vector(123.0)])  # what stands after the end must not matter
+    terminal = torch.tensor([False, False, True])
+    target = actor_critic.y(rewards, following, terminal, 0.9)
+    assert target.tolist() == pytest.approx([-0.91, -0.68, 0.2])
+    assert actor_critic.delta(target, values).tolist() == pytest.approx([-1.21, -0.78, 0.4])
+    assert actor_critic.discounted([-1, -0.5, 0.2], 0.9) == pytest.approx([-1.288, -0.32, 0.2])
+
+
+def test_value_losses():
+    one, zero, half = vector(1.0), vector(0.0), vector(0.5)
+    assert actor_critic.value_loss(one, half).item() == pytest.approx(0.25)
+    assert actor_critic.clipped_value_loss(one, half, zero, 0.2).item() == pytest.approx(0.64)
+    assert actor_critic.clipped_value_loss(one, half, zero, 0.6).item() == pytest.approx(0.25)
+
+
+def test_the_target_gets_no_gradient():
+    target, value = vector(1.0).requires_grad_(), vector(0.5).requires_grad_()
+    actor_critic.value_loss(target, value).sum().backward()
+    assert target.grad is None
+    assert value.grad.item() == pytest.approx(-1.0)
+
+
+def test_critic_text():
+    expected = "[Agent 0] P0\n\n[Agent 1] P1"
+    assert collm_cc.joint_history(["P0", "P1"]) == expected
+    q = expected + "\n\n[Joint Action]\n\n[Agent 0 action]\nA0\n\n[Agent 1 action]\nA1"
+    assert collm_cc.joint_history(["P0", "P1"], ["A0", "A1"]) == q
+    assert collm_cc.joint_history(["P0", "P1"], None, "M") == expected + "\n\nM"
+    assert collm_dc.local_history("P1") == "P1"
+    assert collm_dc.local_history("P1", "M") == "P1\n\nM"
+
+
+def test_global_information_is_two_sentences():
+    first = actor_critic.m(0, 4, None, 2.0)
+    later = actor_critic.m(2, 4, 0.456, 2.0)
+    assert first == "Turn 1 of 4. The team has no reward so far; the best possible is 2.00."
+    assert later == "Turn 3 of 4. The team has a last reward of 0.46; the best possible is 2.00."
+
+
+def test_gradient_at_ratio_one_is_the_policy_gradient():
+    log_pi, advantage = vector(-3.0, -40.0).requires_grad_(), vector(0.7, -1.3)
+    policy_gradient.policy_loss(log_pi, advantage, log_pi.detach().clone()).sum().backward()
+    assert log_pi.grad.tolist() == pytest.approx([-0.7, 1.3])
+    plain = vector(-3.0, -40.0).requires_grad_()
+    loss = policy_gradient.policy_loss(plain, advantage)
+    assert loss.tolist() == pytest.approx([2.1, -52.0])
+    loss.sum().backward()
+    assert plain.grad.tolist() == pytest.approx(log_pi.grad.tolist())
+
+
+def test_gradient_elsewhere_is_weighted_by_the_ratio():
+    log_pi, old = vector(-3.0).requires_grad_(), vector(-3.5).requires_grad_()
+    loss = policy_gradient.policy_loss(log_pi, vector(2.0), old)
+    assert loss.item() == pytest.approx(-2.0 * 1.6487212707)
+    loss.sum().backward()
+    assert log_pi.grad.item() == pytest.approx(-2.0 * 1.6487212707)
+    assert old.grad is None
+
+
+def test_ratio_is_bounded_both_ways():
+    ratio = policy_gradient.rho(vector(0.0, -900.0), vector(-900.0, 0.0))
+    assert ratio.tolist() == pytest.approx([485165195.40979, 2.0611536224e-9])
+
+
+def test_advantages_carry_no_gradient():
+    advantage, log_pi = vector(1.0, 2.0).requires_grad_(), vector(-1.0, -1.0).requires_grad_()
+    policy_gradient.policy_loss(log_pi, advantage).sum().backward()
+    assert advantage.grad is None
+
+
+def test_normalise_edges():
+    normalise = policy_gradient.normalise
+    assert normalise(vector(5.0)).tolist() == [5.0]
+    assert normalise(vector(2.0, 2.0, 2.0)).tolist() == [0.0, 0.0, 0.0]
+    assert normalise(vector(0.1, 7.0)).tolist() == pytest.approx([-1.0, 1.0])
+    assert normalise(vector(1.0, 1.0 + 1e-8)).tolist() == pytest.approx([-0.005, 0.005], rel=1e-6)
+
+
+def test_clip():
+    assert policy_gradient.clip(vector(-3.0, 0.1, 0.7), 0.2).tolist() == pytest.approx([-0.2, 0.1, 0.2])
+    assert policy_gradient.clip(vector(-3.0, 0.1), None).tolist() == [-3.0, 0.1]
