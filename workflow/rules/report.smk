@@ -1,0 +1,124 @@
+"""Tables and figures, from result files alone: no model and no GPU."""
+
+
+localrules:
+    tables,
+    domain_tables,
+    figure,
+    worlds,
+
+
+rule tables:
+    input:
+        results=get_results(config["domains"]),
+        modules=get_modules(*TABLE_MODULES),
+    output:
+        main=report(
+            "results/tables/main.csv",
+            caption="../report/main_table.rst",
+            category="Tables",
+            labels={"table": "Main results", "domain": "all"},
+        ),
+        rewards=report(
+            "results/tables/rewards.csv",
+            caption="../report/rewards.rst",
+            category="Tables",
+            labels={"table": "Rewards and their parts", "domain": "all"},
+        ),
+        differences=report(
+            "results/tables/differences.csv",
+            caption="../report/differences.rst",
+            category="Tables",
+            labels={"table": "What training changed", "domain": "all"},
+        ),
+        curves="results/tables/curves.csv",
+        markdown="results/tables/main.md",
+        latex="results/tables/main.tex",
+        metrics="results/tables/metrics.json",
+    log:
+        "logs/tables.log",
+    benchmark:
+        "results/benchmarks/tables.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=config["report"],
+    shell:
+        "python src/make_tables.py --config results/config.json > {log} 2>&1"
+
+
+# The table of one benchmark, so that it can be made again without the others.
+rule domain_tables:
+    input:
+        results=get_results_of_domain,
+        modules=get_modules(*TABLE_MODULES),
+    output:
+        directory("results/{domain}/tables"),
+    log:
+        "logs/domain_tables/{domain}.log",
+    benchmark:
+        "results/benchmarks/domain_tables/{domain}.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=config["report"],
+    shell:
+        "python src/make_tables.py --config results/config.json --domains {wildcards.domain} "
+        "--out {output} > {log} 2>&1"
+
+
+rule figure:
+    input:
+        results=get_results_of_domain,
+        modules=get_modules(*FIGURE_MODULES),
+    output:
+        curves=report(
+            "results/figures/curves_{domain}.png",
+            caption="../report/curves.rst",
+            category="Figures",
+            labels={"figure": "Learning curves", "domain": "{domain}"},
+        ),
+        bars=report(
+            "results/figures/bars_{domain}.png",
+            caption="../report/bars.rst",
+            category="Figures",
+            labels={"figure": "Final results", "domain": "{domain}"},
+        ),
+        curves_svg="results/figures/curves_{domain}.svg",
+        bars_svg="results/figures/bars_{domain}.svg",
+    log:
+        "logs/figure/{domain}.log",
+    benchmark:
+        "results/benchmarks/figure/{domain}.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=config["report"],
+    shell:
+        "python src/make_figures.py --config results/config.json --domains {wildcards.domain} "
+        "--kinds curves bars > {log} 2>&1"
+
+
+rule worlds:
+    input:
+        results=get_results_of_domain,
+        modules=get_modules(*FIGURE_MODULES),
+    output:
+        png=report(
+            "results/figures/worlds_{domain}.png",
+            caption="../report/worlds.rst",
+            category="Figures",
+            labels={"figure": "Final worlds", "domain": "{domain}"},
+        ),
+        svg="results/figures/worlds_{domain}.svg",
+    log:
+        "logs/worlds/{domain}.log",
+    benchmark:
+        "results/benchmarks/worlds/{domain}.tsv"
+    wildcard_constraints:
+        domain="|".join(WORLDS),
+    conda:
+        "../envs/collm.yaml"
+    shell:
+        "python src/make_figures.py --config results/config.json --domains {wildcards.domain} "
+        "--kinds worlds > {log} 2>&1"
