@@ -28,7 +28,13 @@ ROOT = HERE.parent
 WORK = ROOT / "results" / "benchmarks" / "against_comlrl"
 PEER = "comlrl==1.4.3"
 COMPARED = {"tokens": "tokens_per_second", "samples": "samples_per_second", "memory": "vm_hwm_mb"}
-SIDES = ("peer", "lora", "full")
+VARIANTS: dict[str, tuple[str, ...]] = {  # of our side: arguments of our worker
+    "lora": (),
+    "full": ("--adapter", "full"),
+    "lora-fp32": ("--precision", "fp32"),
+    "lora-released": ("--semantics", "released"),
+}
+SIDES = ("peer", *VARIANTS)
 NEW_TOKENS = 48
 
 
@@ -64,7 +70,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=WORK, help="folder of inputs and logs")
     parser.add_argument("--out", type=Path, help="results as JSON; default WORK/results.json")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=("peer", "lora", "full"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="few short samples: checks that everything runs")
@@ -135,9 +141,9 @@ def measure(case: Case, side: str, python: Path, arguments: argparse.Namespace) 
         str(python), str(worker), "--model", str(arguments.work / "model"),
         "--prompts", str(arguments.work / "prompts.jsonl"), "--method", case.method,
         "--samples", str(case.samples), "--generations", str(case.generations),
-        "--buffer", str(min(4, case.samples)), "--new-tokens", str(new_tokens),
+        "--new-tokens", str(new_tokens),
         "--threads", str(arguments.threads), "--seed", str(arguments.seed),
-        *([] if side == "peer" else ["--adapter", side]),
+        *VARIANTS.get(side, ()),
     ]  # fmt: skip
     readable = shlex.join(show(part) if os.sep in part else part for part in command)
     print(f"{case.method} {side}: {readable}", flush=True)
@@ -166,7 +172,7 @@ def ratios(lines: Iterable[dict[str, Any]], cases: Iterable[Case]) -> list[dict[
     found = []
     for case in cases:
         peer = by_key.get((case.method, "peer"))
-        for variant in ("lora", "full"):
+        for variant in VARIANTS:
             ours = by_key.get((case.method, variant))
             if peer is None or ours is None:
                 continue
@@ -183,20 +189,22 @@ def table(lines: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> str
     """Markdown table of all runs, one line a run, with the ratios to the peer's run of the same method."""
     by_key = {(entry["method"], entry["variant"]): entry for entry in comparisons}
     rows = [
-        "| method | trainer | joint samples | s | tokens | tokens/s | samples/s | peak MB "
+        "| method | trainer | precision | joint samples | steps | s | tokens | tokens/s | samples/s | peak MB "
         "| × tokens/s | × samples/s | × memory | goal |",
-        "|" + "---|" * 12,
+        "|" + "---|" * 14,
     ]
     for line in lines:
         entry = by_key.get((line["method"], line["variant"]), {})
-        name = "comlrl (full copies)" if line["variant"] == "peer" else f"CoLLM, adapter: {line['variant']}"
+        name = "comlrl" if line["variant"] == "peer" else f"CoLLM {line['variant']}"
+        steps = "/".join(str(count) for _, count in sorted(line["updates"].items()))
         goal = ""
         if "reached" in entry:
             verdict = "reached" if entry["reached"] else "not reached"
             goal = f"≥ {entry['goal_tokens']:g}×, ≤ {entry['goal_memory']:.2f}: {verdict}"
         parts = [f"{entry[key]:.2f}" if key in entry else "" for key in ("tokens", "samples", "memory")]
         rows.append(
-            f"| {line['method']} | {name} | {line['samples']} (K = {line['generations']}) "
+            f"| {line['method']} | {name} | {line['precision']} "
+            f"| {line['samples']} (K = {line['generations']}) | {steps} "
             f"| {line['wall_seconds']:.1f} | {line['generated_tokens']} | {line['tokens_per_second']:.2f} "
             f"| {line['samples_per_second']:.3f} | {line['vm_hwm_mb']:.0f} | {' | '.join(parts)} | {goal} |"
         )
@@ -243,6 +251,7 @@ def report(facts: dict[str, Any], lines: list[dict[str, Any]], comparisons: list
         print(f"{side}: {', '.join(f'{name} {version}' for name, version in versions.items())}")
     print(f"load average before each run: {', '.join(format(line['load_before'], '.2f') for line in lines)}")
     print("tokens/s: generated tokens (end token counted, padding not) per second of training, not loading")
+    print("steps: optimiser steps of agent 0/agent 1/critics; the peer always trains full copies")
     print("× = ours over the peer's in this run; memory: peak resident set of the whole process")
 
 

@@ -23,7 +23,7 @@ from comlrl.trainers.reinforce import MAGRPOConfig, MAGRPOTrainer  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
-AGENTS = 2
+AGENTS = 2  # both sides train a team of two
 TOKEN_COUNT = (
     "rows returned by each agent's generate(), after the prompt, up to and including the first end token; "
     "padding behind it is not counted"
@@ -36,16 +36,16 @@ KINDS = {
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of the library's config; its Monte Carlo buffer counts nodes of K samples each."""
+    """Keyword arguments of the library's config; its buffers count tasks here (Monte Carlo: nodes of K samples)."""
     common = {
         "num_agents": AGENTS, "num_turns": 1, "num_train_epochs": 1, "eval_interval": 0,
         "num_generations": arguments.generations, "max_new_tokens": arguments.new_tokens,
         "agent_learning_rate": arguments.learning_rate,
-        "temperature": arguments.temperature, "top_p": arguments.top_p,
+        "temperature": arguments.temperature, "top_p": arguments.top_p, "rollout_buffer_size": arguments.buffer,
     }  # fmt: skip
     if arguments.method == "magrpo":
-        return {**common, "rollout_buffer_size": arguments.buffer // arguments.generations}
-    critic = {"critic_learning_rate": arguments.learning_rate, "rollout_buffer_size": arguments.buffer}
+        return common
+    critic = {"critic_learning_rate": arguments.learning_rate}
     return {**common, **critic, **({"use_separate_critic": True} if arguments.method == "collm_dc" else {})}
 
 
@@ -95,11 +95,11 @@ def count_updates(trainer: Any) -> Counter[str]:
     """Count optimiser steps by member name while training runs."""
     steps: Counter[str] = Counter()
     if hasattr(trainer, "optimizers"):
-        members = {f"agent{i}": optimiser for i, optimiser in enumerate(trainer.optimizers)}
+        members = {f"agent_{i}": optimiser for i, optimiser in enumerate(trainer.optimizers)}
     else:
-        members = {f"agent{i}": optimiser for i, optimiser in enumerate(trainer.agent_optimizers)}
+        members = {f"agent_{i}": optimiser for i, optimiser in enumerate(trainer.agent_optimizers)}
         critics = getattr(trainer, "critic_optimizers", None) or [trainer.critic_optimizer]
-        members |= {f"critic{i}": optimiser for i, optimiser in enumerate(critics)}
+        members |= {f"critic_{i}": optimiser for i, optimiser in enumerate(critics)}
     for name, optimiser in members.items():
         optimiser.register_step_post_hook(lambda *_, name=name: steps.update([name]))
     return steps
@@ -124,7 +124,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     return protocol.result(
         arguments, meter, side="peer", adapter="full", generated_tokens=tokens, responses=responses,
-        token_count=TOKEN_COUNT, updates=dict(updates),
+        token_count=TOKEN_COUNT, updates=dict(updates), semantics="released", precision="fp32 copies, fp32 products",
         versions=protocol.versions("comlrl", "torch", "transformers"),
     )  # fmt: skip
 

@@ -27,7 +27,8 @@ ADAPTERS = ("lora", "full")
 RESULT_KEYS = (
     "side", "method", "adapter", "samples", "generations", "new_tokens", "seed", "threads", "versions",
     "wall_seconds", "cpu_seconds", "generated_tokens", "responses", "token_count", "tokens_per_second",
-    "samples_per_second", "updates", "mean_reward", "peak_rss_mb", "vm_hwm_mb", "loaded_rss_mb",
+    "samples_per_second", "updates", "semantics", "precision", "mean_reward", "peak_rss_mb", "vm_hwm_mb",
+    "loaded_rss_mb",
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--samples", type=int, required=True, help="joint samples in total")
     parser.add_argument("--generations", type=int, default=1, help="joint samples per task (K)")
-    parser.add_argument("--buffer", type=int, default=4, help="joint samples per update of each agent")
+    parser.add_argument("--buffer", type=int, default=4, help="tasks played between two updates of an agent")
     parser.add_argument("--new-tokens", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=5e-6, help="of agents and critics")
     parser.add_argument("--temperature", type=float, default=0.7)
@@ -50,10 +51,10 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Stop (exit 2) when samples, K and buffer do not divide; otherwise fix seeds and torch's threads."""
-    samples, generations, buffer = arguments.samples, arguments.generations, arguments.buffer
-    if samples < 1 or generations < 1 or samples % generations or buffer % generations:
-        sys.exit(f"--samples {samples}, --buffer {buffer}: not multiples of --generations {generations} > 0")
+    """Stop when the joint samples are not K per task; otherwise fix seeds and torch's threads."""
+    samples, generations = arguments.samples, arguments.generations
+    if samples < 1 or generations < 1 or samples % generations or arguments.buffer < 1:
+        sys.exit(f"--samples {samples} is no multiple of --generations {generations}, or one of them is below 1")
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -132,8 +133,8 @@ def versions(*packages: str) -> dict[str, str]:
 def result(arguments: argparse.Namespace, meter: Meter, **facts: Any) -> dict[str, Any]:
     """The result line: the arguments that matter, the meter and the worker's own facts; checks the key set.
 
-    `facts` must give side, adapter, generated_tokens, responses, token_count (how they were counted), updates
-    (optimiser steps by member) and versions.
+    `facts` must give side, adapter, semantics, precision, generated_tokens, responses, token_count (how they
+    were counted), updates (optimiser steps by member) and versions.
     """
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     given = ("method", "samples", "generations", "new_tokens", "seed", "threads")
