@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from toy import task
 
 from collm.rollout import Node
 from collm.schedule import Buffers, paper_batches
-from toy import task
 
 
 def node(index=0, turn=0, copies=1, children=()):

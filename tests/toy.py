@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import zlib
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from collm.learner import Context, Learner
 from collm.methods import METHODS
 from collm.rollout import Node, Rollout
 from collm.team import Team, derive
+
+
+CRITICS = {"collm_cc": "joint", "collm_dc": "local", "magrpo": None}
 
 
 class Toy(Domain):
@@ -157,3 +161,33 @@ def update(learner: Learner, nodes: Sequence[Node], seed: int = 0, last: bool = 
 def numbers(team: Team) -> dict[str, torch.Tensor]:
     """Copies of all trained numbers, member by member as one vector."""
     return {m.name: torch.cat([p.detach().flatten().clone() for _, p in m.parameters()]) for m in team.members}
+
+
+def with_plain_descent(learner, rate=1.0):
+    """Steps of minus `rate` times the gradient, so that a step shows the gradient."""
+    for member in learner.team.members:
+        parameters = [part for _, part in member.parameters()]
+        learner.optimisers[member.name] = torch.optim.SGD(parameters, lr=rate)
+    return learner
+
+
+def critic_ids(team, node, method, agent, turns, information=True):
+    """Token ids of the text that a critic has to read, written down once more."""
+    prompts = [messages[0]["content"] for messages in node.observations]
+    told = "no reward so far" if node.turn == 0 else f"a last reward of {node.last_reward:.2f}"
+    m_t = f"Turn {node.turn + 1} of {turns}. The team has {told}; the best possible is 2.00."
+    text = f"[Agent 0] {prompts[0]}\n\n[Agent 1] {prompts[1]}" if method == "collm_cc" else prompts[agent]
+    return team.agents[0].base.tokenizer(text + (f"\n\n{m_t}" if information else ""))["input_ids"]
+
+
+def normalised(values):
+    """(v - mean) / population deviation, in plain Python."""
+    mean = sum(values) / len(values)
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
+    return [(v - mean) / max(deviation, 1e-6) for v in values]
+
+
+def setting(models_folder, tmp_path, method, semantics="paper", turns=1, **changes):
+    """A team with the critics of `method`, and its learner."""
+    team = make_team(models_folder, CRITICS[method])
+    return team, make_learner(team, method, tmp_path, semantics, turns, **changes)
