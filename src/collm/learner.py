@@ -22,6 +22,7 @@ from collm import config as configuration
 from collm.errors import NonFiniteLoss
 from collm.files import write_atomic
 from collm.methods import Method, actor_critic, collm_cc, collm_dc, magrpo, policy_gradient
+from collm.packing import by_length, by_prompt
 from collm.rollout import Node
 from collm.schedule import Batch, Buffers, paper_batches
 from collm.team import Member, Team
@@ -76,7 +77,7 @@ class Learner:
             self.buffers.push(nodes, by_node=groups)
             batches = self.buffers.drain(size, draw, flush=last)
         else:
-            batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=groups)
+            batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=True)
             self._old = {}
             self._remember_policy(batches[1:], skip=batches[:1])
         for batch in batches:
@@ -100,7 +101,7 @@ class Learner:
         """V of every node, [nodes], without gradient."""
         texts = [self._critic_text(critic, node) for node in nodes]
         values = torch.zeros(len(nodes), device=self.team.device)
-        for part in self._micro([len(text) for text in texts]):
+        for part in by_length([len(text) for text in texts], self.settings.micro_batch_tokens):
             values[part] = self.team.values(critic, [texts[index] for index in part]).float()
         return values
 
@@ -194,21 +195,28 @@ class Learner:
     def _backward_values(self, critic: int, batch: Batch, agent: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Accumulate the critic's gradient; returns ([samples] values, [samples] targets), both detached."""
         target = self._frozen(agent, batch, 0) if self.released else self._targets(critic, batch.samples)
-        texts = [self._critic_text(critic, node) for node, _ in batch.samples]
+        nodes = list({id(node): node for node, _ in batch.samples}.values())
+        of_node: dict[int, list[int]] = {}
+        for index, (node, _) in enumerate(batch.samples):
+            of_node.setdefault(id(node), []).append(index)
+        texts = [self._critic_text(critic, node) for node in nodes]
         values = torch.zeros_like(target)
-        for part in self._micro([len(text) for text in texts]):
-            value = self.team.values(critic, [texts[index] for index in part])
-            losses = actor_critic.value_loss(target[part], value)
-            self._guard(losses, batch, part, f"value loss of {self.team.critics[critic].name}")
-            self.team.accelerator.backward(self.settings.value_loss_coefficient * losses.sum() / len(texts))
-            values[part] = value.detach().float()
+        for part in by_length([len(text) for text in texts], self.settings.micro_batch_tokens):
+            once = self.team.values(critic, [texts[index] for index in part])
+            samples = [index for place in part for index in of_node[id(nodes[place])]]
+            copies = torch.tensor([len(of_node[id(nodes[place])]) for place in part], device=once.device)
+            value = once.repeat_interleave(copies)
+            losses = actor_critic.value_loss(target[samples], value)
+            self._guard(losses, batch, samples, f"value loss of {self.team.critics[critic].name}")
+            self.team.accelerator.backward(self.settings.value_loss_coefficient * losses.sum() / len(target))
+            values[samples] = value.detach().float()
         return values, target
 
     def _backward_policy(self, agent: int, batch: Batch, advantage: torch.Tensor) -> dict[str, float]:
         """Accumulate one agent's gradient; returns its figures."""
         pairs = [self._pair(agent, node, j) for node, j in batch.samples]
         losses, ratios, entropies, log_pi = (torch.zeros(len(pairs), device=self.team.device) for _ in range(4))
-        for part in self._micro([len(prompt) + len(response) for prompt, response in pairs]):
+        for part in by_prompt(pairs, self.settings.micro_batch_tokens):
             now, entropy = self.team.logprobs(agent, [pairs[index] for index in part])
             old = None if self.released else self._old_logprobs(agent, batch, part, now)
             loss = policy_gradient.policy_loss(now, advantage[part], old)
@@ -258,22 +266,11 @@ class Learner:
                 if self._key(agent, node, j) not in known
             }  # fmt: skip
             keys, pairs = list(missing), list(missing.values())
-            for part in self._micro([len(prompt) + len(response) for prompt, response in pairs]):
+            for part in by_prompt(pairs, self.settings.micro_batch_tokens):
                 scores, _ = self.team.logprobs(agent, [pairs[index] for index in part])
                 self._old.update(zip((keys[index] for index in part), scores, strict=True))
 
     # machinery
-
-    def _micro(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Indices in groups of similar length whose padded size stays within `micro_batch_tokens`."""
-        order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
-        groups: list[list[int]] = []
-        for index in order:
-            if groups and (len(groups[-1]) + 1) * lengths[index] <= self.settings.micro_batch_tokens:
-                groups[-1].append(index)
-            else:
-                groups.append([index])
-        return groups
 
     def _optimise(self, member: Member, batch: Batch) -> float:
         """Clip, check and step one member; returns its gradient norm before clipping."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from collm.generation import Generated, Request, Sampling, decode
 from collm.grouped_lora import grouped
 
 Message = Mapping[str, str]
+Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt ids, response ids
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -143,6 +145,12 @@ class Member:
             set_peft_model_state_dict(self.model, load_peft_weights(own, device="cpu"), adapter_name=self.adapter)
         if self.head is not None:
             self.head.load_state_dict(torch.load(own / "value_head.pt", weights_only=True))
+
+
+def _copies(pairs: Sequence[Pair]) -> int:
+    """How often every prompt stands in a row, if all stand equally often; 1 otherwise."""
+    runs = [len(list(run)) for _, run in itertools.groupby(prompt for prompt, _ in pairs)]
+    return runs[0] if len(set(runs)) == 1 else 1
 
 
 class Team:
@@ -297,14 +305,15 @@ class Team:
         Returns:
             ([batch] sum of token log-probabilities, [batch] mean entropy per token in nats, without gradient).
         """
-        member = self.agents[agent]
-        causal = member.activate()
-        ids = self._pad([prompt + response for prompt, response in pairs], member.base.pad)
+        causal = self.agents[agent].activate()
+        copies = _copies(pairs)
         with self.precision():
-            hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-            rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)]).to(self.device)
-            columns = torch.cat([torch.arange(len(p) - 1, len(p) + len(r) - 1) for p, r in pairs]).to(self.device)
-            logits = causal.get_output_embeddings()(hidden[rows, columns]).float()
+            if copies > 1:
+                hidden = self._hidden_shared(agent, causal.get_decoder(), pairs, copies)
+            else:
+                hidden = self._hidden(agent, causal.get_decoder(), pairs)
+            logits = causal.get_output_embeddings()(hidden).float()
+        rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)]).to(self.device)
         targets = torch.tensor([token for _, response in pairs for token in response], device=self.device)
         total = logits.logsumexp(-1)
         chosen = logits.gather(-1, targets[:, None])[:, 0] - total
@@ -315,6 +324,41 @@ class Team:
         zeros = torch.zeros(len(pairs), device=self.device, dtype=chosen.dtype)
         sums = zeros.index_add(0, rows, chosen)
         return sums, zeros.index_add(0, rows, entropy) / lengths.clamp(min=1)
+
+    def _hidden(self, agent: int, decoder: nn.Module, pairs: Sequence[Pair]) -> torch.Tensor:
+        """States that predict the response tokens, [all response tokens, width]; one row per pair."""
+        ids = self._pad([prompt + response for prompt, response in pairs], self.agents[agent].base.pad)
+        states = decoder(input_ids=ids, use_cache=False).last_hidden_state
+        rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
+        columns = torch.cat([torch.arange(len(p) - 1, len(p) + len(r) - 1) for p, r in pairs])
+        return states[rows.to(self.device), columns.to(self.device)]
+
+    def _hidden_shared(self, agent: int, decoder: nn.Module, pairs: Sequence[Pair], copies: int) -> torch.Tensor:
+        """The same where each prompt stands `copies` times in a row: it is computed once, gradients included."""
+        pad = self.agents[agent].base.pad
+        prompts = [prompt for prompt, _ in pairs[::copies]]
+        width = max(map(len, prompts))
+        ids = torch.full((len(prompts), width), pad, dtype=torch.long)
+        mask = torch.zeros((len(prompts), width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        first = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
+        states = first.last_hidden_state[:, -1:].repeat_interleave(copies, 0)
+        answers = self._pad([response[:-1] for _, response in pairs], pad)
+        if answers.shape[1]:
+            cache = first.past_key_values
+            cache.batch_repeat_interleave(copies)
+            mask = torch.cat([mask.repeat_interleave(copies, 0), torch.ones_like(answers)], -1)
+            start = positions[:, -1:].repeat_interleave(copies, 0) + 1
+            places = start + torch.arange(answers.shape[1], device=self.device)
+            then = decoder(input_ids=answers, attention_mask=mask, position_ids=places, past_key_values=cache)
+            states = torch.cat([states, then.last_hidden_state], 1)
+        rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
+        columns = torch.cat([torch.arange(len(r)) for _, r in pairs])
+        return states[rows.to(self.device), columns.to(self.device)]
 
     def values(self, critic: int, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """[batch] values read at the last token of each text; no vocabulary logits are computed."""
