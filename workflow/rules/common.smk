@@ -327,6 +327,11 @@ def get_tables() -> list[str]:
     return [f"results/tables/{name}" for name in TABLES]
 
 
+def get_report_settings() -> dict:
+    """What tables and figures depend on beside result files."""
+    return {key: config["report"][key] for key in ("estimator", "resamples")}
+
+
 def get_figures(domains: list[str]) -> list[str]:
     """Figures of some domains, as PNG and SVG."""
     kinds = {

@@ -42,7 +42,7 @@ rule tables:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=config["report"],
+        settings=get_report_settings(),
     shell:
         "python src/make_tables.py --config results/config.json > {log} 2>&1"
 
@@ -61,7 +61,7 @@ rule domain_tables:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=config["report"],
+        settings=get_report_settings(),
     shell:
         "python src/make_tables.py --config results/config.json --domains {wildcards.domain} "
         "--out {output} > {log} 2>&1"
@@ -93,7 +93,7 @@ rule figure:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=config["report"],
+        settings=get_report_settings(),
     shell:
         "python src/make_figures.py --config results/config.json --domains {wildcards.domain} "
         "--kinds curves bars > {log} 2>&1"

@@ -1,0 +1,219 @@
+"""The workflow: what Snakemake plans, what a changed key runs again, and a tiny run of everything from end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT, TINY = "config/config.yaml", "tests/workflow/tiny.yaml"
+NOTHING = "Nothing to be done"
+JOB = re.compile(r"^(?:local)?rule (\w+):\n((?: .*\n)+)", re.MULTILINE)
+# Snakemake comes with Python's own folder on PATH, as after activating .venv.
+ENVIRONMENT = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
+
+
+def copy_of_repository(folder: Path) -> Path:
+    """All files that Git has or would take, as in a new clone."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+def call(folder: Path, *arguments: str, status: int = 0) -> str:
+    """Run a command in `folder`; returns what it printed."""
+    done = subprocess.run(
+        arguments, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == status, done.stdout[-6000:]
+    return done.stdout
+
+
+def snakemake(folder: Path, *arguments: str, overlays: tuple[str, ...] = (), status: int = 0) -> str:
+    """Run Snakemake with the default configuration and overlays."""
+    return call(folder, "snakemake", *arguments, "--configfile", DEFAULT, *overlays, status=status)
+
+
+def planned(output: str) -> list[tuple[str, str]]:
+    """Jobs of a dry run as (rule, wildcards)."""
+    jobs = []
+    for rule, body in JOB.findall(output):
+        wildcards = re.search(r"wildcards: (.*)", body)
+        jobs.append((rule, wildcards.group(1) if wildcards else ""))
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A copy in which nothing has run."""
+    return copy_of_repository(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy in which the tiny configuration has run from end to end."""
+    folder = copy_of_repository(tmp_path_factory.mktemp("finished"))
+    snakemake(folder, "--cores", "2", overlays=(TINY,))
+    return folder
+
+
+@pytest.fixture
+def plan(finished, tmp_path):
+    """Plans the finished copy again after the changes of one more overlay."""
+
+    def after(change: dict, *arguments: str) -> str:
+        overlay = tmp_path / "change.yaml"
+        overlay.write_text(yaml.safe_dump(change), encoding="utf-8")
+        return snakemake(finished, "-n", *arguments, overlays=(TINY, str(overlay)))
+
+    return after
+
+
+def test_default_plan(clone):
+    jobs = Counter(rule for rule, _ in planned(snakemake(clone, "-n")))
+    assert jobs == {
+        **{"data": 2, "scratch_model": 2, "warm_start": 2, "train": 6, "evaluate": 10},
+        **{"tables": 1, "figure": 2, "worlds": 1, "all": 1},
+    }
+
+
+def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
+    output = snakemake(clone, "-n", overlays=("config/paper.yaml",))
+    jobs = Counter(rule for rule, _ in planned(output))
+    assert jobs["train"] == 2 * 3 * 5 and jobs["pretrained_model"] == 3
+    assert not {"warm_start", "scratch_model"} & set(jobs), "the paper trains hub models without warm start"
+    assert output.count("gpu=1") == jobs["train"] + jobs["evaluate"]
+
+
+def test_plan_of_one_benchmark_alone(clone):
+    jobs = planned(snakemake(clone, "-n", "str_build"))
+    assert "worlds" in dict(jobs) and not [wildcards for _, wildcards in jobs if "tldr" in wildcards]
+
+
+def test_every_stage_has_a_target(clone):
+    targets = {"all_data", "all_models", "all_warm_start", "all_train", "all_evaluate", "tables", "figures"}
+    assert targets <= set(dict(planned(snakemake(clone, "-n", *targets))))
+
+
+def test_jobs_ask_for_more_when_they_are_tried_again(clone):
+    output = snakemake(clone, "-n", "all_train", overlays=("config/smol.yaml",))
+    assert "mem_mb=6000" in output and "runtime=720" in output
+
+
+def test_linters(clone):
+    call(clone, "snakemake", "--lint")
+    call(clone, "snakefmt", "--check", "Snakefile", "workflow")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "said"),
+    [
+        ({"domains": ["tdlr"]}, "'tdlr' is not allowed (did you mean 'tldr'?)"),
+        ({"methods": ["colm_cc"]}, "did you mean 'collm_cc'?"),
+        ({"defaults": {"training": {"epoch": 3}}}, "defaults.training.epoch (value 3) (did you mean 'epochs'?"),
+    ],
+)  # fmt: skip
+def test_bad_configuration_is_named_before_anything_runs(clone, tmp_path, overlay, said):
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    output = snakemake(clone, "-n", overlays=(str(tmp_path / "bad.yaml"),), status=1)
+    assert said in output and "Traceback" not in output
+
+
+def test_dvc_knows_the_benchmarks_of_the_default_configuration(clone):
+    stages = yaml.safe_load((clone / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    domains = yaml.safe_load((clone / DEFAULT).read_text(encoding="utf-8"))["domains"]
+    assert stages["reproduce"]["matrix"]["domain"] == domains
+    assert {f"results/{domain}" for domain in domains} <= set(stages["report"]["deps"])
+    call(clone, "dvc", "stage", "list")
+
+
+def test_tiny_run_leaves_every_artefact_and_a_report(finished):
+    assert NOTHING in snakemake(finished, "-n", overlays=(TINY,))
+    for run in (finished / "results").glob("*/collm_*/seed0"):
+        kept = {path.name for path in run.iterdir()}
+        assert {"adapters", "run.json", "metrics.jsonl", "samples.jsonl", "evaluation.json"} <= kept
+    assert "StrBuild" in (finished / "results/tables/main.md").read_text(encoding="utf-8")
+    assert (finished / "results/figures/worlds_str_build.svg").stat().st_size > 0
+    assert json.loads((finished / "results/config.json").read_text(encoding="utf-8"))["domains"]
+    snakemake(finished, "--report", "results/report.html", overlays=(TINY,))
+    assert "Learning curves" in (finished / "results/report.html").read_text(encoding="utf-8")
+
+
+def test_one_key_of_one_method_trains_only_that(plan):
+    change = {"domain": {"tldr": {"methods": {"collm_cc": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
+    jobs = planned(plan(change))
+    assert sorted(jobs) == [
+        ("all", ""),
+        ("evaluate", "domain=tldr, method=collm_cc, seed=0"),
+        ("figure", "domain=tldr"),
+        ("tables", ""),
+        ("train", "domain=tldr, method=collm_cc, seed=0"),
+    ]
+
+
+def test_evaluation_settings_train_nothing(plan):
+    jobs = Counter(rule for rule, _ in planned(plan({"defaults": {"evaluation": {"samples": 2}}})))
+    assert jobs == {"evaluate": 10, "tables": 1, "figure": 2, "worlds": 1, "all": 1}
+
+
+def test_warm_start_settings_reach_everything_but_the_untrained_team(plan):
+    jobs = planned(plan({"domain": {"str_build": {"warm_start": {"noise": 0.25}}}}))
+    assert Counter(rule for rule, _ in jobs)["train"] == 3
+    assert ("evaluate", "domain=str_build, method=parallel, seed=0") not in jobs
+    assert not [wildcards for _, wildcards in jobs if "tldr" in wildcards]
+
+
+def test_a_new_revision_trains_everything_again(plan):
+    jobs = Counter(rule for rule, _ in planned(plan({"revision": "2"})))
+    assert (jobs["scratch_model"], jobs["warm_start"], jobs["train"]) == (2, 2, 6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"defaults": {"rollout": {"max_rows": 64}, "training": {"micro_batch_tokens": 4096, "checkpoint_every": 2}}},
+        {"report": {"tracker": "tensorboard"}},
+    ],
+)
+def test_knobs_that_do_not_change_results_run_nothing(plan, change):
+    assert NOTHING in plan(change)
+
+
+def test_another_seed_adds_its_own_runs(plan):
+    jobs = planned(plan({"seeds": [0, 1]}))
+    assert len([rule for rule, wildcards in jobs if rule == "train" and "seed=1" in wildcards]) == 6
+    assert not [wildcards for _, wildcards in jobs if "seed=0" in wildcards]
+
+
+def test_one_benchmark_runs_alone_after_a_change(finished, tmp_path):
+    """Runs last: it changes the finished copy."""
+    before = {path: path.stat().st_mtime_ns for path in (finished / "results/tldr").rglob("*")}
+    change = {"domain": {"str_build": {"methods": {"magrpo": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
+    overlay = tmp_path / "change.yaml"
+    overlay.write_text(yaml.safe_dump(change), encoding="utf-8")
+    overlays = (TINY, str(overlay))
+    output = snakemake(finished, "--cores", "2", "str_build", overlays=overlays)
+    jobs = planned(output)
+    assert ("train", "domain=str_build, method=magrpo, seed=0") in jobs
+    assert len([rule for rule, _ in jobs if rule in ("train", "evaluate")]) == 2
+    assert {path: path.stat().st_mtime_ns for path in (finished / "results/tldr").rglob("*")} == before
+    assert (finished / "results/str_build/tables/main.md").is_file()
+    assert NOTHING in snakemake(finished, "-n", "str_build", overlays=overlays)
+    used = json.loads((finished / "results/str_build/magrpo/seed0/run.json").read_text(encoding="utf-8"))["config"]
+    assert used["training"]["agent_learning_rate"] == 1.0e-5
