@@ -20,6 +20,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from collm import config as configuration
+from collm.cache import decoding_cache
 from collm.errors import ModelError
 from collm.generation import Generated, Request, Sampling, decode
 from collm.grouped_lora import grouped
@@ -284,6 +285,7 @@ class Team:
         decoder, head = causal.get_decoder(), causal.get_output_embeddings()
 
         def step(ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
+            cache = cache or decoding_cache(base.model.config, sampling.max_new_tokens)
             out = decoder(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
