@@ -17,7 +17,6 @@ from collm.methods import METHODS
 from collm.rollout import Node, Rollout
 from collm.team import Team, derive
 
-
 CRITICS = {"collm_cc": "joint", "collm_dc": "local", "magrpo": None}
 
 
