@@ -1,0 +1,240 @@
+"""Configuration: overlays, messages that name key, value and nearest key, and every shipped file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from collm import config
+from collm.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT = ROOT / "config" / "config.yaml"
+SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.y*ml") if path != DEFAULT)
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    """Loads the default configuration with an overlay on top."""
+
+    def load(text, name="overlay.yaml"):
+        (tmp_path / name).write_text(text)
+        return config.load([DEFAULT, tmp_path / name])
+
+    return load
+
+
+def refused(overlay, text):
+    with pytest.raises(ConfigError) as error:
+        overlay(text)
+    return str(error.value)
+
+
+# shipped files
+
+
+@pytest.mark.parametrize("file", [None, *SHIPPED], ids=lambda path: "default" if path is None else path.name)
+def test_every_shipped_file_resolves_for_all_its_jobs(file):
+    merged = config.load([DEFAULT] if file is None else [DEFAULT, file])
+    for domain in merged["domains"]:
+        for method in [*merged["methods"], *merged["baselines"]]:
+            job = config.job(merged, domain, method)
+            assert (job.domain, job.method) == (domain, method)
+            assert len(job.team.agents) == job.team.num_agents
+            assert set(job.models) == {*job.team.agents, job.team.critic}
+            assert job.raw["training"]["agent_learning_rate"] == job.training.agent_learning_rate < 0.1
+
+
+def test_the_default_file_alone_is_complete():
+    merged = config.load([DEFAULT])
+    assert yaml.safe_load(DEFAULT.read_text())["defaults"]["training"] == merged["defaults"]["training"]
+
+
+def test_every_key_of_the_schema_says_what_it_is():
+    def silent(schema, path):
+        for name, part in schema.get("properties", {}).items():
+            if isinstance(part, dict) and "$ref" not in part and "allOf" not in part:
+                if "description" not in part and "properties" not in part:
+                    yield f"{path}.{name}"
+                yield from silent(part, f"{path}.{name}")
+
+    schema = config.schema()
+    assert list(silent(schema, "")) == []
+    assert [name for key in schema["$defs"] for name in silent(schema["$defs"][key], key)] == []
+
+
+# merging and resolving
+
+
+def test_merge_is_deep_and_replaces_lists():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    assert config.merge(base, {"a": {"c": [9]}, "e": None}) == {"a": {"b": 1, "c": [9]}, "d": 3, "e": None}
+    assert config.merge({"a": {"b": 1}}, {"a": 5}) == {"a": 5}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+
+
+def test_layers_win_in_order(overlay):
+    merged = overlay(
+        "defaults: {training: {epochs: 11, minibatch: 12}, methods: {magrpo: {training: {epochs: 22}}}}\n"
+        "domain: {tldr: {training: {epochs: 33}, methods: {magrpo: {training: {epochs: 44}}}}}\n"
+    )
+    epochs = {
+        (domain, method): config.job(merged, domain, method).training.epochs
+        for domain in ("tldr", "str_build")
+        for method in ("magrpo", "collm_cc")
+    }
+    assert epochs["tldr", "magrpo"] == 44
+    own = merged["domain"]["str_build"]
+    expected = own.get("methods", {}).get("collm_cc", {}).get("training", {}).get("epochs")
+    expected = expected or own.get("training", {}).get("epochs")
+    if expected is None:
+        assert epochs["str_build", "collm_cc"] == 11
+    assert config.job(merged, "tldr", "collm_dc").warm_start == config.job(merged, "tldr", "warm_start").warm_start
+
+
+def test_later_files_win(tmp_path):
+    (tmp_path / "one.yaml").write_text("seeds: [1, 2]\nprofile: released\n")
+    (tmp_path / "two.json").write_text('{"seeds": [7]}')
+    merged = config.load([DEFAULT, tmp_path / "one.yaml", tmp_path / "two.json"])
+    assert (merged["seeds"], merged["profile"]) == ([7], "released")
+
+
+def test_a_resolved_file_loads_again(tmp_path):
+    import json
+
+    merged = config.load([DEFAULT])
+    (tmp_path / "config.json").write_text(json.dumps(merged))
+    assert config.load([tmp_path / "config.json"]) == merged
+
+
+def test_resolving_does_not_change_the_configuration():
+    merged = config.load([DEFAULT])
+    before = config.digest(merged)
+    config.settings(merged, "tldr", "magrpo")["training"]["epochs"] = 99
+    assert config.digest(merged) == before
+
+
+def test_one_model_name_serves_all_agents(overlay):
+    assert config.job(overlay(""" seeds: [0] """), "tldr", "magrpo").team.agents == ("scratch", "scratch")
+
+
+# messages
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("domain: {tldr: {rolout: {turns: 2}}}", ["domain.tldr.rolout", "{'turns': 2}", "did you mean 'rollout'?"]),
+        (
+            "defaults: {training: {learning_rate: 0.1}}",
+            ["unknown key defaults.training.learning_rate", "value 0.1", "'agent_learning_rate'"],
+        ),
+        ("seed: 1", ["unknown key seed", "value 1", "did you mean 'seeds'?"]),
+        ("domain: {str_build: {options: {feedbak: score}}}", ["feedbak", "did you mean 'feedback'?"]),
+        ("domain: {str_build: {options: {feedback: postion}}}", ["'postion' is not allowed", "'position'"]),
+        ("methods: [colm_cc]", ["methods.0", "'colm_cc' is not allowed", "did you mean 'collm_cc'?"]),
+        ("domains: [tdlr]", ["domains.0", "'tdlr'", "did you mean 'tldr'?"]),
+        ("semantics: peer", ["semantics", "'peer' is not allowed", "paper"]),
+        ("defaults: {rollout: {turns: two}}", ["defaults.rollout.turns", "'two' is refused", "integer"]),
+        ("defaults: {rollout: {turns: 0}}", ["defaults.rollout.turns", "0 is refused", "minimum of 1"]),
+        ("defaults: {rollout: {turns: 1.5}}", ["defaults.rollout.turns", "1.5 is refused"]),
+        ("defaults: {team: {adapter: qlora}}", ["defaults.team.adapter", "'qlora'", "did you mean 'lora'?"]),
+        ("defaults: {team: {agents: smol}}", ["unknown model 'smol'", "known: scratch"]),
+        ("defaults: {team: {agents: [scratch]}}", ["names 1 models for team.num_agents 2"]),
+        ("data: {source: path}", ["data.source is 'path' but data.path is empty"]),
+        ("data: null", ["data: None is refused"]),
+        (
+            "defaults: {methods: {magrpo: {rollout: {generations: 1}}}}",
+            ["magrpo: rollout.generations is 1", "at least 2"],
+        ),
+        (
+            "defaults: {methods: {magrpo: {rollout: {generations: 5}}}}\n"
+            "domain: {tldr: {methods: {magrpo: {rollout: {generations: 5}, training: {minibatch: 12}}}}}",
+            ["tldr/magrpo: training.minibatch 12 is no multiple of rollout.generations 5"],
+        ),
+        (
+            "semantics: released\ndefaults: {training: {passes: 2}}\n"
+            "domain: {tldr: {training: {passes: 2}}, str_build: {training: {passes: 2}}}",
+            ["training.passes is 2", "set it to 1 or semantics to paper"],
+        ),
+        (
+            "defaults: {warm_start: {source: best_of_n}}\n"
+            "domain: {tldr: {warm_start: {enabled: true, source: best_of_n}}}",
+            ["best_of_n needs a pretrained model", "use demonstrations"],
+        ),
+    ],
+)
+def test_messages(overlay, text, parts):
+    message = refused(overlay, text)
+    for part in parts:
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", ["5e-6", "1e3", "'0.5'"])
+def test_the_exponent_trap(overlay, value):
+    message = refused(overlay, f"defaults: {{training: {{agent_learning_rate: {value}}}}}")
+    assert "defaults.training.agent_learning_rate" in message
+    assert "YAML reads 5e-6 as text, write 5.0e-6" in message
+
+
+def test_a_decimal_point_makes_it_a_number(overlay):
+    merged = overlay("defaults: {training: {critic_learning_rate: 5.0e-6, gradient_clip: null}}")
+    assert merged["defaults"]["training"]["critic_learning_rate"] == 5e-6
+
+
+def test_overlay_alone_says_what_to_do(tmp_path):
+    (tmp_path / "alone.yaml").write_text("seeds: [0]\n")
+    with pytest.raises(ConfigError, match="key domains is missing; start from config/config.yaml"):
+        config.load([tmp_path / "alone.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "named"),
+    [
+        ("training", "epochs", "training.epochs is not set"),
+        ("team", "lora", "team.lora is not set"),
+        ("evaluation", "samples", "evaluation.samples is not set"),
+    ],
+)
+def test_a_key_that_no_file_sets(tmp_path, block, key, named):
+    merged = config.load([DEFAULT])
+    del merged["defaults"][block][key]
+    for own in merged["domain"].values():
+        own.get(block, {}).pop(key, None)
+    (tmp_path / "less.yaml").write_text(yaml.safe_dump(merged))
+    with pytest.raises(ConfigError, match=f"tldr: {named}; start from config/config.yaml"):
+        config.load([tmp_path / "less.yaml"])
+
+
+@pytest.mark.parametrize("key", ["source", "path", "seed"])
+def test_data_keys_are_needed(tmp_path, key):
+    merged = config.load([DEFAULT])
+    del merged["data"][key]
+    (tmp_path / "less.yaml").write_text(yaml.safe_dump(merged))
+    with pytest.raises(ConfigError, match=f"data: key {key} is missing"):
+        config.load([tmp_path / "less.yaml"])
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing.yaml is not there; the default one is config/config.yaml"):
+        config.load([tmp_path / "nothing.yaml"])
+    for text, words in (("a: [1", "is not valid YAML"), ("- 1", "holds no mapping"), ("", "holds no mapping")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            config.load([DEFAULT, tmp_path / "bad.yaml"])
+
+
+def test_unknown_job():
+    merged = config.load([DEFAULT])
+    with pytest.raises(ConfigError, match=r"unknown domain 'tdlr' \(did you mean 'tldr'\?\); known: tldr, str_build"):
+        config.job(merged, "tdlr")
+    with pytest.raises(ConfigError, match=r"unknown method 'magrop' \(did you mean 'magrpo'\?\)"):
+        config.job(merged, "tldr", "magrop")
+
+
+def test_digest_sees_values_not_order():
+    assert config.digest({"a": 1, "b": [2]}) == config.digest({"b": [2], "a": 1}) != config.digest({"a": 1, "b": [3]})
+    assert len(config.digest({})) == 16
