@@ -9,23 +9,31 @@ from pathlib import Path
 from collm import cli, config, domains, models
 from collm.data import load_tasks
 from collm.domains.base import Domain, Task
+from collm.errors import ConfigError
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, make the model, return the exit status."""
-    parser = cli.parser(__doc__, domain=True)
+    parser = cli.parser(__doc__, domain=False)
+    parser.add_argument("--domain", help="benchmark on whose training text a scratch model is made")
     parser.add_argument("--model", required=True, help="name under `models` in the configuration")
     parser.add_argument("--data", type=Path, help="folder of the domain's data; default data/<domain>")
     parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
     arguments = parser.parse_args(argv)
-    job = config.job(config.load(arguments.config), arguments.domain)
-    spec = config.model(job, arguments.model)
+    settings = config.load(arguments.config)
+    if arguments.model not in settings["models"]:
+        known = ", ".join(settings["models"])
+        raise ConfigError(f"unknown model {arguments.model!r}; the configuration knows: {known}")
+    spec = settings["models"][arguments.model]
     texts: list[str] = []
     if spec["source"] == "scratch":
+        if arguments.domain is None:
+            raise ConfigError(f"model {arguments.model!r} is made from scratch, on a benchmark's text: add --domain")
+        job = config.job(settings, arguments.domain)
         domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
         tasks = load_tasks((arguments.data or Path("data") / job.domain) / "train.jsonl")
         texts = training_text(domain, tasks)
-    out = models.folder(arguments.models, arguments.model, spec["source"], job.domain)
+    out = models.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
     models.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"))
     return 0
 
