@@ -16,11 +16,7 @@ from collm.errors import ConfigError
 from collm.files import write_json
 
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
-os.environ.update(
-    PATH=os.pathsep.join(
-        [os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]
-    )
-)
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
 try:
     collm_config.check(config)
@@ -30,74 +26,31 @@ except ConfigError as error:
 
 # What a stage depends on, as keys of a job's resolved settings (a block stands for all its keys). A job runs again
 # only if one of these changes; everything else reaches it through its input files.
+PLAYED = ["profile", "semantics", "options", "team", "rollout"]
+WATCHED = ["evaluation.tasks_during", "evaluation.samples_during", "evaluation.examples"]
 DEPENDS = {
     "data": ["data", "options", "team.num_agents"],
     "scratch_model": ["revision", "options", "team.num_agents"],
-    "warm_start": [
-        *[
-            "profile",
-            "semantics",
-            "revision",
-            "options",
-            "team",
-            "rollout",
-            "warm_start",
-        ],
-        *[
-            "evaluation.tasks_during",
-            "evaluation.samples_during",
-            "evaluation.examples",
-        ],
-    ],
-    "train": [
-        *[
-            "profile",
-            "semantics",
-            "revision",
-            "options",
-            "team",
-            "rollout",
-            "training",
-            "warm_start.enabled",
-        ],
-        *[
-            "evaluation.every",
-            "evaluation.tasks_during",
-            "evaluation.samples_during",
-            "evaluation.examples",
-        ],
-    ],
-    "evaluate": [
-        *["profile", "semantics", "options", "team", "rollout"],
-        *["evaluation.samples", "evaluation.latency_tasks"],
-    ],
+    "warm_start": ["revision", *PLAYED, *WATCHED, "warm_start"],
+    "train": ["revision", *PLAYED, *WATCHED, "evaluation.every", "training", "warm_start.enabled"],
+    "evaluate": [*PLAYED, "evaluation.samples", "evaluation.latency_tasks"],
 }
 # Keys inside those blocks that do not change what the stage computes.
+MEMORY_KNOBS = {"rollout.max_rows", "training.micro_batch_tokens"}
+BOOKKEEPING = {"training.checkpoint_every", "training.keep_checkpoints"}
+OF_TRAINING = {"team.critic", "rollout.generations", "rollout.discount"}
 NEUTRAL = {
-    "*": {
-        "rollout.max_rows",
-        "training.micro_batch_tokens",
-        "training.checkpoint_every",
-        "training.keep_checkpoints",
-    },
-    "warm_start": {
-        "team.critic",
-        "rollout.generations",
-        "rollout.discount",
-        "warm_start.enabled",
-    },
-    "evaluate": {"team.critic", "rollout.generations", "rollout.discount"},
+    "train": MEMORY_KNOBS | BOOKKEEPING,
+    "warm_start": MEMORY_KNOBS | OF_TRAINING | {"warm_start.enabled"},
+    "evaluate": MEMORY_KNOBS | OF_TRAINING,
 }
 # Per source of the largest model: memory in MB and minutes of a training job; attempts multiply both.
 MEMORY = {"scratch": 2_000, "wheel": 6_000, "folder": 24_000, "hub": 32_000}
 MINUTES = {"scratch": 60, "wheel": 720, "folder": 720, "hub": 1_440}
-MEMORY_OF_WHOLE_MODELS = (
-    3  # factor for team.adapter full: optimiser states of every copy
-)
-ALL_THREADS = (
-    64  # Snakemake cuts this to --cores, a cluster's profile to its max-threads
-)
-
+# Factor for team.adapter full: optimiser states of every copy.
+MEMORY_OF_WHOLE_MODELS = 3
+# Snakemake cuts this to --cores, a cluster's profile to its max-threads.
+ALL_THREADS = 64
 
 TABLES = (
     "main.csv",
@@ -109,20 +62,15 @@ TABLES = (
     "metrics.json",
 )
 WORLDS = ("str_build",)  # domains whose final worlds are drawn
-TABLE_MODULES = (
-    *("make_tables.py", "collm/results.py", "collm/tables.py", "collm/table_text.py"),
-    *("collm/statistics.py", "collm/paper.py", "collm/embedded/paper_results.csv"),
+SHARED_MODULES = (
+    "collm/results.py",
+    "collm/tables.py",
+    "collm/statistics.py",
+    "collm/paper.py",
+    "collm/embedded/paper_results.csv",
 )
-FIGURE_MODULES = (
-    *(
-        "make_figures.py",
-        "collm/results.py",
-        "collm/tables.py",
-        "collm/figures.py",
-        "collm/drawing.py",
-    ),
-    *("collm/statistics.py", "collm/paper.py", "collm/embedded/paper_results.csv"),
-)
+TABLE_MODULES = ("make_tables.py", "collm/table_text.py", *SHARED_MODULES)
+FIGURE_MODULES = ("make_figures.py", "collm/figures.py", "collm/drawing.py", *SHARED_MODULES)
 
 
 # Written when jobs start, not by a rule: a rule would have every job below it run again when any key changes. Jobs
@@ -149,20 +97,17 @@ def flat(value: dict, prefix: str = "") -> dict:
     result = {}
     for key, part in value.items():
         name = f"{prefix}{key}"
-        result.update(
-            flat(part, f"{name}.") if isinstance(part, dict) else {name: part}
-        )
+        result.update(flat(part, f"{name}.") if isinstance(part, dict) else {name: part})
     return result
 
 
 def get_dependencies(stage: str, domain: str, method: str = "warm_start") -> dict:
     """The settings that `stage` depends on, with dotted keys: Snakemake compares them and says which one changed."""
-    neutral = NEUTRAL["*"] | NEUTRAL.get(stage, set())
+    neutral = NEUTRAL.get(stage, set())
     return {
         key: value
         for key, value in flat(job_settings(domain, method)).items()
-        if key not in neutral
-        and any(key == part or key.startswith(f"{part}.") for part in DEPENDS[stage])
+        if key not in neutral and any(key == part or key.startswith(f"{part}.") for part in DEPENDS[stage])
     }
 
 
@@ -185,19 +130,13 @@ def get_sources(domain: str, method: str = "warm_start") -> set[str]:
 def get_largest(sizes: dict[str, int], wildcards) -> int:
     """The largest of `sizes` over the models of a job."""
     return max(
-        sizes[source]
-        for source in get_sources(
-            wildcards.domain, wildcards.get("method", "warm_start")
-        )
+        sizes[source] for source in get_sources(wildcards.domain, wildcards.get("method", "warm_start"))
     )
 
 
 def get_gpu(wildcards) -> int:
     """GPUs of a job: none for models made from scratch, they are too small for one to pay."""
-    return int(
-        get_sources(wildcards.domain, wildcards.get("method", "warm_start"))
-        != {"scratch"}
-    )
+    return int(get_sources(wildcards.domain, wildcards.get("method", "warm_start")) != {"scratch"})
 
 
 def get_threads(wildcards) -> int:
@@ -219,27 +158,20 @@ def get_runtime(wildcards, attempt: int) -> int:
 
 def get_data(wildcards) -> list[str]:
     """Both splits and the manifest of a domain."""
-    return [
-        f"data/{wildcards.domain}/{name}"
-        for name in ("manifest.json", "train.jsonl", "test.jsonl")
-    ]
+    return [f"data/{wildcards.domain}/{name}" for name in ("manifest.json", "train.jsonl", "test.jsonl")]
 
 
 def get_model(domain: str, name: str) -> str:
     """Description of a prepared model: models made from scratch belong to a domain, the others are shared."""
     scratch = config["models"][name]["source"] == "scratch"
     return (
-        f"resources/models/{domain}/{name}/model.json"
-        if scratch
-        else f"resources/models/{name}/model.json"
+        f"resources/models/{domain}/{name}/model.json" if scratch else f"resources/models/{name}/model.json"
     )
 
 
 def get_models(wildcards) -> list[str]:
     """Descriptions of the models of a job."""
-    names = job_settings(wildcards.domain, wildcards.get("method", "warm_start"))[
-        "models"
-    ]
+    names = job_settings(wildcards.domain, wildcards.get("method", "warm_start"))["models"]
     return [get_model(wildcards.domain, name) for name in names]
 
 
@@ -257,10 +189,7 @@ def get_embedded(wildcards) -> list[str]:
     """Rows that ship with the project, for the source that reads them."""
     if config["data"]["source"] != "embedded":
         return []
-    return [
-        str(path)
-        for path in Path("src/collm/embedded").glob(f"{wildcards.domain}.jsonl")
-    ]
+    return [str(path) for path in Path("src/collm/embedded").glob(f"{wildcards.domain}.jsonl")]
 
 
 def get_data_settings(wildcards) -> dict:
@@ -279,18 +208,6 @@ def get_model_settings(wildcards) -> dict:
 def get_model_spec(wildcards) -> dict:
     """What a pretrained model depends on."""
     return flat(config["models"][wildcards.model])
-
-
-def get_any_domain(wildcards) -> str:
-    """A domain whose team has the model; which one does not matter for a pretrained model."""
-    rows = [
-        (domain, method) for domain in config["domains"] for method in get_rows(domain)
-    ]
-    return next(
-        domain
-        for domain, method in rows
-        if wildcards.model in job_settings(domain, method)["models"]
-    )
 
 
 def get_warm_start_settings(wildcards) -> dict:
@@ -334,10 +251,7 @@ def get_report_settings() -> dict:
 
 def get_figures(domains: list[str]) -> list[str]:
     """Figures of some domains, as PNG and SVG."""
-    kinds = {
-        domain: ["curves", "bars", *(["worlds"] if domain in WORLDS else [])]
-        for domain in domains
-    }
+    kinds = {domain: ["curves", "bars", *(["worlds"] if domain in WORLDS else [])] for domain in domains}
     return [
         f"results/figures/{kind}_{domain}.{suffix}"
         for domain in domains
@@ -356,11 +270,7 @@ def get_results(domains: list[str]) -> list[str]:
                 "evaluation.json",
                 *(["metrics.jsonl"] if method in config["methods"] else []),
             ]
-            files += [
-                f"{get_run(domain, method, seed)}/{name}"
-                for seed in config["seeds"]
-                for name in names
-            ]
+            files += [f"{get_run(domain, method, seed)}/{name}" for seed in config["seeds"] for name in names]
     return files
 
 
@@ -371,15 +281,9 @@ def get_results_of_domain(wildcards) -> list[str]:
 
 def get_all_models() -> list[str]:
     """Models of all jobs."""
-    rows = [
-        (domain, method) for domain in config["domains"] for method in get_rows(domain)
-    ]
+    rows = [(domain, method) for domain in config["domains"] for method in get_rows(domain)]
     return sorted(
-        {
-            get_model(domain, name)
-            for domain, row in rows
-            for name in job_settings(domain, row)["models"]
-        }
+        {get_model(domain, name) for domain, row in rows for name in job_settings(domain, row)["models"]}
     )
 
 

@@ -40,8 +40,6 @@ rule pretrained_model:
     conda:
         "../envs/collm.yaml"
     params:
-        domain=get_any_domain,
         settings=get_model_spec,
     shell:
-        "python src/make_model.py --config results/config.json "
-        "--domain {params.domain} --model {wildcards.model} > {log} 2>&1"
+        "python src/make_model.py --config results/config.json " "--model {wildcards.model} > {log} 2>&1"
