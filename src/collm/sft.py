@@ -123,16 +123,19 @@ class WarmStart:
             part, ordered = ordered[-size:], ordered[:-size]
             logprobs, _ = self.team.logprobs(agent, [(example.prompt, example.response) for example in part])
             loss = -logprobs.sum() / count
-            if not torch.isfinite(loss):
-                raise NonFiniteLoss(
-                    f"warm-start loss of agent {agent} is {loss.item()} at step {self.step_number}; "
-                    "lower warm_start.learning_rate or use precision fp32"
-                )
+            self._guard(loss, f"loss of agent {agent}")
             self.team.accelerator.backward(loss)
             total += loss.item()
         parameters = [part for _, part in self.team.agents[agent].parameters()]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        self._guard(torch.nn.utils.clip_grad_norm_(parameters, 1.0), f"gradient of agent {agent}")
         self.optimisers[agent].step()
         self.optimisers[agent].zero_grad(set_to_none=True)
         self.schedules[agent].step()
         return total
+
+    def _guard(self, number: torch.Tensor, what: str) -> None:
+        if not torch.isfinite(number):
+            raise NonFiniteLoss(
+                f"warm-start {what} is {number.item()} at step {self.step_number}; "
+                "lower warm_start.learning_rate or use precision fp32"
+            )
