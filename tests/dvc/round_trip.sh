@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# DVC round trip on a clean clone: reproduce, nothing to do, push, wipe, restore, nothing to do.
+#   tests/dvc/round_trip.sh                      with tests/workflow/tiny.yaml (minutes)
+#   tests/dvc/round_trip.sh config/config.yaml   with the default configuration
+set -euo pipefail
+
+repository=$(cd "$(dirname "$0")/../.." && pwd)
+overlay=${1:-tests/workflow/tiny.yaml}
+python=$(command -v python)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+has() { grep -q -- "$1" <<<"$2" || fail "$3: $2"; }
+
+git clone --quiet "$repository" "$work/clone"
+cd "$work/clone"
+git config user.name "The CoLLM developers"
+git config user.email "collm@example.org"
+sed -i "s|overlay: config/config.yaml|overlay: $overlay|" dvc.yaml
+git commit --quiet --all --allow-empty --message "Overlay of this test"
+# The environment that runs this test, not a second one.
+mkdir .venv && ln -s "$(dirname "$python")" .venv/bin && sleep 1 && touch .venv/.installed .venv/.installed-dev
+
+echo "== dvc repro"
+dvc repro
+echo "== again: nothing to do"
+has "up to date" "$(dvc repro 2>&1)" "a second dvc repro did something"
+[ -s dvc.lock ] || fail "no dvc.lock"
+dvc metrics show
+dvc plots show >/dev/null
+git add dvc.lock results/tables && git commit --quiet --message "Results"
+[ -z "$(git status --porcelain)" ] || fail "left in git status: $(git status --porcelain)"
+
+echo "== push, wipe, restore"
+dvc remote add --default local "$work/remote"
+git commit --quiet --all --message "Remote"
+dvc push
+find results data -type f ! -name '.snakemake_timestamp' | sort | xargs sha256sum >"$work/before"
+grep -v -e results/benchmarks -e results/config.json "$work/before" >"$work/kept"
+check() {
+  sha256sum --quiet --check "$work/kept" || fail "restored files differ"
+  has "up to date" "$(dvc status 2>&1)" "dvc status is not clean"
+  has "Nothing to be done" "$(snakemake -n --configfile config/config.yaml "$overlay" 2>&1)" "snakemake has work"
+}
+rm -rf results data resources checkpoints .dvc/cache
+make restore CONFIG="config/config.yaml $overlay"
+check
+
+echo "== the same without what Git holds"
+rm -rf results data resources .dvc/cache .snakemake
+make restore CONFIG="config/config.yaml $overlay"
+check
+
+echo "== the same in a new clone"
+git clone --quiet "$work/clone" "$work/second"
+ln -s "$work/clone/.venv" "$work/second/.venv"
+cd "$work/second"
+make restore CONFIG="config/config.yaml $overlay"
+check
+[ -z "$(git status --porcelain)" ] || fail "left in git status: $(git status --porcelain)"
+echo "round trip complete"
