@@ -14,12 +14,18 @@ from accelerate import Accelerator
 
 from collm import config as configuration
 from collm import domains, memory, models
+from collm.checkpoint import flatten
 from collm.data import load_tasks
 from collm.domains.base import Domain, Task
 from collm.errors import ConfigError
 from collm.files import sha256
 from collm.rollout import Rollout
 from collm.team import Team
+
+KNOBS = (
+    "tracker", "rollout.max_rows", "training.micro_batch_tokens", "training.checkpoint_every",
+    "training.keep_checkpoints", "evaluation.latency_tasks",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,16 @@ class Session:
         """A player of this job's episodes."""
         return Rollout(team, self.domain, settings or self.job.rollout, self.job.semantics == "released")
 
-    def inputs(self) -> dict[str, Any]:
-        """Digests of what the run reads, for fingerprints."""
-        manifest = {"data": sha256(self.places.data / "manifest.json")}
-        return manifest | {f"model.{name}": sha256(path / "model.json") for name, path in self.folders.items()}
+    def fingerprint(self, without: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+        """What the run's numbers depend on: settings, seed and digests of what it reads.
+
+        Knobs of memory and book-keeping are left out: a run that ran out of memory goes on with smaller batches.
+        """
+        left_out = (*KNOBS, *without)
+        settings = {key: value for key, value in flatten(self.job.raw).items() if not key.startswith(left_out)}
+        read = {"data": sha256(self.places.data / "manifest.json")}
+        read |= {f"model.{name}": sha256(path / "model.json") for name, path in self.folders.items()}
+        return {"config": settings, "seed": self.seed, "inputs": read, **more}
 
 
 def open_session(job: configuration.Job, seed: int, places: Places, threads: int | None = None) -> Session:

@@ -83,12 +83,7 @@ class Trainer:
         if self.job.method not in METHODS:
             raise ConfigError(f"method {self.job.method!r} is not trained; methods that are: {', '.join(METHODS)}")
         method = METHODS[self.job.method]
-        fingerprint = {
-            "config": self.job.raw,
-            "seed": session.seed,
-            "inputs": session.inputs(),
-            "start": _digest(start),
-        }
+        fingerprint = session.fingerprint(start=_digest(start))
         self.checkpoints = Checkpoints(session.places.checkpoints, fingerprint, self.settings.keep_checkpoints)
         state = self.checkpoints.latest()
         self.team = session.team(method.critics)

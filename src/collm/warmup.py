@@ -26,8 +26,9 @@ def run(session: Session) -> None:
     """
     job, places, plan = session.job, session.places, session.job.warm_start
     record = RunRecord("warm_start", job, session.seed, session.accelerator.device)
-    fingerprint = {"config": job.raw, "seed": session.seed, "inputs": session.inputs()}
-    checkpoints = Checkpoints(places.checkpoints, fingerprint, job.training.keep_checkpoints)
+    checkpoints = Checkpoints(
+        places.checkpoints, session.fingerprint(without=("training",)), job.training.keep_checkpoints
+    )
     state = checkpoints.latest()
     team = session.team()
     rollout = session.rollout(team)
