@@ -55,6 +55,7 @@ check
 echo "== the same in a new clone"
 git clone --quiet "$work/clone" "$work/second"
 ln -s "$work/clone/.venv" "$work/second/.venv"
+touch "$work/clone/.venv/.installed" "$work/clone/.venv/.installed-dev"
 cd "$work/second"
 make restore CONFIG="config/config.yaml $overlay"
 check

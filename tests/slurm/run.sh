@@ -91,7 +91,7 @@ snakemake --cores all --profile slurm --configfile config/config.yaml "$overlay"
   find .snakemake/slurm_logs logs -name '*.log' -exec tail -n 20 {} +
   fail "Snakemake stopped"
 }
-squeue --states=all --format="%.6i %.10T %.10M %.8b %.40k" | head -40
+squeue --states=all --Format=JobID:7,State:11,TimeUsed:8,tres-per-job:12,Comment:50
 [ -s results/tables/main.md ] || fail "no main table"
 done_jobs=$(squeue --states=completed --noheader | wc -l)
 [ "$done_jobs" -ge 10 ] || fail "only $done_jobs jobs ran on the cluster"
