@@ -26,24 +26,29 @@ def by_prompt(pairs: Sequence[Pair], budget: int) -> list[list[int]]:
     """Indices in groups in which every prompt has the same number of responses, standing one after another.
 
     The prompt is computed once for all its responses, so that a group of n prompts with k responses each costs
-    n x (longest prompt + k x longest response) tokens, which stays within `budget`.
+    n x (longest prompt + k x longest response) tokens, which stays within `budget`. A prompt with more responses than
+    fit is computed several times; one response alone may exceed the budget.
     """
     of_prompt: dict[tuple[int, ...], list[int]] = {}
     for index, (prompt, _) in enumerate(pairs):
         of_prompt.setdefault(prompt, []).append(index)
     by_count: dict[int, list[list[int]]] = {}
-    for indices in of_prompt.values():
-        by_count.setdefault(len(indices), []).append(indices)
+    for prompt, indices in of_prompt.items():
+        longest = max(len(pairs[index][1]) for index in indices)
+        fitting = max(1, (budget - len(prompt)) // max(longest, 1))
+        for start in range(0, len(indices), fitting):
+            unit = indices[start : start + fitting]
+            by_count.setdefault(len(unit), []).append(unit)
     groups: list[list[int]] = []
     for count, units in sorted(by_count.items()):
         sizes = [(len(pairs[unit[0]][0]), max(len(pairs[index][1]) for index in unit)) for unit in units]
         members: list[int] = []
-        prompt = response = 0
+        width = response = 0
         for place in sorted(range(len(units)), key=lambda place: (sum(sizes[place]), units[place][0])):
-            prompt, response = max(prompt, sizes[place][0]), max(response, sizes[place][1])
-            if members and (len(members) // count + 1) * (prompt + count * response) > budget:
+            width, response = max(width, sizes[place][0]), max(response, sizes[place][1])
+            if members and (len(members) // count + 1) * (width + count * response) > budget:
                 groups.append(members)
-                members, (prompt, response) = [], sizes[place]
+                members, (width, response) = [], sizes[place]
             members += units[place]
         groups.append(members)
     return groups
