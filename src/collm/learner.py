@@ -189,7 +189,8 @@ class Learner:
             picked = [groups[id(node)][node.actions[j][agent]] for node, j in batch.samples]
             advantage = torch.stack(picked).float().to(self.team.device)
         else:
-            advantage = policy_gradient.normalise(delta) if self.settings.normalize_advantage else delta
+            turns = torch.tensor([node.turn for node, _ in batch.samples], device=delta.device)
+            advantage = policy_gradient.normalise_by(delta, turns) if self.settings.normalize_advantage else delta
         return policy_gradient.clip(advantage, self.settings.advantage_clip)
 
     def _backward_values(self, critic: int, batch: Batch, agent: int) -> tuple[torch.Tensor, torch.Tensor]:

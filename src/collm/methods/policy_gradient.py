@@ -32,6 +32,18 @@ def normalise(advantage: torch.Tensor) -> torch.Tensor:
     return centred / advantage.std(unbiased=False).clamp(min=SMALLEST_DEVIATION)
 
 
+def normalise_by(advantage: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Normalise [batch] advantages within each turn, as the released code does.
+
+    Returns shrink from turn to turn; while the critic has not learnt that, one mean over all turns would push the
+    responses of whole turns up and those of others down.
+    """
+    result = advantage.clone()
+    for number in turn.unique():
+        result[turn == number] = normalise(advantage[turn == number])
+    return result
+
+
 def clip(advantage: torch.Tensor, limit: float | None) -> torch.Tensor:
     """Clamp advantages to [-limit, limit]: one reading of "advantage clip" in the paper's appendix C.3."""
     return advantage if limit is None else advantage.clamp(-limit, limit)
