@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,18 +230,24 @@ class Team:
         """Sample responses.
 
         Args:
-            wanted: (agent, prompt ids, one key per response) for every prompt.
+            wanted: (agent, prompt ids, one key per response) for every prompt; a prompt that occurs more than once
+                is prefilled once.
         Returns:
             For every item of `wanted` its responses in the order of the keys.
         """
-        results: list[list[Response] | None] = [None] * len(wanted)
-        for batch in self._batches(wanted, decode_mode, max_rows):
+        merged: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for agent, prompt, keys in wanted:
+            merged.setdefault((agent, prompt), []).extend(keys)
+        distinct = [(agent, prompt, keys) for (agent, prompt), keys in merged.items()]
+        answers: dict[tuple[int, tuple[int, ...]], Iterator[Response]] = {}
+        for batch in self._batches(distinct, decode_mode, max_rows):
             started = time.perf_counter()
-            generated = self._decode([wanted[index] for index in batch], sampling)
+            generated = self._decode([distinct[index] for index in batch], sampling)
             seconds = time.perf_counter() - started
             for index, items in zip(batch, generated, strict=True):
-                results[index] = [self._response(wanted[index], item, seconds) for item in items]
-        return [result or [] for result in results]
+                agent, prompt, _ = distinct[index]
+                answers[agent, prompt] = iter([self._response(distinct[index], item, seconds) for item in items])
+        return [[next(answers[agent, prompt]) for _ in keys] for agent, prompt, keys in wanted]
 
     def _response(self, wanted: tuple[int, tuple[int, ...], Any], item: Generated, seconds: float) -> Response:
         base = self.agents[wanted[0]].base
