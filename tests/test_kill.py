@@ -27,6 +27,7 @@ OVERLAY = {
     "domain": {
         "str_build": {
             "options": {"generated": 8},
+            "data": {"train": "paper[0:8]+generated[0:8]", "test": "paper[8:10]"},
             "rollout": {"turns": 2, "max_new_tokens": 24, "early_stop": None},
             "warm_start": {"per_task": 2, "epochs": 6, "batch": 2},
             "training": {"epochs": 8, "tasks_per_rollout": 4, "checkpoint_every": 3},

@@ -8,6 +8,7 @@ from peft import PeftModel
 from toy import make_learner, make_team, numbers, play, update
 from transformers import AutoModelForCausalLM
 
+from collm import generation
 from collm.errors import ModelError
 from collm.generation import Sampling, pick
 from collm.grouped_lora import grouped
@@ -141,6 +142,26 @@ def test_a_response_does_not_depend_on_its_batch(team):
 @pytest.mark.parametrize(("mode", "max_rows"), [("sequential", 64), ("mixed", 7), ("mixed", 1), ("sequential", 3)])
 def test_decoding_modes_and_batch_sizes_agree(team, mode, max_rows):
     assert ask(team, REQUESTS, mode, max_rows) == ask(team, REQUESTS)
+
+
+@pytest.mark.parametrize("mode", ["mixed", "sequential"])
+@pytest.mark.parametrize("max_rows", [2, 5, 64])
+def test_equal_prompts_share_their_prefill_within_max_rows(team, monkeypatch, mode, max_rows):
+    rows, prompts = [], []
+    real = generation.decode
+
+    def decode(step, requests, *arguments):
+        rows.append(sum(len(request.keys) for request in requests))
+        prompts.append(len(requests))
+        return real(step, requests, *arguments)
+
+    monkeypatch.setattr("collm.team.decode", decode)
+    repeated = [*REQUESTS, (0, "red", [77, 78]), (1, "dog", [79])]
+    together = ask(team, repeated, mode, max_rows)
+    assert max(rows) <= max(max_rows, 2)
+    assert max_rows < 64 or sum(prompts) == len(REQUESTS)
+    assert together[:-2] == ask(team, REQUESTS)
+    assert together[-2:] == [ask(team, [request])[0] for request in repeated[-2:]]
 
 
 def test_agents_with_unequal_numbers_of_prompts(team):

@@ -23,7 +23,7 @@ from collm.domains.writing import (
     split_paragraphs,
     transition_categories,
 )
-from collm.errors import ConfigError, DataError, RowError
+from collm.errors import ConfigError, DataError, RowError, UnusableRow
 
 RELEASED = Tldr({}, "released")
 PAPER = Tldr({}, "paper")
@@ -311,3 +311,10 @@ def test_unknown_names_tell_the_nearest():
     with pytest.raises(ConfigError, match="3 agents"):
         Tldr({}, num_agents=3)
     assert [domains.get(name).name for name in domains.NAMES] == list(domains.NAMES)
+
+
+def test_posts_over_the_word_limit_are_left_out_by_name():
+    row = RawRow({"prompt": "one two three four"}, "posts.jsonl:7")
+    assert Tldr({"max_words": 4}).task(row, 0).fields["prompt"] == "one two three four"
+    with pytest.raises(UnusableRow, match="posts.jsonl:7: a post of 4 words; option max_words is 3"):
+        Tldr({"max_words": 3}).task(row, 0)

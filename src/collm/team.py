@@ -231,22 +231,28 @@ class Team:
 
         Args:
             wanted: (agent, prompt ids, one key per response) for every prompt; a prompt that occurs more than once
-                is prefilled once.
+                is prefilled once (per `max_rows` responses).
         Returns:
             For every item of `wanted` its responses in the order of the keys.
         """
         merged: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for agent, prompt, keys in wanted:
             merged.setdefault((agent, prompt), []).extend(keys)
-        distinct = [(agent, prompt, keys) for (agent, prompt), keys in merged.items()]
-        answers: dict[tuple[int, tuple[int, ...]], Iterator[Response]] = {}
+        distinct = [
+            (agent, prompt, keys[start : start + max_rows])
+            for (agent, prompt), keys in merged.items() for start in range(0, len(keys), max_rows)
+        ]  # fmt: skip
+        parts: list[list[Response]] = [[] for _ in distinct]
         for batch in self._batches(distinct, decode_mode, max_rows):
             started = time.perf_counter()
             generated = self._decode([distinct[index] for index in batch], sampling)
             seconds = time.perf_counter() - started
             for index, items in zip(batch, generated, strict=True):
-                agent, prompt, _ = distinct[index]
-                answers[agent, prompt] = iter([self._response(distinct[index], item, seconds) for item in items])
+                parts[index] = [self._response(distinct[index], item, seconds) for item in items]
+        said: dict[tuple[int, tuple[int, ...]], list[Response]] = {}
+        for (agent, prompt, _), part in zip(distinct, parts, strict=True):
+            said.setdefault((agent, prompt), []).extend(part)
+        answers: dict[tuple[int, tuple[int, ...]], Iterator[Response]] = {key: iter(part) for key, part in said.items()}
         return [[next(answers[agent, prompt]) for _ in keys] for agent, prompt, keys in wanted]
 
     def _response(self, wanted: tuple[int, tuple[int, ...], Any], item: Generated, seconds: float) -> Response:

@@ -17,7 +17,7 @@ from collm import sources
 from collm.domains.base import Demonstration, RawRow, Task, embedded_path, printable, require, require_text
 from collm.domains.elaboration import Faults, clean, elaborate, sentences
 from collm.domains.writing import DELIMITER, Band, Cascade, WritingDomain, measure, score
-from collm.errors import DataError
+from collm.errors import DataError, UnusableRow
 
 _FILES = {
     "train": ("tldr_1945.jsonl.gz", "train.jsonl"),
@@ -53,6 +53,7 @@ class Tldr(WritingDomain):
         "paper": _cascade(content_only=True, searched="both", log_factor=0.6),
         "released": _cascade(content_only=False, searched="second", log_factor=None),
     }
+    defaults = {**WritingDomain.defaults, "max_words": 0}
     source_field = "prompt"
     prompts = (
         (
@@ -109,8 +110,14 @@ class Tldr(WritingDomain):
         ]
 
     def task(self, row: RawRow, index: int) -> Task:
-        """Needs a `prompt` that is not empty; `completion` may be missing but must be text."""
+        """Needs a `prompt` that is not empty; `completion` may be missing but must be text.
+
+        A post of more words than the option `max_words` (0: no limit) raises UnusableRow.
+        """
         prompt = require_text(row.fields, "prompt", row.origin)
+        words, limit = len(prompt.split()), self.options["max_words"]
+        if limit and words > limit:
+            raise UnusableRow(f"{row.origin}: a post of {words} words; option max_words is {limit}")
         completion = ""
         if row.fields.get("completion") is not None:
             completion = require(row.fields, "completion", (str,), "a text", row.origin)
