@@ -8,6 +8,8 @@ from pathlib import Path
 
 from collm import cli, config, data, domains
 
+SHOWN = 5  # dropped rows that are printed
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare one domain's data and print what was written; raises CollmError on bad input."""
@@ -20,8 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = data.prepare(domain, job.data, out, job.data["seed"])
     for split, entry in manifest["splits"].items():
         print(f"{out / split}.jsonl: {entry['rows']} tasks from {entry['slice']} ({manifest['label']})")
-    for row in manifest["dropped"]:
-        print(f"dropped from {row['split']}: {row['origin']}: {row['reason']}")
+    dropped = manifest["dropped"]
+    for row in dropped[:SHOWN]:
+        print(f"dropped from {row['split']}: {row['reason']}")
+    if len(dropped) > SHOWN:
+        print(f"... and {len(dropped) - SHOWN} more dropped rows, listed in {out / 'manifest.json'}")
     return 0
 
 

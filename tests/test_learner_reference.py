@@ -48,7 +48,7 @@ def actor_critic_reference(team, references, nodes, method, turns, information):
     gradients, advantages = {}, {}
     for agent in (0, 1):
         name = "critic" if method == "collm_cc" else f"critic_{agent}"
-        deltas, loss = [], 0.0
+        deltas, turns_of, loss = [], [], 0.0
         for node in nodes:
             value = references[name].value(critic_ids(team, node, method, agent, turns, information))
             for j, reward in enumerate(node.rewards):
@@ -58,10 +58,15 @@ def actor_critic_reference(team, references, nodes, method, turns, information):
                     ids = critic_ids(team, child, method, agent, turns, information)
                     target += GAMMA * references[name].value(ids).item()
                 deltas.append(target - value.item())
+                turns_of.append(node.turn)
                 loss = loss + (target - value) ** 2
         if name not in gradients:
             gradients[name] = references[name].gradient(0.6 * loss / len(deltas))
-        advantages[agent] = normalised(deltas)
+        advantages[agent] = [0.0] * len(deltas)
+        for turn in range(turns):
+            places = [place for place, of in enumerate(turns_of) if of == turn]
+            for place, value in zip(places, normalised([deltas[place] for place in places]), strict=True):
+                advantages[agent][place] = value
     return gradients, advantages
 
 

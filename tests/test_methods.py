@@ -141,6 +141,14 @@ def test_normalise_edges():
     assert normalise(vector(1.0, 1.0 + 1e-8)).tolist() == pytest.approx([-0.005, 0.005], rel=1e-6)
 
 
+def test_normalise_within_turns():
+    advantage, turn = vector(1.0, 10.0, 3.0, 30.0, 7.0), torch.tensor([0, 1, 0, 1, 2])
+    assert policy_gradient.normalise_by(advantage, turn).tolist() == pytest.approx([-1.0, -1.0, 1.0, 1.0, 7.0])
+    assert advantage.tolist() == [1.0, 10.0, 3.0, 30.0, 7.0]
+    one_turn = policy_gradient.normalise_by(R, torch.zeros(4)).tolist()
+    assert one_turn == pytest.approx(policy_gradient.normalise(R).tolist())
+
+
 def test_clip():
     assert policy_gradient.clip(vector(-3.0, 0.1, 0.7), 0.2).tolist() == pytest.approx([-0.2, 0.1, 0.2])
     assert policy_gradient.clip(vector(-3.0, 0.1), None).tolist() == [-3.0, 0.1]

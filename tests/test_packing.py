@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from collm.packing import by_length, by_prompt
+from collm.packing import by_asker, by_length, by_prompt
 
 
 @pytest.mark.parametrize("budget", [1, 40, 100, 10_000])
@@ -54,3 +54,9 @@ def test_a_prompt_is_split_only_where_it_does_not_fit():
     assert [len(group) for group in by_prompt(pairs, 49)] == [1, 7]
     assert [len(group) for group in by_prompt(pairs, 30)] == [4, 4]
     assert by_prompt([], 30) == []
+
+
+def test_by_asker():
+    wanted = [(0, (1, 2), [10, 11]), (1, (1, 2), [12]), (0, (3,), [13]), (0, (1, 2), [14])]
+    assert by_asker(wanted, 9) == [(0, (1, 2), [10, 11, 14]), (1, (1, 2), [12]), (0, (3,), [13])]
+    assert by_asker(wanted, 2) == [(0, (1, 2), [10, 11]), (0, (1, 2), [14]), (1, (1, 2), [12]), (0, (3,), [13])]

@@ -52,3 +52,17 @@ def by_prompt(pairs: Sequence[Pair], budget: int) -> list[list[int]]:
             members += units[place]
         groups.append(members)
     return groups
+
+
+Wanted = tuple[int, tuple[int, ...], Sequence[int]]  # agent, prompt ids, one key per response
+
+
+def by_asker(wanted: Sequence[Wanted], most: int) -> list[Wanted]:
+    """Requests with the same agent and prompt as one, with the keys of all in order, cut into at most `most` keys."""
+    merged: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for agent, prompt, keys in wanted:
+        merged.setdefault((agent, prompt), []).extend(keys)
+    return [
+        (agent, prompt, keys[start : start + most])
+        for (agent, prompt), keys in merged.items() for start in range(0, len(keys), most)
+    ]  # fmt: skip

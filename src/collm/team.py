@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from collm.cache import decoding_cache
 from collm.errors import ModelError
 from collm.generation import Generated, Request, Sampling, decode
 from collm.grouped_lora import grouped
+from collm.packing import Pair, by_asker
 
 Message = Mapping[str, str]
-Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt ids, response ids
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -235,13 +235,8 @@ class Team:
         Returns:
             For every item of `wanted` its responses in the order of the keys.
         """
-        merged: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-        for agent, prompt, keys in wanted:
-            merged.setdefault((agent, prompt), []).extend(keys)
-        distinct = [
-            (agent, prompt, keys[start : start + max_rows])
-            for (agent, prompt), keys in merged.items() for start in range(0, len(keys), max_rows)
-        ]  # fmt: skip
+        share = len(self.agents) if decode_mode == "mixed" else 1  # of the rows of a batch
+        distinct = by_asker(wanted, max(1, max_rows // share))
         parts: list[list[Response]] = [[] for _ in distinct]
         for batch in self._batches(distinct, decode_mode, max_rows):
             started = time.perf_counter()
@@ -249,11 +244,11 @@ class Team:
             seconds = time.perf_counter() - started
             for index, items in zip(batch, generated, strict=True):
                 parts[index] = [self._response(distinct[index], item, seconds) for item in items]
-        said: dict[tuple[int, tuple[int, ...]], list[Response]] = {}
+        answers: dict[tuple[int, tuple[int, ...]], list[Response]] = {}
         for (agent, prompt, _), part in zip(distinct, parts, strict=True):
-            said.setdefault((agent, prompt), []).extend(part)
-        answers: dict[tuple[int, tuple[int, ...]], Iterator[Response]] = {key: iter(part) for key, part in said.items()}
-        return [[next(answers[agent, prompt]) for _ in keys] for agent, prompt, keys in wanted]
+            answers.setdefault((agent, prompt), []).extend(part)
+        following = {asker: iter(responses) for asker, responses in answers.items()}
+        return [[next(following[agent, prompt]) for _ in keys] for agent, prompt, keys in wanted]
 
     def _response(self, wanted: tuple[int, tuple[int, ...], Any], item: Generated, seconds: float) -> Response:
         base = self.agents[wanted[0]].base
