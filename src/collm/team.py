@@ -24,7 +24,7 @@ from collm.cache import decoding_cache
 from collm.errors import ModelError
 from collm.generation import Generated, Request, Sampling, decode
 from collm.grouped_lora import grouped
-from collm.packing import Pair, by_asker
+from collm.packing import Pair, Wanted, by_asker
 
 Message = Mapping[str, str]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -224,14 +224,12 @@ class Team:
     # generation
 
     def respond(
-        self, wanted: Sequence[tuple[int, tuple[int, ...], Sequence[int]]], sampling: Sampling, decode_mode: str,
-        max_rows: int,
-    ) -> list[list[Response]]:  # fmt: skip
+        self, wanted: Sequence[Wanted], sampling: Sampling, decode_mode: str, max_rows: int
+    ) -> list[list[Response]]:
         """Sample responses.
 
         Args:
-            wanted: (agent, prompt ids, one key per response) for every prompt; a prompt that occurs more than once
-                is prefilled once (per `max_rows` responses).
+            wanted: (agent, prompt ids, one key per response) for every prompt; equal prompts are prefilled once.
         Returns:
             For every item of `wanted` its responses in the order of the keys.
         """
