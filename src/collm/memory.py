@@ -16,6 +16,7 @@ from collm.errors import ModelError
 
 RUNTIME = 450e6  # interpreter and libraries, measured on CPU
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
+TYPICAL_PROMPT = 256  # tokens
 ACTIVATIONS_PER_LAYER = 34  # numbers kept for backward per token, layer and hidden unit, with LoRA on all linears
 
 
@@ -50,7 +51,8 @@ def estimate(job: config.Job, folders: Mapping[str, Path], critics: str | None) 
     width = getattr(largest, "head_dim", None) or largest.hidden_size // largest.num_attention_heads
     longest = min(largest.max_position_embeddings, (team.max_prompt_tokens or 512) + job.rollout.max_new_tokens)
     cache = rows * longest * largest.num_hidden_layers * heads * width * 2 * DTYPE_BYTES[team.dtype]
-    logits = min(tokens, rows * job.rollout.max_new_tokens) * largest.vocab_size * 4 * 3
+    new = job.rollout.max_new_tokens
+    logits = tokens * new / (TYPICAL_PROMPT + new) * largest.vocab_size * 4 * 3  # of response tokens only
     return {
         "runtime": RUNTIME,
         "weights": weights,
