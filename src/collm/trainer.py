@@ -136,7 +136,10 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end and write the outputs; raises Interrupted on a signal, with everything saved."""
-        progress = Progress(min(self.total, self.settings.max_updates or self.total), f"{self.job.domain}/{self.job.method} seed {self.session.seed}")
+        progress = Progress(
+            min(self.total, self.settings.max_updates or self.total),
+            f"{self.job.domain}/{self.job.method} seed {self.session.seed}",
+        )
         progress.skip(self.progress_state["iteration"])
         with Stopping() as stopping:
             try:
