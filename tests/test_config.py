@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,11 @@ def test_unknown_job():
 def test_digest_sees_values_not_order():
     assert config.digest({"a": 1, "b": [2]}) == config.digest({"b": [2], "a": 1}) != config.digest({"a": 1, "b": [3]})
     assert len(config.digest({})) == 16
+
+
+def test_json_numbers_with_exponents_are_numbers(tmp_path):
+    merged = config.load([DEFAULT])
+    merged["defaults"]["training"]["agent_learning_rate"] = 5e-06
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(merged))
+    assert config.load([file])["defaults"]["training"]["agent_learning_rate"] == 5e-06

@@ -29,8 +29,8 @@ OVERLAY = {
             "options": {"generated": 8},
             "data": {"train": "paper[0:8]+generated[0:8]", "test": "paper[8:10]"},
             "rollout": {"turns": 2, "max_new_tokens": 24, "early_stop": None},
-            "warm_start": {"per_task": 2, "epochs": 6, "batch": 2},
-            "training": {"epochs": 8, "tasks_per_rollout": 4, "checkpoint_every": 3},
+            "warm_start": {"per_task": 2, "epochs": 9, "batch": 2, "max_tasks": 6},
+            "training": {"epochs": 4, "tasks_per_rollout": 4, "checkpoint_every": 3},
             "evaluation": {"samples": 1, "every": 6, "tasks_during": 1},
             "methods": {"collm_cc": {"warm_start": {"enabled": False}, "training": {"minibatch": 3}}},
         }

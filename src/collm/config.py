@@ -145,10 +145,13 @@ def load(files: Iterable[str | Path]) -> dict[str, Any]:
     for file in map(Path, files):
         if not file.is_file():
             raise ConfigError(f"configuration file {file} is not there; the default one is config/config.yaml")
+        text = file.read_text(encoding="utf-8")
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+            # YAML would read JSON's 5e-06 as text.
+            content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        except (yaml.YAMLError, json.JSONDecodeError) as error:
+            kind = "JSON" if file.suffix == ".json" else "YAML"
+            raise ConfigError(f"{file} is not valid {kind}: {' '.join(str(error).split())}") from error
         if not isinstance(content, Mapping):
             raise ConfigError(f"{file} holds no mapping of keys to values")
         config = merge(config, content)

@@ -1,6 +1,5 @@
 """Configuration check, what each stage depends on, and how much of a machine it needs."""
 
-import json
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ sys.path.insert(0, str(SOURCE))
 
 from collm import config as collm_config
 from collm.errors import ConfigError
-from collm.files import write_atomic
+from collm.files import write_json
 
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
@@ -77,7 +76,7 @@ FIGURE_MODULES = ("make_figures.py", "collm/figures.py", "collm/drawing.py", *SH
 # Written when jobs start, not by a rule: a rule would have every job below it run again when any key changes. Jobs
 # name the keys they depend on in `params`; this file only carries the values.
 onstart:
-    write_atomic("results/config.json", get_config_text())
+    write_json("results/config.json", config)
 
 
 wildcard_constraints:
@@ -85,12 +84,6 @@ wildcard_constraints:
     method="|".join([*config["methods"], *config["baselines"], "warm_start"]),
     seed=r"\d+",
     model="|".join(map(re.escape, config["models"])),
-
-
-def get_config_text() -> str:
-    """The merged configuration as JSON that YAML reads alike: YAML 1.1 takes 1e-05 for text, 1.0e-05 for a number."""
-    text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-    return re.sub(r'^(\s*(?:"[^"]*": )?-?\d+)(e[-+]?\d+,?)$', r"\1.0\2", text, flags=re.MULTILINE)
 
 
 @cache
