@@ -133,7 +133,7 @@ class Rollout:
         mean = sum(node.rewards) / len(node.rewards)
         node.children = []
         for j, joint in enumerate(texts):
-            stops = self._stops(mean if self.node_stop else node.rewards[j])
+            stops = node.steps[j].done or self._stops(mean if self.node_stop else node.rewards[j])
             node.children.append(None if last or stops else self._child(node, j, joint))
         return [child for child in node.children if child is not None]
 
