@@ -169,6 +169,10 @@ class Domain(ABC):
     def start(self, task: Task, seed: int) -> Any:
         """The world of a fresh episode (JSON-able)."""
 
+    def briefing(self, task: Task, world: Any) -> tuple[Any, ...]:
+        """What the environment tells each agent of a fresh world before the first turn; by default nothing (None)."""
+        return (None,) * self.num_agents
+
     @abstractmethod
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
         """Score one joint action (one response per agent; None counts as empty text). Never raises on any text."""
