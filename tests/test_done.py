@@ -36,6 +36,9 @@ class StopOrGo:
     def start(self, task, seed):
         return None
 
+    def briefing(self, task, world):
+        return (None,)
+
     def step(self, task, turn, joint_action, world):
         return Step({"all": 1.0}, 1.0, {}, (None,), None, {}, done=joint_action == ["stop"])
 
