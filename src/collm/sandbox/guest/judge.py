@@ -1,0 +1,177 @@
+"""One program's trial: starts its two processes, relays calls, keeps every deadline, counts what passed.
+
+The clock and the verdict are here, out of reach of both processes. A candidate that is late, dead or talks nonsense is
+killed and replaced by a fresh one that loads the program anew (what it had stored is gone); the check at hand fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from json import dumps, loads
+from typing import Any, Protocol
+
+from .frames import Channel, Closed, Late, TooLong
+
+GRACE = 2.0  # seconds that a check gets to end after its time has run out
+
+
+class Forks(Protocol):
+    """What starts and ends processes of a role."""
+
+    def fork(self, role: str) -> Channel: ...
+
+    def kill(self, role: str | None = None) -> list[int]: ...
+
+
+class WallsFailed(Exception):
+    """A child could not be shut in, so it ran nothing."""
+
+
+class Judge:
+    """The trial of one program: {source, entry_point, setup, checks}."""
+
+    def __init__(self, forks: Forks, program: dict[str, Any], limits: dict[str, Any]) -> None:
+        self.forks, self.program, self.limits = forks, program, limits
+        self.candidate: Channel | None = None
+        self.checker: Channel | None = None
+        self.timeouts = self.deaths = 0
+        self.results: list[list[Any]] = []
+
+    def verdict(self) -> dict[str, Any]:
+        """Run it all: {loaded, problem, checks, timeouts, deaths, seconds}."""
+        start = time.monotonic()
+        self.end = start + self.limits["program_seconds"]
+        try:
+            problem = self.load()
+            if problem is None:
+                for source in self.program["checks"]:
+                    self.results.append(self.skipped() or self.check(source))
+            else:
+                self.results = [[False, *problem] for _ in self.program["checks"]]
+        finally:
+            self.stop(None)
+        found = {"loaded": problem is None, "problem": problem, "checks": self.results, "timeouts": self.timeouts}
+        return {**found, "deaths": self.deaths, "seconds": time.monotonic() - start}
+
+    def skipped(self) -> list[Any] | None:
+        """The result of a check that is not run any more, or None."""
+        for count, most, what in (
+            (self.timeouts, self.limits["max_timeouts"], "time limits"),
+            (self.deaths, self.limits["max_deaths"], "ended processes"),
+        ):
+            if count >= most:
+                return [False, "Skipped", f"not run after {count} {what}"]
+        if time.monotonic() >= self.end:
+            return [False, "Skipped", f"not run after {self.limits['program_seconds']:g} s in all"]
+        return None
+
+    def start(self, role: str, job: dict[str, Any], problem_of: Callable[[bytes], Any]) -> tuple[Channel | None, Any]:
+        """A new process of a role with its job: (channel, None), or (None, [type, message])."""
+        channel = self.forks.fork(role)
+        deadline = time.monotonic() + self.limits["load_seconds"]
+        try:
+            channel.send(b"J", dumps(job).encode("ascii"), deadline)
+            kind, body = channel.receive(deadline)
+            if kind == b"!":
+                raise WallsFailed(body.decode("utf-8", "replace"))
+            problem = problem_of(body)
+        except Late:
+            self.timeouts += 1
+            problem = ["TimeLimit", f"not loaded within {self.limits['load_seconds']:g} s"]
+        except Closed:
+            self.deaths += 1
+            problem = ["Died", "the process ended while loading"]
+        except TooLong as error:
+            problem = ["TooLong", str(error)]
+        if problem is None:
+            return channel, None
+        channel.close()
+        return None, _ended(problem, self.forks.kill(role))
+
+    def load(self) -> list[Any] | None:
+        """A candidate that has loaded the program; the problem, if it does not."""
+        job = {"source": self.program["source"], "entry_point": self.program["entry_point"]}
+        self.candidate, problem = self.start("candidate", job, _load_problem)
+        return problem
+
+    def set_up(self) -> list[Any] | None:
+        """A checker that has run the set-up; the problem, if it cannot."""
+        job = {"setup": self.program["setup"], "entry_point": self.program["entry_point"]}
+        self.checker, problem = self.start("checker", job, lambda body: loads(body) if body else None)
+        return None if problem is None else ["SetupFailed", ": ".join(problem)]
+
+    def check(self, source: str) -> list[Any]:
+        """Run one check: [passed, exception type, message]."""
+        problem = self.load() if self.candidate is None else None
+        if problem is None and self.checker is None:
+            problem = self.set_up()
+        if problem is not None:
+            return [False, *problem]
+        self.deadline = min(time.monotonic() + self.limits["check_seconds"], self.end)
+        timeouts = self.timeouts
+        try:
+            self.checker.send(b"R", dumps(source).encode("ascii"), self.deadline)
+            while True:
+                kind, body = self.checker.receive(self.deadline)
+                if kind == b"D":
+                    return loads(body)
+                self.relay(body)
+        except Late:  # the check itself does not end, unless the candidate was late and it has not noticed
+            self.timeouts = timeouts + 1
+            problem = ["TimeLimit", f"no result within {self.limits['check_seconds']:g} s"]
+        except (Closed, TooLong):
+            self.deaths += 1
+            problem = ["Died", "the checking process ended"]
+        return [False, *_ended(problem, self.stop("checker"))]
+
+    def relay(self, call: bytes) -> None:
+        """Hand one call to the candidate and its answer, unread, to the checker; or say why there is none."""
+        try:
+            if self.candidate is None:
+                raise Closed
+            self.candidate.send(b"C", call, self.deadline)
+            kind, answer = self.candidate.receive(self.deadline)
+            problem = None if kind == b"A" else ["Died", "the process sent a message that is no answer"]
+        except Late:
+            self.timeouts += 1
+            problem = ["TimeLimit", f"no result within {self.limits['check_seconds']:g} s"]
+        except Closed:
+            problem = ["Died", "the process ended during the call"]
+        except TooLong as error:
+            problem = ["Died", str(error)]
+        if problem is None:
+            self.checker.send(b"A", answer, self.deadline + GRACE)
+            return
+        if problem[0] == "Died":
+            self.deaths += 1
+        problem = _ended(problem, self.stop("candidate"))
+        self.deadline = max(self.deadline, time.monotonic()) + GRACE
+        self.checker.send(b"X", dumps(problem).encode("ascii"), self.deadline)
+
+    def stop(self, role: str | None) -> list[int]:
+        """End the processes of a role (all) and what they started; how they ended."""
+        if role in (None, "candidate") and self.candidate is not None:
+            self.candidate.close()
+            self.candidate = None
+        if role in (None, "checker") and self.checker is not None:
+            self.checker.close()
+            self.checker = None
+        return self.forks.kill(role)
+
+
+def _ended(problem: list[Any], ends: list[int]) -> list[Any]:
+    """The problem of a process that ended by itself, with its exit status or signal (9 may be our own)."""
+    how = [f"signal {-end}" if end < 0 else f"exit status {end}" for end in ends]
+    return [problem[0], f"{problem[1]} ({how[0]})"] if problem[0] == "Died" and how else problem
+
+
+def _load_problem(body: bytes) -> list[Any] | None:
+    """The candidate's own account of its loading; it can only speak ill of itself, or start and fail later."""
+    if body == b"1":
+        return None
+    try:
+        name, message = loads(body[1:].decode("ascii"))
+        return [str(name)[:80], str(message)[:300]]
+    except (ValueError, TypeError, RecursionError):
+        return ["Died", "the process sent a message that is no answer"]
