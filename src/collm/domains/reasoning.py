@@ -46,6 +46,7 @@ from collm.errors import ConfigError
 
 CONFIDENCES = (1, 2, 3, 4, 5)
 TURNS = 2
+SHARES = ("right", "own", "form")
 _LAST_LINE = re.compile(r"answer ?: ?([A-Ea-e]) ?([1-5])", re.IGNORECASE | re.ASCII)
 _SAID = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
 _SHORT = 140  # characters of an explanation that a demonstration quotes
@@ -122,8 +123,9 @@ class ReasoningDomain(Domain):
     defaults: ClassVar[Mapping[str, Any]] = {"right": 1.0, "own": 0.2, "form": 0.1, "repeat_response": True}
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
-        super().__init__(options, profile, num_agents)
-        for key in ("right", "own", "form"):
+        whole = {key: float(options[key]) for key in SHARES if type(options.get(key)) is int}
+        super().__init__({**options, **whole}, profile, num_agents)
+        for key in SHARES:
             if not 0 <= self.options[key] < float("inf"):
                 raise ConfigError(f"domain.{self.name}.options.{key}: {self.options[key]} is no share; the least is 0")
         self.roles = ("solver", "checker") if num_agents == 2 else ("solver",)
