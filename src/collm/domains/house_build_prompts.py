@@ -133,13 +133,11 @@ def feedback_text(house: House, role: Role, told: Mapping[str, Any] | None) -> s
 
 def _position_text(house: House, role: Role) -> str:
     number = len(house.solid)
-    by_block = sorted(house.solid, key=lambda item: house.inventory.index(item[1]))
-    listed = "\n".join(
-        f"{block}: {'; '.join(' '.join(map(str, cell)) for cell, _ in items)}"
-        for block, items in groupby(by_block, key=lambda item: item[1])
-    )
+    by_row = sorted(house.solid, key=lambda item: (house.inventory.index(item[1]), item[0][1], item[0][2]))
+    rows = groupby(by_row, key=lambda item: (item[1], item[0][1], item[0][2]))
+    listed = "\n".join(f"{block} {y} {z}: {' '.join(str(cell[0]) for cell, _ in row)}" for (block, y, z), row in rows)
     advice = f"\nTake about {max(1, number // 2)} of these {number} cells." if role.agents > 1 else ""
-    return f"Solid cells x y z by block:\n{listed}{advice}"
+    return f"Solid cells, each line block y z: x values.\n{listed}{advice}"
 
 
 def _perfect_text(role: Role, told: Mapping[str, Any]) -> str:
