@@ -1,6 +1,6 @@
 """The process that judges: runs the checks against values that a stand-in for the function brings from elsewhere.
 
-Model-written code never runs here. `candidate` and the entry point's name are a stand-in that sends the arguments
+Model-written code never runs here, so the process may serve several programs. `candidate` and the entry point's name are a stand-in that sends the arguments
 off and rebuilds what comes back from plain data, so an `==` in a check compares objects of the standard types.
 Messages in: J {setup, entry_point}, R {source}, and after each call A answer or X why there is none.
 Messages out: S when set up, C call, D [passed, type, message] when a check is done.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -100,18 +101,20 @@ def rebuilt(parts: Any) -> BaseException:
 
 
 def serve(channel: Channel) -> None:
-    """Set up, then run checks for as long as the supervisor asks."""
+    """Set up and run checks for as long as the supervisor asks; each J begins another program's checks."""
+    checker = None
     try:
-        _, body = channel.receive()
-        job = json.loads(body)
-        try:
-            checker = Checker(channel, job["setup"], job["entry_point"])
-        except BaseException as error:  # the message goes to whoever wrote the checks
-            channel.send(b"S", json.dumps(described(error)[:2]).encode("ascii"))
-            return
-        channel.send(b"S")
         while True:
-            _, body = channel.receive()
-            channel.send(b"D", json.dumps(checker.check(json.loads(body))).encode("ascii"))
+            kind, body = channel.receive()
+            if kind == b"R":
+                channel.send(b"D", json.dumps(checker.check(json.loads(body))).encode("ascii"))
+                continue
+            job = json.loads(body)
+            random.seed(0)  # the same inputs whichever program came before
+            try:
+                checker = Checker(channel, job["setup"], job["entry_point"])
+                channel.send(b"S")
+            except BaseException as error:  # the message goes to whoever wrote the checks
+                channel.send(b"S", json.dumps(described(error)[:2]).encode("ascii"))
     except Closed:
         return

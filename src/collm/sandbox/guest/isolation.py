@@ -28,7 +28,7 @@ NAMESPACES = {
 NOBODY = 65534  # who model-written code is when root starts the sandbox
 SYSTEM_FOLDERS = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random")
-CHANNEL_FD, SCRATCH, OTHER_SCRATCH = 3, "/tmp", "/box"
+CHANNEL_FD, SCRATCH, OTHER_SCRATCH, FOLDER = 3, "/tmp", "/scratch", "box"
 _SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
@@ -39,20 +39,21 @@ class Walls:
     layers: frozenset[str]
     limits: dict[str, Any]
     as_root: bool
-    folder: str = SCRATCH  # the temporary folder; private to each child where there is a mount namespace
+    folder: str = ""  # the temporary folder; private to each child where there is a mount namespace
     rulesets: dict[bool, int] = field(default_factory=dict)  # Landlock rules by "has a temporary folder"
     filter: bytes = b""  # of seccomp, for process 1
 
     def prepare(self) -> None:
         """Make once, in the template, what all children share: with namespaces their folder and pid are known."""
         if "landlock" in self.layers and "mount" in self.layers:
-            self.rulesets = {writes: self.ruleset(writes) for writes in (False, True)}
+            above = os.path.dirname(self.folder)  # a rule on the mount point itself would not hold for the mount
+            self.rulesets = {writes: self.ruleset(above if writes else None) for writes in (False, True)}
         if "seccomp" in self.layers:
             self.filter = seccomp.program(1)
 
-    def ruleset(self, writes: bool) -> int:
-        """Landlock rules of a child."""
-        writable = [self.folder, "/dev/null"] if writes else ["/dev/null"]
+    def ruleset(self, folder: str | None) -> int:
+        """Landlock rules of a child that may write below a folder, or nowhere."""
+        writable = ["/dev/null"] if folder is None else [folder, "/dev/null"]
         return landlock.ruleset([*stdlib_folders(), *SYSTEM_FOLDERS, *DEVICES], writable)
 
 
@@ -123,13 +124,14 @@ def build_root() -> str:
     shown = _show_folders([*library, os.path.realpath(os.path.join(sys.base_prefix, "lib"))])
     _cover_packages(shown)
     _show_devices()
-    os.makedirs(scratch, exist_ok=True)
+    folder = os.path.join(scratch, FOLDER)
+    os.makedirs(folder)
     kernel.umount("/old")
     os.rmdir("/old")
     for path in shown:
         kernel.seal_mount(path)
     kernel.seal_mount("/", devices=True)
-    return scratch
+    return folder
 
 
 def _show_folders(library: list[str]) -> list[str]:
@@ -169,9 +171,10 @@ def close_in(walls: Walls, writes: bool) -> None:
     os.chdir(walls.folder if writes else "/")
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1, what="no new privileges")
     if "landlock" in walls.layers:
-        landlock.restrict(walls.rulesets[writes] if walls.rulesets else walls.ruleset(writes))
+        folder = walls.folder if writes else None
+        landlock.restrict(walls.rulesets[writes] if walls.rulesets else walls.ruleset(folder))
     _descriptors(walls.limits["output_bytes"])
-    _limits(walls)
+    _lower(resource.RLIMIT_CPU, walls.limits["cpu_seconds"])
     _become_nobody(walls)
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0, what="not dumpable")
@@ -199,11 +202,11 @@ def _descriptors(output_bytes: int) -> None:
     os.closerange(CHANNEL_FD + 1, 4096)
 
 
-def _limits(walls: Walls) -> None:
+def limit_children(walls: Walls) -> None:
+    """Resource limits, set once in the template and inherited; processor time is counted for each process anew."""
     chosen = walls.limits
     values = {
         resource.RLIMIT_AS: chosen["memory_bytes"],
-        resource.RLIMIT_CPU: chosen["cpu_seconds"],
         resource.RLIMIT_FSIZE: max(chosen["file_bytes"], chosen["output_bytes"]),
         resource.RLIMIT_NOFILE: chosen["open_files"],
         resource.RLIMIT_CORE: 0,
@@ -214,9 +217,13 @@ def _limits(walls: Walls) -> None:
     if "user" in walls.layers:  # elsewhere it counts every process of this user on the machine
         values[resource.RLIMIT_NPROC] = chosen["tasks"]
     for kind, value in values.items():
-        _, hard = resource.getrlimit(kind)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        _lower(kind, value)
+
+
+def _lower(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def _become_nobody(walls: Walls) -> None:

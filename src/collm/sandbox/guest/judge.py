@@ -1,4 +1,4 @@
-"""One program's trial: starts its two processes, relays calls, keeps every deadline, counts what passed.
+"""Trials: starts the processes of a program, relays calls, keeps every deadline, counts what passed.
 
 The clock and the verdict are here, out of reach of both processes. A candidate that is late, dead or talks nonsense is
 killed and replaced by a fresh one that loads the program anew (what it had stored is gone); the check at hand fails.
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from .frames import Channel, Closed, Late, TooLong
 
 GRACE = 2.0  # seconds that a check gets to end after its time has run out
+PROGRAMS_PER_CHECKER, SECONDS_OF_CHECKER = 50, 5.0  # a fresh one comes after so many programs or one so long
 
 
 class Forks(Protocol):
@@ -29,30 +30,34 @@ class WallsFailed(Exception):
 
 
 class Judge:
-    """The trial of one program: {source, entry_point, setup, checks}."""
+    """Tries programs {source, entry_point, setup, checks, limits}, one at a time."""
 
-    def __init__(self, forks: Forks, program: dict[str, Any], limits: dict[str, Any]) -> None:
-        self.forks, self.program, self.limits = forks, program, limits
+    def __init__(self, forks: Forks, limits: dict[str, Any]) -> None:
+        self.forks, self.common_limits = forks, limits
         self.candidate: Channel | None = None
         self.checker: Channel | None = None
-        self.timeouts = self.deaths = 0
-        self.results: list[list[Any]] = []
+        self.served = 0  # programs that the present checker has seen
 
-    def verdict(self) -> dict[str, Any]:
+    def verdict(self, program: dict[str, Any]) -> dict[str, Any]:
         """Run it all: {loaded, problem, checks, timeouts, deaths, seconds}."""
         start = time.monotonic()
+        self.program, self.limits = program, {**self.common_limits, **program["limits"]}
+        self.timeouts = self.deaths = 0
+        self.ready = False  # whether the checker has run this program's set-up
+        self.results: list[list[Any]] = []
         self.end = start + self.limits["program_seconds"]
-        try:
-            problem = self.load()
-            if problem is None:
-                for source in self.program["checks"]:
-                    self.results.append(self.skipped() or self.check(source))
-            else:
-                self.results = [[False, *problem] for _ in self.program["checks"]]
-        finally:
-            self.stop(None)
+        problem = self.load()
+        if problem is None:
+            for source in program["checks"]:
+                self.results.append(self.skipped() or self.check(source))
+        else:
+            self.results = [[False, *problem] for _ in program["checks"]]
+        self.stop("candidate")
+        seconds = time.monotonic() - start
+        if self.served >= PROGRAMS_PER_CHECKER or seconds > SECONDS_OF_CHECKER:
+            self.stop("checker")
         found = {"loaded": problem is None, "problem": problem, "checks": self.results, "timeouts": self.timeouts}
-        return {**found, "deaths": self.deaths, "seconds": time.monotonic() - start}
+        return {**found, "deaths": self.deaths, "seconds": seconds}
 
     def skipped(self) -> list[Any] | None:
         """The result of a check that is not run any more, or None."""
@@ -66,9 +71,24 @@ class Judge:
             return [False, "Skipped", f"not run after {self.limits['program_seconds']:g} s in all"]
         return None
 
-    def start(self, role: str, job: dict[str, Any], problem_of: Callable[[bytes], Any]) -> tuple[Channel | None, Any]:
-        """A new process of a role with its job: (channel, None), or (None, [type, message])."""
-        channel = self.forks.fork(role)
+    def load(self) -> list[Any] | None:
+        """A candidate that has loaded the program; the problem [type, message], if it does not."""
+        job = {"source": self.program["source"], "entry_point": self.program["entry_point"]}
+        self.candidate = self.forks.fork("candidate")
+        return self.begin("candidate", self.candidate, job, _load_problem)
+
+    def set_up(self) -> list[Any] | None:
+        """A checker that has run the set-up; the problem, if it cannot."""
+        job = {"setup": self.program["setup"], "entry_point": self.program["entry_point"]}
+        if self.checker is None:
+            self.checker, self.served = self.forks.fork("checker"), 0
+        self.served += 1
+        problem = self.begin("checker", self.checker, job, lambda body: loads(body) if body else None)
+        self.ready = problem is None
+        return None if problem is None else ["SetupFailed", ": ".join(problem)]
+
+    def begin(self, role: str, channel: Channel, job: dict[str, Any], problem_of: Callable[[bytes], Any]) -> Any:
+        """Give a process its job; None, or the problem, with the process ended."""
         deadline = time.monotonic() + self.limits["load_seconds"]
         try:
             channel.send(b"J", dumps(job).encode("ascii"), deadline)
@@ -84,27 +104,12 @@ class Judge:
             problem = ["Died", "the process ended while loading"]
         except TooLong as error:
             problem = ["TooLong", str(error)]
-        if problem is None:
-            return channel, None
-        channel.close()
-        return None, _ended(problem, self.forks.kill(role))
-
-    def load(self) -> list[Any] | None:
-        """A candidate that has loaded the program; the problem, if it does not."""
-        job = {"source": self.program["source"], "entry_point": self.program["entry_point"]}
-        self.candidate, problem = self.start("candidate", job, _load_problem)
-        return problem
-
-    def set_up(self) -> list[Any] | None:
-        """A checker that has run the set-up; the problem, if it cannot."""
-        job = {"setup": self.program["setup"], "entry_point": self.program["entry_point"]}
-        self.checker, problem = self.start("checker", job, lambda body: loads(body) if body else None)
-        return None if problem is None else ["SetupFailed", ": ".join(problem)]
+        return problem if problem is None else _ended(problem, self.stop(role))
 
     def check(self, source: str) -> list[Any]:
         """Run one check: [passed, exception type, message]."""
         problem = self.load() if self.candidate is None else None
-        if problem is None and self.checker is None:
+        if problem is None and not (self.ready and self.checker is not None):
             problem = self.set_up()
         if problem is not None:
             return [False, *problem]
@@ -149,14 +154,13 @@ class Judge:
         self.deadline = max(self.deadline, time.monotonic()) + GRACE
         self.checker.send(b"X", dumps(problem).encode("ascii"), self.deadline)
 
-    def stop(self, role: str | None) -> list[int]:
-        """End the processes of a role (all) and what they started; how they ended."""
-        if role in (None, "candidate") and self.candidate is not None:
-            self.candidate.close()
-            self.candidate = None
-        if role in (None, "checker") and self.checker is not None:
-            self.checker.close()
-            self.checker = None
+    def stop(self, role: str) -> list[int]:
+        """End the process of a role and what it started; how it ended."""
+        channel = getattr(self, role)
+        if channel is None:
+            return []
+        channel.close()
+        setattr(self, role, None)
         return self.forks.kill(role)
 
 

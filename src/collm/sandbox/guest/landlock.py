@@ -46,8 +46,8 @@ def abi() -> int:
 def ruleset(readable: list[str], writable: list[str]) -> int:
     """A descriptor of rules: read only below `readable`, write only below `writable`, open no TCP port.
 
-    Paths that do not exist are skipped (nothing is allowed below them). A rule on a mount point holds for whatever is
-    mounted there later. Raises OSError.
+    Paths that do not exist are skipped (nothing is allowed below them). A rule holds for what is mounted below its
+    path later, though not on the very path. Raises OSError.
     """
     version = abi()
     known = (1 << _FILE_RIGHTS.get(version, 16)) - 1

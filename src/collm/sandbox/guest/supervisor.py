@@ -112,9 +112,10 @@ def main(trainer_fd: int) -> None:
         report = {"layers": template.names, "refused": refused, "escapes": probed(template)}
         report["protections"] = layers.protections(template.names)
         trainer.send(b"H", dumps(report).encode("ascii"))
+        judge = Judge(template, settings["limits"])
         while True:
             _, body = trainer.receive()
-            trainer.send(*judged(template, loads(body), settings["limits"]))
+            trainer.send(*judged(judge, loads(body)))
     except NotStarted as error:
         trainer.send(b"E", str(error).encode("utf-8", "replace"))
     except (Closed, Orphaned):
@@ -135,10 +136,10 @@ def start(settings: dict[str, Any], trainer_fd: int) -> tuple[Template, list[str
     raise NotStarted(f"no template could be started: {'; '.join(refused)}")
 
 
-def judged(template: Template, program: dict[str, Any], limits: dict[str, Any]) -> tuple[bytes, bytes]:
+def judged(judge: Judge, program: dict[str, Any]) -> tuple[bytes, bytes]:
     """The answer to one program."""
     try:
-        return b"V", dumps(Judge(template, program, {**limits, **program["limits"]}).verdict()).encode("ascii")
+        return b"V", dumps(judge.verdict(program)).encode("ascii")
     except WallsFailed as error:
         return b"E", str(error).encode("utf-8", "replace")
 

@@ -45,6 +45,7 @@ def main(control_fd: int) -> None:
         if "mount" in layers:
             walls.folder = isolation.build_root()
         walls.prepare()
+        isolation.limit_children(walls)
     except OSError as error:
         control.send(b"N", str(error).encode("utf-8", "replace"))
         return
