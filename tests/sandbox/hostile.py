@@ -330,7 +330,10 @@ INTRUSIONS = {
     "ptrace_parent": attempt("import ctypes; assert ctypes.CDLL(None).ptrace(16, @PID@, 0, 0) == 0"),
     "read_parent_by_vm": attempt("""
         import ctypes
-        assert ctypes.CDLL(None).process_vm_readv(@PID@, ctypes.create_string_buffer(16), 1, None, 0, 0) >= 0
+        class Piece(ctypes.Structure): _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+        room = ctypes.create_string_buffer(8)
+        here, there = Piece(ctypes.addressof(room), 8), Piece(id(None), 8)
+        assert ctypes.CDLL(None).process_vm_readv(@PID@, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) >= 0
     """),
     "become_root": attempt("import os; os.setuid(0)"),
     "new_namespaces": attempt("import ctypes; assert ctypes.CDLL(None).unshare(0x10020000) == 0"),

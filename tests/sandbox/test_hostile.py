@@ -20,6 +20,7 @@ CHECK = ("assert candidate(1) == 2",)
 @pytest.fixture(scope="module")
 def verdicts(sandbox, victim):
     """All hostile programs in turn, each with an honest one at its heels."""
+    print(sandbox.layers.line())
     programs = [Program(victim.fill(source), CHECK, "f") for source in HOSTILE.values()]
     found = sandbox.run([program for pair in zip(programs, [HONEST] * len(programs), strict=True) for program in pair])
     return dict(zip(HOSTILE, zip(found[::2], found[1::2], strict=True), strict=True))

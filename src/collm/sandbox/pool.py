@@ -26,7 +26,7 @@ from collm.sandbox.guest.frames import Channel, Closed, Late, TooLong
 from collm.sandbox.guest.layers import ALL
 from collm.sandbox.records import Check, Layers, Limits, Program, Verdict
 
-STARTUP_SECONDS = 60.0
+STARTUP_SECONDS = 120.0
 SLACK_SECONDS = 30.0  # beyond a program's own limit, before a silent supervisor is replaced
 _LOG = logging.getLogger(__name__)
 
