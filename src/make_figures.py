@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from collm import cli, config, drawing, figures, results, tables
+from collm import cli, config, drawing, figures, house_drawing, results, tables
 
 KINDS = ("curves", "bars", "worlds")
-WORLDS = ("str_build",)  # domains whose samples record a flat world
+WORLDS = {"str_build": drawing.final_worlds, "house_build": house_drawing.final_houses}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         if "bars" in arguments.kinds:
             figures.save(figures.final_bars(main_table, name, domain.metrics), out / f"bars_{name}")
         if "worlds" in arguments.kinds and name in WORLDS:
-            figures.save(drawing.final_worlds(loaded, domain), out / f"worlds_{name}")
+            figures.save(WORLDS[name](loaded, domain), out / f"worlds_{name}")
     return 0
 
 

@@ -44,8 +44,8 @@ def training_text(domain: Domain, tasks: list[Task]) -> list[str]:
     texts = []
     for task in tasks:
         texts += domain.corpus(task, draw)
-        for agent in range(domain.num_agents):
-            texts += [message["content"] for message in domain.observe(task, agent, 0, (), None)]
+        for agent, told in enumerate(domain.briefing(task, domain.start(task, 0))):
+            texts += [message["content"] for message in domain.observe(task, agent, 0, (), told)]
     return texts
 
 

@@ -12,6 +12,7 @@ import score
 from collm import cli
 
 SCRIPT = Path(score.__file__)
+HUT = golden("house_build")[0]["inputs"]["task"]
 
 
 def run(capsys, *arguments):
@@ -20,7 +21,7 @@ def run(capsys, *arguments):
     return status, [json.loads(line) for line in output.out.splitlines()], output.err
 
 
-@pytest.mark.parametrize("domain", ["tldr", "str_build"])
+@pytest.mark.parametrize("domain", ["tldr", "arxiv", "str_build", "house_build"])
 def test_golden_file_scores_as_expected(domain, capsys):
     status, rows, _ = run(capsys, "--domain", domain, "--profile", "released", FOLDER / f"{domain}.jsonl")
     assert status == 0
@@ -31,7 +32,7 @@ def test_golden_file_scores_as_expected(domain, capsys):
         assert differences(found["components"], expected["components"]) == {}
 
 
-@pytest.mark.parametrize("domain", ["tldr", "str_build"])
+@pytest.mark.parametrize("domain", ["tldr", "arxiv", "str_build", "house_build"])
 def test_paper_profile_scores_every_golden_row(domain, capsys):
     status, rows, _ = run(capsys, "--domain", domain, FOLDER / f"{domain}.jsonl")
     assert status == 0
@@ -71,6 +72,21 @@ def changed(domain, **changes):
         ("str_build", {"block_agent2": [1, 2]}, "block_agent2"),
         ("str_build", {"completion2": 1}, "completion2"),
         ("str_build", {"target_rows_topdown": ["#"]}, "target_rows_topdown"),
+        ("arxiv", {"completion2": 7}, "completion2"),
+        ("house_build", {"task": ...}, "task"),
+        ("house_build", {"task": {"inventory": {}, "layers_by_y": {}}}, "inventory"),
+        ("house_build", {"task": HUT | {"inventory": {"P": "planks"}}}, "not in the inventory"),
+        ("house_build", {"task": HUT | {"layers_by_y": {"0": ["PP", "P"]}}}, "ragged"),
+        ("house_build", {"task": HUT | {"layers_by_y": {"a": ["PP"]}}}, "layers_by_y"),
+        ("house_build", {"task": HUT | {"local_bbox_to": [9, 9, 9]}}, "local_bbox_to"),
+        ("house_build", {"task": HUT | {"local_bbox_from": [0]}}, "local_bbox_from"),
+        ("house_build", {"num_agents": 3}, "num_agents"),
+        ("house_build", {"max_commands": -1}, "max_commands"),
+        ("house_build", {"limited_resource": 1}, "limited_resource"),
+        ("house_build", {"player_hp": -1}, "player_hp"),
+        ("house_build", {"spider_attacks": [-1]}, "spider_attacks"),
+        ("house_build", {"block_agent2": [1]}, "block_agent2"),
+        ("house_build", {"completion1": 1}, "completion1"),
     ],
 )
 def test_a_malformed_row_is_named_by_id_and_field(domain, changes, field, tmp_path, capsys):

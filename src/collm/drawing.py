@@ -68,6 +68,16 @@ def worlds(panels: Sequence[World], heading: str) -> Figure:
 
 def final_worlds(results: Results, domain: Domain) -> Figure:
     """Final world of every method on the first test task: first seed, first sample, nothing chosen."""
+    panels, task = final_panels(results, domain)
+    where = "first test task, first seed, first sample; x to the right, y up"
+    return worlds(panels, f"{title(domain.name)}: final worlds of {task} ({where})")
+
+
+def final_panels(results: Results, domain: Domain) -> tuple[list[World], str]:
+    """The last turn's record of every method on the first test task (first seed, first sample), and that task's id.
+
+    Raises DataError if a method has no sample of the task.
+    """
     panels, task = [], None
     for method in results.methods(domain.name):
         frame = results.of(domain.name, method)
@@ -80,8 +90,7 @@ def final_worlds(results: Results, domain: Domain) -> Figure:
         values = [f"{metric.label} {row['metrics'][metric.name]:.0f} {metric.unit}" for metric in shown]
         note = ", ".join(values)
         panels.append(World(METHODS[method], note, row["record"]))
-    where = "first test task, first seed, first sample; x to the right, y up"
-    return worlds(panels, f"{title(domain.name)}: final worlds of {task} ({where})")
+    return panels, task
 
 
 def _colours(panels: Sequence[World]) -> dict[str, str]:

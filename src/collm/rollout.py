@@ -102,10 +102,10 @@ class Rollout:
         return Played(roots, tokens, time.perf_counter() - started, reward_seconds)
 
     def _root(self, task: Task, seed: int) -> Node:
-        agents = range(self.domain.num_agents)
-        observations = [self.domain.observe(task, agent, 0, (), None) for agent in agents]
         world = self.domain.start(task, seed)
-        return Node(task, 0, (), seed, world, observations, [() for _ in agents], None)
+        told = self.domain.briefing(task, world)
+        observations = [self.domain.observe(task, agent, 0, (), feedback) for agent, feedback in enumerate(told)]
+        return Node(task, 0, (), seed, world, observations, [() for _ in told], None)
 
     def _respond(self, nodes: Sequence[Node], copies: int) -> int:
         wanted = []
@@ -133,7 +133,7 @@ class Rollout:
         mean = sum(node.rewards) / len(node.rewards)
         node.children = []
         for j, joint in enumerate(texts):
-            stops = self._stops(mean if self.node_stop else node.rewards[j])
+            stops = node.steps[j].done or self._stops(mean if self.node_stop else node.rewards[j])
             node.children.append(None if last or stops else self._child(node, j, joint))
         return [child for child in node.children if child is not None]
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collm.domains.algebra import Algebra
+from collm.domains.arc_challenge import ArcChallenge
+from collm.domains.arxiv import Arxiv
 from collm.domains.base import Domain, nearest
+from collm.domains.house_build import HouseBuild
+from collm.domains.medicine import Medicine
+from collm.domains.navigate import Navigate
+from collm.domains.physics import Physics
 from collm.domains.str_build import StrBuild
 from collm.domains.tldr import Tldr
 from collm.errors import ConfigError
 
 _TABLE: dict[str, type[Domain]] = {
     "tldr": Tldr,
+    "arxiv": Arxiv,
     "str_build": StrBuild,
+    "house_build": HouseBuild,
+    "arc_challenge": ArcChallenge,
+    "algebra": Algebra,
+    "physics": Physics,
+    "medicine": Medicine,
+    "navigate": Navigate,
 }
 
 NAMES: tuple[str, ...] = tuple(_TABLE)

@@ -66,7 +66,7 @@ class Step:
 
     `parts` are the named reward parts and sum to `reward` (raw, unshifted, shared by all agents). `feedback[i]` is
     what the environment tells agent i before the next turn; `world` is the state handed to the next step; `record`
-    is kept with evaluation samples. The last three are JSON-able.
+    is kept with evaluation samples. The last three are JSON-able. `done`: the episode ends here, whatever its horizon.
     """
 
     parts: dict[str, float]
@@ -75,6 +75,7 @@ class Step:
     feedback: tuple[Any, ...]
     world: Any
     record: dict[str, Any]
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,10 @@ class Domain(ABC):
     @abstractmethod
     def start(self, task: Task, seed: int) -> Any:
         """The world of a fresh episode (JSON-able)."""
+
+    def briefing(self, task: Task, world: Any) -> tuple[Any, ...]:
+        """What the environment tells each agent of a fresh world before the first turn; by default nothing (None)."""
+        return (None,) * self.num_agents
 
     @abstractmethod
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:

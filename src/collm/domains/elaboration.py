@@ -82,7 +82,7 @@ def elaborate(summary: str, source: list[str], rng: random.Random, faults: Fault
     chosen = _choose(summary, source, round(target * faults.fresh), round(ceiling * faults.fresh), overhead)
     if faults.phrases:
         chosen = _link(chosen, rng)
-    fresh = text = " ".join(_finished(sentence) for sentence in chosen)
+    fresh = text = " ".join(finished(sentence) for sentence in chosen)
     while faults.fresh < 1.0 and fresh and len(text) < target:
         text = f"{text} {fresh}"
     return _cut(text, max(ceiling, 1))
@@ -128,7 +128,8 @@ def _link(chosen: list[str], rng: random.Random) -> list[str]:
     return linked
 
 
-def _finished(sentence: str) -> str:
+def finished(sentence: str) -> str:
+    """The sentence with a full stop, unless it ends with another closing mark."""
     sentence = sentence.rstrip(" ,;:-")
     return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
@@ -137,4 +138,4 @@ def _cut(text: str, length: int) -> str:
     """`text` cut between two words to at most `length` characters and ended with a full stop."""
     if len(text) <= length:
         return text
-    return _finished(text[: length + 1].rsplit(" ", 1)[0])
+    return finished(text[: length + 1].rsplit(" ", 1)[0])

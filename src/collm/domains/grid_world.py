@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Cell = tuple[int, int, int]
@@ -135,16 +135,21 @@ def parse_commands(
     allowed = {block_name(block) for block in blocks} | {"air"}
     accepted: list[tuple[Cell, str]] = []
     rejected = 0
-    for line in _fenced(text).splitlines():
-        command = _LIST_MARK.sub("", line.strip()).removeprefix("/").split()
-        if not command:
-            continue
+    for command in command_lines(text):
         parsed = _command(command, grid, allowed) if len(accepted) < limit else None
         if parsed is None:
             rejected += 1
         else:
             accepted.append(parsed)
     return accepted, rejected
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """The words of every line that is not empty, without list mark and slash; of the first code fence if one closes."""
+    for line in _fenced(text).splitlines():
+        command = _LIST_MARK.sub("", line.strip()).removeprefix("/").split()
+        if command:
+            yield command
 
 
 def _command(command: Sequence[str], grid: Grid, allowed: set[str]) -> tuple[Cell, str] | None:
