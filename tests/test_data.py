@@ -268,12 +268,24 @@ def test_embedded_data_of_every_domain(tmp_path, name):
     assert contents(tmp_path / name) == first
 
 
+def test_the_stage_script_prints_the_first_dropped_rows_only(tmp_path, capsys):
+    default, overlay = str(ROOT / "config" / "config.yaml"), tmp_path / "overlay.yaml"
+    overlay.write_text("domain: {tldr: {options: {max_words: 120}}}\n")
+    files = ["--config", default, str(overlay), "--domain", "tldr", "--out", str(tmp_path / "tldr")]
+    assert cli.run(prepare_data.main, files) == 0
+    lines = capsys.readouterr().out.splitlines()
+    dropped = json.loads((tmp_path / "tldr" / "manifest.json").read_text())["dropped"]
+    assert len(dropped) > 5
+    assert sum(line.startswith("dropped from ") for line in lines) == 5
+    assert lines[-1].startswith(f"... and {len(dropped) - 5} more dropped rows")
+
+
 def test_the_stage_script(tmp_path, capsys):
     default = str(ROOT / "config" / "config.yaml")
     out = tmp_path / "str_build"
     assert cli.run(prepare_data.main, ["--config", default, "--domain", "str_build", "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "test.jsonl", "train.jsonl"]
-    assert f"{out}/test.jsonl: 2 tasks from paper[8:10] (embedded data)" in capsys.readouterr().out
+    assert f"{out}/test.jsonl: 8 tasks from paper[8:10]+generated[16:22] (embedded data)" in capsys.readouterr().out
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text("data: {source: path, path: no/such/folder}\n")
     files = ["--config", default, str(overlay)]

@@ -238,7 +238,13 @@ def run_clients(tmp_path, **environment):
     source = os.pathsep.join(path for path in sys.path if path)
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": source, **environment},
+        env={
+            **os.environ,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path / "home"),
+            "PYTHONPATH": source,
+            **environment,
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,
