@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from decimal import Decimal
 from enum import IntEnum
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collm.sandbox.guest.codec import ITEMS_OF_ITERATOR, Decoder, Encoder, Malformed, Opaque
+from collm.sandbox.guest.codec import ITEMS_OF_ITERATOR, Decoder, Encoder, Malformed, Opaque, Stranger
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-HASHABLE = st.recursive(SCALARS | st.complex_numbers(allow_nan=False), lambda inner: st.tuples(inner, inner), max_leaves=4)
+NUMBERS = SCALARS | st.complex_numbers(allow_nan=False)
+HASHABLE = st.recursive(NUMBERS, lambda inner: st.tuples(inner, inner), max_leaves=4)
 VALUES = st.recursive(
     HASHABLE | st.sets(HASHABLE, max_size=3) | st.frozensets(HASHABLE, max_size=3),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(HASHABLE, inner, max_size=3) | st.tuples(inner),
@@ -49,7 +51,8 @@ def test_plain_values_arrive_as_they_left(value):
     "value",
     [
         Counter("aab"), OrderedDict(b=1, a=2), deque([1, 2], maxlen=3), bytearray(b"x"), range(3, 9, 2), Fraction(1, 3),
-        Decimal("1.10"), 10**400, -(2**53), "\ud800\0", int, {1: [2, {3: (4,)}]}, float("inf"), 1j, frozenset({(1, "a")}),
+        Decimal("1.10"), 10**400, -(2**53), "\ud800\0", int, {1: [2, {3: (4,)}]}, float("inf"), 1j,
+        frozenset({(1, "a")}),
     ],
 )  # fmt: skip
 def test_less_common_values(value):
@@ -83,6 +86,22 @@ def test_subclasses_arrive_as_the_type_they_extend():
 def test_anything_else_is_refused(value):
     with pytest.raises(Opaque):
         Encoder().dumps(value)
+    arrived = Decoder().loads(Encoder(strangers=True).dumps(value))
+    inner = arrived if isinstance(arrived, Stranger) else arrived[0] if isinstance(arrived, list) else arrived[1]
+    assert type(inner) is Stranger
+
+
+def test_of_other_objects_only_their_truth_crosses():
+    empty = type("Empty", (), {"__len__": lambda self: 0})()
+    true, false = Decoder().loads(Encoder(strangers=True).dumps((re.match("a", "a"), empty)))
+    assert true and not false and true is not None
+    for compare in (lambda: true == 1, lambda: true != 1, lambda: 1 == true, lambda: true < 1, lambda: true in [1]):
+        with pytest.raises(Opaque):
+            compare()
+    with pytest.raises(TypeError):
+        hash(true)
+    with pytest.raises(Malformed):
+        Decoder().loads(b'{"n": [["s", [["x", "E", true]]]], "v": ["r", 0]}')
 
 
 def test_shared_and_cyclic_containers_keep_their_identity():

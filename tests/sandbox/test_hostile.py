@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 
 import pytest
+from bombs import BOMBS, MANY_FILES
 from golden_rows import golden
-from hostile import BOMBS, FORGERIES, INTRUSIONS, MANY_FILES
+from hostile import FORGERIES, INTRUSIONS
 from processes import below_workers
 
 from collm.sandbox import Program
 
 HOSTILE = {**FORGERIES, **INTRUSIONS, **BOMBS}
 PATIENT = 30.0  # seconds; a program that must pass does so on a machine busy with other work, too
-HONEST = Program("import math\ndef f(x):\n    return math.floor(x) + 1\n", ("assert candidate(1) == 2",), "f", "", PATIENT)
 CHECK = ("assert candidate(1) == 2",)
+HONEST = Program("import math\ndef f(x):\n    return math.floor(x) + 1\n", CHECK, "f", "", PATIENT)
 
 
 @pytest.fixture(scope="module")

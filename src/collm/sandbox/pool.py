@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pwd
+import queue
 import socket
 import subprocess
 import sys
@@ -47,7 +48,11 @@ class Worker:
         )  # fmt: skip
         there.close()
         self.channel = Channel(here, supervisor.LONGEST)
-        report = self.ask(b"H", {"without": sorted(without), "limits": dataclasses.asdict(limits)}, STARTUP_SECONDS)
+        try:
+            report = self.ask(b"H", {"without": sorted(without), "limits": dataclasses.asdict(limits)}, STARTUP_SECONDS)
+        except BaseException:
+            self.close()
+            raise
         escapes = report["escapes"]
         kept = {name: on and not escapes[name] for name, on in report["protections"].items()}
         self.layers = Layers(tuple(report["layers"]), kept, tuple(report["refused"]), escapes, _who())
@@ -60,6 +65,10 @@ class Worker:
         if kind == b"E":
             raise SandboxError(f"the sandbox does not work here: {body.decode('utf-8', 'replace')}")
         return json.loads(body)
+
+    def interrupt(self) -> None:
+        """Have the supervisor drop what it does, clean up and end; whoever waits for its answer gets Closed."""
+        self.channel.end.shutdown(socket.SHUT_WR)
 
     def close(self, seconds: float = 10.0) -> None:
         """Close the socket, on which the supervisor cleans up and ends; kill it if it does not."""
@@ -130,28 +139,34 @@ class Sandbox:
 
         Raises SandboxError where the walls themselves fail or workers keep dying.
         """
-        if not self.workers:
-            raise SandboxError("the sandbox is not running; use it as `with Sandbox() as sandbox:`")
         with self.lock:
-            verdicts: list[Verdict | None] = [None] * len(programs)
-            queue = iter(enumerate(programs))
-            taking = threading.Lock()
+            if not self.workers:
+                raise SandboxError("the sandbox is not running; use it as `with Sandbox() as sandbox:`")
+            free: queue.SimpleQueue[int] = queue.SimpleQueue()
+            for place in range(len(self.workers)):
+                free.put(place)
 
-            def work(place: int) -> None:
-                while True:
-                    with taking:
-                        index, program = next(queue, (None, None))
-                    if program is None:
-                        return
-                    verdicts[index] = self._judge(place, program)
+            def work(program: Program) -> Verdict:
+                place = free.get()
+                try:
+                    return self._judge(place, program)
+                finally:
+                    free.put(place)
 
             with ThreadPoolExecutor(len(self.workers), "sandbox") as pool:
                 try:
-                    list(pool.map(work, range(len(self.workers))))
-                except BaseException:
-                    queue = iter(())
+                    return list(pool.map(work, programs))
+                except BaseException:  # an interrupt, most likely: the programs under way are dropped
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    self._stop()
                     raise
-            return verdicts
+
+    def _stop(self) -> None:
+        """Make every worker end now; the sandbox must be entered anew."""
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.interrupt()
+            worker.process.wait()
 
     def _worker(self) -> Worker:
         try:
@@ -170,18 +185,21 @@ class Sandbox:
 
     def _judge(self, place: int, program: Program) -> Verdict:
         """A verdict; a worker that is lost is replaced, and a program that loses two has failed."""
+        worker = self.workers[place]
         job = dataclasses.asdict(program)
         own = {name: job.pop(name) for name in ("check_seconds", "load_seconds")}
         job["limits"] = {name: value for name, value in own.items() if value is not None}
         for _ in range(2):
             try:
-                return _verdict(self.workers[place].ask(b"P", job, self.limits.program_seconds + SLACK_SECONDS))
+                return _verdict(worker.ask(b"P", job, self.limits.program_seconds + SLACK_SECONDS))
             except TooLong as error:
                 return _failed(program, "TooLong", str(error))
             except (Closed, Late) as error:
+                if not self.workers:
+                    raise SandboxError("the sandbox was stopped") from None
                 _LOG.warning("a sandbox worker was lost (%s); it is replaced", type(error).__name__)
-                self.workers[place].close(seconds=0.0)
-                self.workers[place] = self._worker()
+                worker.close(seconds=0.0)
+                worker = self.workers[place] = self._worker()
         return _failed(program, "Lost", "the program brought its worker down twice")
 
 

@@ -54,7 +54,7 @@ class Check:
     """One check's result; a failed one has the exception's type and a short message.
 
     Types of our own: TimeLimit, Died, Skipped, Malformed (unreadable value), Unsendable (the check passes an argument
-    that is no plain data), Opaque (the program returns such a value), SetupFailed, TooLong, Lost.
+    that is no plain data), Opaque (the check compares a returned object that is none), SetupFailed, TooLong, Lost.
     """
 
     passed: bool

@@ -54,7 +54,7 @@ def answer(module: types.ModuleType, entry_point: str, body: bytes, longest: int
         decoder = Decoder()
         arguments, keywords = decoder.loads(body)
         value = module.__dict__[entry_point](*arguments, **keywords)
-        reply = Encoder(decoder.nodes).dumps(value)
+        reply = Encoder(decoder.nodes, strangers=True).dumps(value)
         if len(reply) > longest:
             raise ValueError(f"a return value of {len(reply)} bytes where {longest} are allowed")
         return reply

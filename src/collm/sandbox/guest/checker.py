@@ -1,7 +1,8 @@
 """The process that judges: runs the checks against values that a stand-in for the function brings from elsewhere.
 
-Model-written code never runs here, so the process may serve several programs. `candidate` and the entry point's name are a stand-in that sends the arguments
-off and rebuilds what comes back from plain data, so an `==` in a check compares objects of the standard types.
+Model-written code never runs here, so the process may serve several programs. `candidate` and the entry point's name
+are a stand-in that sends the arguments off and rebuilds what comes back from plain data, so an `==` in a check compares
+objects of the standard types.
 Messages in: J {setup, entry_point}, R {source}, and after each call A answer or X why there is none.
 Messages out: S when set up, C call, D [passed, type, message] when a check is done.
 """

@@ -4,7 +4,8 @@ Nothing that crosses carries code: no class, method or hash of the sender reache
 equal: None, bool, int, float (nan, inf, -0.0), complex, str (surrogates included), bytes, bytearray, tuple, list,
 set, frozenset, dict, range, Counter, OrderedDict, defaultdict, deque, Fraction, Decimal, built-in types and
 iterators (as an iterator over what they yield). An instance of a subclass of a plain type travels as that plain
-type; everything else is refused (Opaque). Shared and cyclic containers keep their identity: mutable containers are
+type. Of any other object an answer tells only whether it is true: what arrives is a Stranger, which refuses every
+comparison (Opaque); as an argument such an object is refused at once. Shared and cyclic containers keep their identity: mutable containers are
 the nodes of a table, and the receiver of an answer updates its own nodes in place, so a function that sorts its
 argument is seen to have sorted it.
 
@@ -37,15 +38,34 @@ class Opaque(TypeError):
     """An object that cannot cross, named by its type."""
 
 
+class Stranger:
+    """Stands for an object that is no plain data (a match of a regular expression, say): true or false, no more."""
+
+    __hash__ = None
+
+    def __init__(self, kind: str, truth: bool) -> None:
+        self.kind, self.truth = kind, truth
+
+    def __bool__(self) -> bool:
+        return self.truth
+
+    def refuse(self, other: object) -> bool:
+        """Any comparison."""
+        raise Opaque(f"a value of type {self.kind} is no plain data and cannot be compared")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = refuse
+
+
 class Malformed(ValueError):
     """What arrived is not in the form this module writes."""
 
 
 class Encoder:
-    """Writes values; nodes met before keep their number, `nodes` lists them in order."""
+    """Writes values; `nodes` lists the containers by number. `strangers`: other than plain data may go along."""
 
-    def __init__(self, nodes: list[Any] | None = None) -> None:
+    def __init__(self, nodes: list[Any] | None = None, strangers: bool = False) -> None:
         self.nodes: list[Any] = list(nodes or ())
+        self.strangers = strangers
         self.places = {id(node): place for place, node in enumerate(self.nodes)}
 
     def dumps(self, value: Any) -> bytes:
@@ -102,6 +122,8 @@ class Encoder:
         for base in _PLAIN:
             if isinstance(item, base) and kind not in _EXACT:
                 return self.value(base(item))
+        if self.strangers:
+            return ["x", kind.__name__, bool(item)]
         raise Opaque(f"a value of type {kind.__name__} is no plain data")
 
     def drawn(self, iterator: Iterator[Any]) -> list[Any]:
@@ -215,5 +237,7 @@ class Decoder:
             return Decimal(rest[0])
         if tag == "T":
             return _TYPES[rest[0]]
+        if tag == "x":
+            return Stranger(str(rest[0])[:80], rest[1] is True)
         parts = [self.value(part) for part in rest]
         return {"c": complex, "g": range, "q": Fraction}[tag](*parts)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from .frames import Channel, Closed, Late, TooLong
 
+STRETCH = 5.0  # a time limit grows by the time a process was ready but the machine busy, at most to so many times
 GRACE = 2.0  # seconds that a check gets to end after its time has run out
 PROGRAMS_PER_CHECKER, SECONDS_OF_CHECKER = 50, 5.0  # a fresh one comes after so many programs or one so long
 
@@ -23,6 +24,8 @@ class Forks(Protocol):
     def fork(self, role: str) -> Channel: ...
 
     def kill(self, role: str | None = None) -> list[int]: ...
+
+    def waited(self) -> float: ...
 
 
 class WallsFailed(Exception):
@@ -89,10 +92,10 @@ class Judge:
 
     def begin(self, role: str, channel: Channel, job: dict[str, Any], problem_of: Callable[[bytes], Any]) -> Any:
         """Give a process its job; None, or the problem, with the process ended."""
-        deadline = time.monotonic() + self.limits["load_seconds"]
+        self.set_clock(self.limits["load_seconds"])
         try:
-            channel.send(b"J", dumps(job).encode("ascii"), deadline)
-            kind, body = channel.receive(deadline)
+            channel.send(b"J", dumps(job).encode("ascii"), self.deadline)
+            kind, body = self.receive(channel)
             if kind == b"!":
                 raise WallsFailed(body.decode("utf-8", "replace"))
             problem = problem_of(body)
@@ -113,12 +116,12 @@ class Judge:
             problem = self.set_up()
         if problem is not None:
             return [False, *problem]
-        self.deadline = min(time.monotonic() + self.limits["check_seconds"], self.end)
+        self.set_clock(self.limits["check_seconds"])
         timeouts = self.timeouts
         try:
             self.checker.send(b"R", dumps(source).encode("ascii"), self.deadline)
             while True:
-                kind, body = self.checker.receive(self.deadline)
+                kind, body = self.receive(self.checker)
                 if kind == b"D":
                     return loads(body)
                 self.relay(body)
@@ -130,13 +133,34 @@ class Judge:
             problem = ["Died", "the checking process ended"]
         return [False, *_ended(problem, self.stop("checker"))]
 
+    def set_clock(self, limit: float) -> None:
+        """A time limit begins, in seconds."""
+        self.limit, self.begun, self.waited = limit, time.monotonic(), self.forks.waited()
+        self.deadline = min(self.begun + limit, self.end)
+
+    def receive(self, channel: Channel) -> tuple[bytes, bytes]:
+        """A message within the time limit. Raises Late, Closed, TooLong.
+
+        Time in which the processes were ready to run but had no processor is not theirs: a machine busy with other
+        work does not decide a verdict.
+        """
+        while True:
+            try:
+                return channel.receive(self.deadline)
+            except Late:
+                spared = min(self.forks.waited() - self.waited, self.limit * (STRETCH - 1))
+                later = min(self.begun + self.limit + spared, self.end)
+                if later <= max(self.deadline, time.monotonic()):
+                    raise
+                self.deadline = later
+
     def relay(self, call: bytes) -> None:
         """Hand one call to the candidate and its answer, unread, to the checker; or say why there is none."""
         try:
             if self.candidate is None:
                 raise Closed
             self.candidate.send(b"C", call, self.deadline)
-            kind, answer = self.candidate.receive(self.deadline)
+            kind, answer = self.receive(self.candidate)
             problem = None if kind == b"A" else ["Died", "the process sent a message that is no answer"]
         except Late:
             self.timeouts += 1

@@ -63,6 +63,12 @@ class Template:
         if kind != b"Y":
             self.close()
             raise Unusable(body.decode("utf-8", "replace"))
+        below = children(self.process.pid)
+        self.pid = below[0] if "pid" in names and below else self.process.pid  # the template proper, as seen here
+
+    def waited(self) -> float:
+        """Seconds that the present children have been ready to run without getting a processor; 0 if unknown."""
+        return sum(map(queued, children(self.pid)))
 
     def fork(self, role: str) -> Channel:
         """A new child of a role."""
@@ -99,6 +105,24 @@ class Template:
         if os.geteuid() == 0:
             os.chown(folder, isolation.NOBODY, isolation.NOBODY)
         return folder
+
+
+def children(pid: int) -> list[int]:
+    """Child processes; none where the kernel does not say (CONFIG_PROC_CHILDREN) or the process is gone."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(text) for text in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def queued(pid: int) -> float:
+    """Seconds that a process has waited for a processor (CONFIG_SCHED_INFO); 0 if unknown."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[1]) * 1e-9
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0.0
 
 
 def main(trainer_fd: int) -> None:

@@ -58,7 +58,7 @@ def main(control_fd: int) -> None:
 
 
 def _become_first(layers: frozenset[str]) -> int:
-    """Process 1 of the new pid namespace, as a child; returns a descriptor of it (-1 without). Never returns outside."""
+    """Go on as process 1 of the new pid namespace (not outside); a descriptor of the namespace, -1 without."""
     if "pid" not in layers:
         return -1
     first = os.fork()
