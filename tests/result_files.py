@@ -74,6 +74,11 @@ def sample_line(
         metrics = {"iou": 100 * quality, "adjacency": 30 * (1 - quality), "coverage": 110 * quality}
         parts = {"coverage": 2 * quality, "extra": -0.5 * (1 - quality)}
         record = world(quality, draw)
+    if domain == "house_build":
+        metrics = {"hp": 100 * quality, "iou": 90 * quality, "match": 95 * quality}
+        parts = {"coverage": 2 * quality, "extra": 0.0, "spiders": -0.2}
+        targets = [[x, y, z, "planks"] for x in range(2) for y in range(2) for z in range(2)]
+        record = {"targets": targets, "built": targets[:4], "from": [0, 0, 0], "size": [2, 2, 2]}
     turn = {"turn": 0, "responses": ["a", "b"], "parts": parts, "metrics": metrics, "tokens": [20, 30]}
     return {
         "domain": domain, "method": method, "seed": seed, "task": task, "sample": sample,

@@ -261,7 +261,8 @@ def real(name):
 @pytest.mark.parametrize("name", domains.NAMES)
 def test_embedded_data_of_every_domain(tmp_path, name):
     manifest = prepare(tmp_path / name, real(name))
-    assert manifest["dropped"] == []
+    # Only five of the ten published houses differ; the rest is listed, not used twice.
+    assert len(manifest["dropped"]) == (5 if name == "house_build" else 0)
     assert all(entry["rows"] > 0 for entry in manifest["splits"].values())
     first = contents(tmp_path / name)
     prepare(tmp_path / name, real(name))

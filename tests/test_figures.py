@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from result_files import config, world, write_results
 
 import make_figures
-from collm import cli, drawing, figures, results, tables
+from collm import cli, drawing, figures, house_drawing, results, tables
 from collm.domains import get
 from collm.errors import DataError
 from collm.files import read_jsonl, write_jsonl
@@ -160,6 +160,45 @@ def test_worlds_are_those_of_the_real_domain(three_seeds):
     assert sum(not patch.get_fill() for patch in axes.patches) == 46  # target cells of ICML
     titles = [axes.get_title() for axes in drawing.final_worlds(three_seeds, domain).axes if axes.get_title()]
     assert [text.split("\n")[0] for text in titles][-1] == "CoLLM-CC" and "IoU" in titles[0]
+
+
+def house_panel(texts, name="a"):
+    domain = get("house_build")({})
+    task = domain.task(domain.embedded(0)["paper"][9], 9)
+    record = domain.step(task, 0, texts, domain.start(task, 0)).record
+    return drawing.World(name, "IoU", record)
+
+
+def test_houses_show_target_view_and_layers():
+    texts = ["/fill 0 0 0 0 0 0 planks\n/fill 0 0 1 0 0 1 obsidian", ""]
+    figure = house_drawing.houses([house_panel(texts)], "Heading")
+    assert len(figure.axes) == 2 * 8  # target and world: isometric view and seven layers
+    view, ground = figure.axes[8], figure.axes[9]
+    assert view.get_title() == "a\nIoU" and figure.axes[1].get_title() == "y = 0"
+    assert len(view.patches) == 1 + 5  # ground; two neighbours: the front one hides a face of the other
+    marks = {patch.get_xy(): patch for patch in ground.patches[1:]}
+    assert marks[0, 0].get_hatch() and marks[0, 0].get_facecolor()[:3] == to_rgb(house_drawing.MATERIALS["planks"])
+    wrong = [patch for patch in ground.patches if to_hex(patch.get_edgecolor()) == drawing.TARGET.lower()]
+    assert len(wrong) == 30 and sum(patch.get_linestyle() == ":" for patch in wrong) == 29
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:2] == ["white_concrete", "obsidian"] and labels[-1] == "extra block"
+
+
+def test_houses_refuse_nothing_and_different_houses():
+    with pytest.raises(DataError, match="no world to draw"):
+        house_drawing.houses([], "")
+    other = house_panel(["", ""])
+    moved = drawing.World("b", "", other.record | {"from": [1, 0, 0]})
+    with pytest.raises(DataError, match="one task at a time"):
+        house_drawing.houses([other, moved], "")
+
+
+def test_final_houses_come_from_the_samples(tmp_path):
+    loaded = load(tmp_path, ["house_build"], [0])
+    figure = house_drawing.final_houses(loaded, get("house_build")({}))
+    titles = [axes.get_title().split("\n")[0] for axes in figure.axes if "%" in axes.get_title()]
+    assert titles[-1] == "CoLLM-CC" and len(titles) == 5
+    assert make_figures.WORLDS["house_build"] is house_drawing.final_houses
 
 
 def test_missing_and_empty_files_are_named(tmp_path, capsys):

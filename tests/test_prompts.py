@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collm.domains.arxiv import Arxiv
 from collm.domains.base import Exchange, RawRow
+from collm.domains.house_build import HouseBuild
+from collm.domains.house_build_feedback import MODES as HOUSE_MODES
 from collm.domains.str_build import BLOCKS, StrBuild
 from collm.domains.str_build_prompts import grid_text
 from collm.domains.tldr import Tldr
@@ -36,7 +39,8 @@ def windows(text):
 
 def play(domain, task, answers):
     """Observations [turn][agent] of an episode in which the agents give `answers` [turn][agent]."""
-    world, feedback = domain.start(task, 0), (None, None)
+    world = domain.start(task, 0)
+    feedback = domain.briefing(task, world)
     histories = [[], []]
     seen = []
     for turn, texts in enumerate(answers):
@@ -58,21 +62,39 @@ def random_answer(rng, agent):
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_no_prompt_holds_text_unique_to_the_other_agents_response(mode):
+def random_house_answer(rng, agent):
+    """Fills, kills and damage with random tails, some prose."""
+    lines = []
+    for _ in range(rng.randint(0, 12)):
+        tail = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789 ", k=rng.randint(0, 40)))
+        x, y, z = rng.randint(0, 5), rng.randint(0, 6), rng.randint(0, 6)
+        fill = f"/fill {x} {y} {z} {x} {y} {z} {rng.choice(['white_concrete', 'stone_bricks', 'air', 'planks'])}"
+        lines.append(rng.choice([fill, f"/kill {tail}", f"/damage @e[type=spider,limit=1] 1 {tail}", tail]))
+    return "\n".join(lines)
+
+
+def house_task(domain, number=8):
+    return domain.task(domain.embedded(0)["paper"][number], number)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [(StrBuild, mode) for mode in MODES] + [(HouseBuild, mode) for mode in HOUSE_MODES]
+)
+def test_no_prompt_holds_text_unique_to_the_other_agents_response(kind, mode):
     rng = random.Random(mode)
     flags = itertools.product(("reset", "persistent"), (True, False), (True, False))
+    make_task, answer = (build_task, random_answer) if kind is StrBuild else (house_task, random_house_answer)
     for world, prompt, response in flags:
-        domain = StrBuild(
-            {"feedback": mode, "world": world, "repeat_prompt": prompt, "repeat_response": response}
-        )
-        task = build_task(domain)
-        for _ in range(6):
-            answers = [[random_answer(rng, agent) for agent in (0, 1)] for _ in range(4)]
+        domain = kind({"feedback": mode, "world": world, "repeat_prompt": prompt, "repeat_response": response})
+        task = make_task(domain)
+        for _ in range(6 if kind is StrBuild else 2):
+            answers = [[answer(rng, agent) for agent in (0, 1)] for _ in range(4)]
             seen = play(domain, task, answers)
             for turn, agent in itertools.product((1, 2, 3), (0, 1)):
                 past = answers[:turn]
-                known = set().union(windows(text_of(seen[0][agent])), *(windows(texts[agent]) for texts in past))
+                # The own reply is quoted on a line of its own, so what follows a line break is known, too.
+                own = (windows(f"\n{texts[agent]}") for texts in past)
+                known = set().union(windows(text_of(seen[0][agent])), *own)
                 foreign = set().union(*(windows(texts[1 - agent]) for texts in past)) - known
                 assert not foreign & windows(text_of(seen[turn][agent]))
 
@@ -97,6 +119,60 @@ def test_own_last_response_is_quoted_and_only_that():
     assert "turn 1 by agent 0" in text_of(seen[2][0])
     assert "turn 0 by agent 0" not in text_of(seen[2][0])
     assert "by agent 1" not in text_of(seen[2][0])
+
+
+def test_house_prompts_with_position_feedback_do_not_depend_on_the_other_agents_text():
+    domain = HouseBuild({"feedback": "position"})
+    task = house_task(domain)
+    silent = [["mine", "mine"] for _ in range(4)]
+    loud = [["mine", "/fill 0 0 0 1 1 1 planks\nwords that only the other one says"] for _ in range(4)]
+    assert [turn[0] for turn in play(domain, task, silent)] == [turn[0] for turn in play(domain, task, loud)]
+
+
+def test_single_turn_writers_see_the_source_and_nothing_else():
+    domain = Arxiv({})
+    task = domain.task(RawRow({"abstract_text": "We study stars."}, "here:1"), 0)
+    first = play(domain, task, [["secret words of the first", "secret words of the second"]])
+    assert first == play(domain, task, [["", ""]])
+
+
+# --- HouseBuild wording ---
+
+
+@pytest.mark.parametrize(("agent", "target"), list(itertools.product((0, 1), ("layers", "boxes"))))
+def test_first_house_prompt_says_everything_an_agent_needs(agent, target):
+    domain = HouseBuild({"target": target})
+    task = house_task(domain)
+    world = domain.start(task, 5)
+    text = text_of(domain.observe(task, agent, 0, (), domain.briefing(task, world)[agent]))
+    attacks = [attack for attack, _ in world["spiders"]]
+    assert f"builder {agent + 1} of 2" in text and "overwrite" in text
+    assert f"3 spiders, attack {' + '.join(map(str, attacks))} = {sum(attacks)}; you have 5 HP" in text
+    assert "/kill" in text and "/damage @e[type=spider,limit=1] 2" in text
+    assert "x 0 to 5, y 0 to 6, z 0 to 6" in text and "at most 300" in text and "restarts empty" in text
+    assert "white_concrete 51, obsidian 9, stone_stairs 22, stone_bricks 28, planks 1" in text
+    if target == "boxes":
+        assert "\n0 0 1 5 0 5 white_concrete\n" in text and "\n0 1 1 0 3 1 obsidian\n" in text
+    else:
+        assert "y=0: (0 0 1 5 0 5 white_concrete)\ny=1: (0 1 1 0 1 1 obsidian), (1 1 1 1 1 1 white_concrete)" in text
+
+
+def test_house_prompts_without_a_briefing_and_of_the_released_profile():
+    domain = HouseBuild({})
+    assert "each attacks for 1 to 3" in text_of(domain.observe(house_task(domain), 0, 0, (), None))
+    released = HouseBuild({}, "released")
+    text = text_of(released.observe(house_task(released), 0, 0, (), None))
+    assert "attack 3 + 1 + 1 = 5" in text and "/damage" not in text
+    free = HouseBuild({"limited_resource": False, "spiders": 0, "world": "persistent"}, num_agents=1)
+    text = text_of(free.observe(house_task(free), 0, 0, (), None))
+    assert "only builder" in text and "spider" not in text and "air clears" in text and "Blocks stay" in text
+
+
+def test_house_prompts_are_short():
+    domain = HouseBuild({"target": "boxes"})
+    task = house_task(domain)
+    text = text_of(domain.observe(task, 1, 0, (), None))
+    assert len(text.split()) - 7 * 23 <= 140  # 23 boxes of seven words
 
 
 # --- StrBuild wording ---

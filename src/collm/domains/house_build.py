@@ -72,8 +72,8 @@ class HouseBuild(Domain):
 
     name = "house_build"
     licence = (
-        "the ten published houses MIT, copyright (c) 2025 OpenMLRL (LLM_Collab_Minecraft); generated houses MIT (this "
-        "project)"
+        "the ten published houses MIT, copyright (c) 2025 OpenMLRL (LLM_Collab_Minecraft), text: house_build.LICENSE; "
+        "generated houses MIT (this project)"
     )
     hub = None
     metrics = (
