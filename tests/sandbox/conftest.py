@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import collm.sandbox
 from collm.sandbox import Limits, Sandbox
 
-SHORT = Limits(check_seconds=1.5, load_seconds=1.5, program_seconds=30.0)
+SHORT = Limits(check_seconds=0.8, load_seconds=1.0, program_seconds=30.0)
 
 
 class Victim:
@@ -66,18 +67,26 @@ def victim(tmp_path_factory):
     return Victim(tmp_path_factory.mktemp("victim"))
 
 
+@pytest.fixture
+def folder():
+    """An empty folder outside pytest's own, which only its user may enter."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as path:
+        os.chmod(path, 0o755)
+        yield path
+
+
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def places():
     """(temporary folder, working folder), both empty and in use while a module runs."""
-    temporary, working, before = tmp_path_factory.mktemp("tmp"), tmp_path_factory.mktemp("here"), os.getcwd()
-    for folder in (temporary, temporary.parent, temporary.parent.parent):
-        folder.chmod(0o755)  # where there is no mount namespace, user 65534 must reach it
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_TEST_SECRET", "the secret")
-        patch.setenv("TMPDIR", str(temporary))
-        os.chdir(working)
-        yield temporary, working
-        os.chdir(before)
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryDirectory() as working:
+        os.chmod(temporary, 0o755)  # where there is no mount namespace, user 65534 must reach it
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SANDBOX_TEST_SECRET", "the secret")
+            patch.setenv("TMPDIR", temporary)
+            os.chdir(working)
+            yield temporary, working
+            os.chdir(before)
 
 
 @pytest.fixture(scope="module")

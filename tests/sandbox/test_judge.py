@@ -1,50 +1,50 @@
-"""Time limits on a busy machine, with processes that are stood in for."""
+"""Time limits on a busy machine, with a clock and processes that are stood in for."""
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+from collm.sandbox.guest import judge as judging
 from collm.sandbox.guest.frames import Late
 from collm.sandbox.guest.judge import STRETCH, Judge
 
 
-class Busy:
-    """Children that have waited for a processor for `share` of all time since the start."""
+class Machine:
+    """A clock that only waiting moves; children are without a processor for `share` of the time."""
 
     def __init__(self, share: float) -> None:
-        self.share, self.start = share, time.monotonic()
+        self.share, self.now = share, 100.0
+
+    def monotonic(self) -> float:
+        return self.now
 
     def waited(self) -> float:
-        return self.share * (time.monotonic() - self.start)
+        return self.share * self.now
 
-
-class Silent:
-    """A channel on which nothing ever comes."""
-
-    def receive(self, deadline):
-        time.sleep(max(0.0, deadline - time.monotonic()))
+    def receive(self, deadline: float):
+        """A channel on which nothing ever comes."""
+        self.now = max(self.now, deadline)
         raise Late
 
 
-CASES = [(0.0, 1, 1.8), (0.5, 1.8, 3), (1.0, STRETCH * 0.9, STRETCH * 1.4)]
-
-
-@pytest.mark.parametrize(("share", "least", "most"), CASES)
-def test_time_without_a_processor_is_not_counted(share, least, most):
-    judge, limit = Judge(Busy(share), {}), 0.2
-    judge.end = time.monotonic() + 60
+def seconds_until_late(monkeypatch, share: float, limit: float, end: float) -> float:
+    machine = Machine(share)
+    monkeypatch.setattr(judging, "time", machine)
+    judge = Judge(machine, {})
+    judge.end = machine.now + end
     judge.set_clock(limit)
     with pytest.raises(Late):
-        judge.receive(Silent())
-    assert least * limit <= time.monotonic() - judge.begun <= most * limit + 0.5
+        judge.receive(machine)
+    return machine.now - judge.begun
 
 
-def test_the_end_of_a_program_is_not_put_off():
-    judge = Judge(Busy(1.0), {})
-    judge.end = time.monotonic() + 0.3
-    judge.set_clock(0.2)
-    with pytest.raises(Late):
-        judge.receive(Silent())
-    assert judge.deadline == judge.end
+CASES = [(0.0, 8.0), (0.5, 16.0), (0.75, 32.0), (1.0, 8.0 * STRETCH)]
+
+
+@pytest.mark.parametrize(("share", "seconds"), CASES)
+def test_time_without_a_processor_is_not_counted(monkeypatch, share, seconds):
+    assert seconds_until_late(monkeypatch, share, 8.0, 1000.0) == pytest.approx(seconds, abs=0.1)
+
+
+def test_the_end_of_a_program_is_not_put_off(monkeypatch):
+    assert seconds_until_late(monkeypatch, 1.0, 8.0, 20.0) == pytest.approx(20.0)

@@ -3,8 +3,8 @@
 Model-written code never runs here, so the process may serve several programs. `candidate` and the entry point's name
 are a stand-in that sends the arguments off and rebuilds what comes back from plain data, so an `==` in a check compares
 objects of the standard types.
-Messages in: J {setup, entry_point}, R {source}, and after each call A answer or X why there is none.
-Messages out: S when set up, C call, D [passed, type, message] when a check is done.
+Messages in: J {setup, entry_point}, R [source, ...], and after each call A answer or X why there is none.
+Messages out: S when set up, C call, and for each check of R in turn D [passed, type, message].
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def serve(channel: Channel) -> None:
         while True:
             kind, body = channel.receive()
             if kind == b"R":
-                channel.send(b"D", json.dumps(checker.check(json.loads(body))).encode("ascii"))
+                for source in json.loads(body):
+                    channel.send(b"D", json.dumps(checker.check(source)).encode("ascii"))
                 continue
             job = json.loads(body)
             random.seed(0)  # the same inputs whichever program came before

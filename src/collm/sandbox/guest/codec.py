@@ -5,10 +5,10 @@ equal: None, bool, int, float (nan, inf, -0.0), complex, str (surrogates include
 set, frozenset, dict, range, Counter, OrderedDict, defaultdict, deque, Fraction, Decimal, built-in types and
 iterators (as an iterator over what they yield). An instance of a subclass of a plain type travels as that plain
 type. Of any other object an answer tells only whether it is true: what arrives is a Stranger, which refuses every
-comparison (Opaque); as an argument such an object is refused at once. Shared and cyclic containers keep
-their identity: mutable containers are
-the nodes of a table, and the receiver of an answer updates its own nodes in place, so a function that sorts its
-argument is seen to have sorted it.
+comparison (Opaque); as an argument such an object is refused at once.
+
+Shared and cyclic containers keep their identity: mutable containers are the nodes of a table, and the receiver of an
+answer updates its own nodes in place, so a function that sorts its argument is seen to have sorted it.
 
 Form: {"n": [node, ...], "v": value}; scalars stand for themselves, everything else is [tag, ...].
 """

@@ -32,6 +32,7 @@ class Channel:
     def __init__(self, end: socket.socket, longest: int, watch: int | None = None) -> None:
         self.end, self.longest, self.watch = end, longest, watch
         self.buffer = bytearray()
+        self.polls = {event: self.poll(event) for event in (select.POLLIN, select.POLLOUT)}
 
     def close(self) -> None:
         """Close the socket."""
@@ -80,16 +81,20 @@ class Channel:
 
     def wait(self, event: int, deadline: float | None) -> None:
         """Block until the socket is ready, the deadline passes (Late) or the watched end closes (Orphaned)."""
+        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        ready = self.polls[event].poll(left)
+        if not ready:
+            raise Late
+        if self.watch is not None and any(descriptor == self.watch for descriptor, _ in ready):
+            raise Orphaned
+
+    def poll(self, event: int) -> select.poll:
+        """What waits for an event on the socket, or for the end of what is watched."""
         poll = select.poll()
         poll.register(self.end, event)
         if self.watch is not None:
             poll.register(self.watch, select.POLLRDHUP)
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        ready = dict(poll.poll(left))
-        if self.watch is not None and self.watch in ready:
-            raise Orphaned
-        if not ready:
-            raise Late
+        return poll
 
 
 class Orphaned(Exception):

@@ -25,7 +25,7 @@ NAMESPACES = {
     "ipc": kernel.CLONE_NEWIPC,
     "uts": kernel.CLONE_NEWUTS,
 }
-NOBODY = 65534  # who model-written code is when root starts the sandbox
+NOBODY = 65534  # who model-written code is: inside a user namespace, and on the machine too when root starts it
 SYSTEM_FOLDERS = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random")
 CHANNEL_FD, SCRATCH, OTHER_SCRATCH, FOLDER = 3, "/tmp", "/scratch", "box"
@@ -69,8 +69,8 @@ def enter_namespaces(layers: frozenset[str], as_root: bool) -> None:
     kernel.unshare(flags)
     if "user" in layers:
         _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"0 {uid} 1")
-        _write("/proc/self/gid_map", f"0 {gid} 1")
+        _write("/proc/self/uid_map", f"{NOBODY} {uid} 1")
+        _write("/proc/self/gid_map", f"{NOBODY} {gid} 1")
 
 
 def _unshare_mapped_by_helper(flags: int) -> None:
@@ -186,8 +186,8 @@ def close_in(walls: Walls, writes: bool) -> None:
 
 def _private_folder(walls: Walls) -> None:
     kernel.unshare(kernel.CLONE_NEWNS)
-    owner = NOBODY if walls.as_root else 0
-    options = f"size={walls.limits['folder_bytes']},nr_inodes={walls.limits['files']},mode=700,uid={owner},gid={owner}"
+    options = f"size={walls.limits['folder_bytes']},nr_inodes={walls.limits['files']}"
+    options += f",mode=700,uid={NOBODY},gid={NOBODY}"
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("tmpfs", walls.folder, "tmpfs", flags, options)
 

@@ -46,18 +46,18 @@ class Judge:
         start = time.monotonic()
         self.program, self.limits = program, {**self.common_limits, **program["limits"]}
         self.timeouts = self.deaths = 0
-        self.ready = False  # whether the checker has run this program's set-up
+        self.ahead = 0  # checks that the checker has been given and has not yet answered
         self.results: list[list[Any]] = []
         self.end = start + self.limits["program_seconds"]
         problem = self.load()
         if problem is None:
-            for source in program["checks"]:
-                self.results.append(self.skipped() or self.check(source))
+            for _ in program["checks"]:
+                self.results.append(self.skipped() or self.check())
         else:
             self.results = [[False, *problem] for _ in program["checks"]]
         self.stop("candidate")
         seconds = time.monotonic() - start
-        if self.served >= PROGRAMS_PER_CHECKER or seconds > SECONDS_OF_CHECKER:
+        if self.served >= PROGRAMS_PER_CHECKER or seconds > SECONDS_OF_CHECKER or self.ahead:
             self.stop("checker")
         found = {"loaded": problem is None, "problem": problem, "checks": self.results, "timeouts": self.timeouts}
         return {**found, "deaths": self.deaths, "seconds": seconds}
@@ -87,8 +87,12 @@ class Judge:
             self.checker, self.served = self.forks.fork("checker"), 0
         self.served += 1
         problem = self.begin("checker", self.checker, job, lambda body: loads(body) if body else None)
-        self.ready = problem is None
-        return None if problem is None else ["SetupFailed", ": ".join(problem)]
+        if problem is not None:
+            return ["SetupFailed", ": ".join(problem)]
+        rest = self.program["checks"][len(self.results) :]
+        self.checker.send(b"R", dumps(rest).encode("ascii"), self.deadline)
+        self.ahead = len(rest)
+        return None
 
     def begin(self, role: str, channel: Channel, job: dict[str, Any], problem_of: Callable[[bytes], Any]) -> Any:
         """Give a process its job; None, or the problem, with the process ended."""
@@ -109,20 +113,22 @@ class Judge:
             problem = ["TooLong", str(error)]
         return problem if problem is None else _ended(problem, self.stop(role))
 
-    def check(self, source: str) -> list[Any]:
-        """Run one check: [passed, exception type, message]."""
+    def check(self) -> list[Any]:
+        """The next check: [passed, exception type, message]. The checker runs ahead as far as it needs no answer."""
         problem = self.load() if self.candidate is None else None
-        if problem is None and not (self.ready and self.checker is not None):
-            problem = self.set_up()
         if problem is not None:
+            self.stop("checker")  # it waits for an answer within this check
             return [False, *problem]
-        self.set_clock(self.limits["check_seconds"])
         timeouts = self.timeouts
         try:
-            self.checker.send(b"R", dumps(source).encode("ascii"), self.deadline)
+            problem = self.set_up() if not self.ahead else None
+            if problem is not None:
+                return [False, *problem]
+            self.set_clock(self.limits["check_seconds"])
             while True:
                 kind, body = self.receive(self.checker)
                 if kind == b"D":
+                    self.ahead -= 1
                     return loads(body)
                 self.relay(body)
         except Late:  # the check itself does not end, unless the candidate was late and it has not noticed
@@ -185,6 +191,8 @@ class Judge:
             return []
         channel.close()
         setattr(self, role, None)
+        if role == "checker":
+            self.ahead = 0
         return self.forks.kill(role)
 
 

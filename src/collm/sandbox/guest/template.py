@@ -51,6 +51,10 @@ def main(control_fd: int) -> None:
         return
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0, what="not dumpable")
     _forget_paths()
+    os.environ.clear()
+    os.environ.update({"LANG": "C.UTF-8", "PYTHONHASHSEED": "0"})
+    _tell_folder(walls.folder)
+    sys.argv[:] = ["program"]
     gc.collect()
     gc.freeze()
     control.send(b"Y")
@@ -76,6 +80,10 @@ def _forget_paths() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
         del sys.modules[name]
     sys.path_importer_cache.clear()
+
+
+def _tell_folder(folder: str) -> None:
+    os.environ.update({"HOME": folder, "TMPDIR": folder})
 
 
 def serve(control: Channel, walls: isolation.Walls, own_pid_namespace: int) -> None:
@@ -129,9 +137,8 @@ def _child(walls: isolation.Walls, descriptor: int, order: dict) -> None:
     except OSError as error:
         channel.send(b"!", str(error).encode("utf-8", "replace"))
         return
-    os.environ.clear()
-    os.environ.update({"HOME": walls.folder, "TMPDIR": walls.folder, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"})
-    sys.argv[:] = [order["role"]]
+    if order["folder"] is not None:
+        _tell_folder(walls.folder)
     random.seed(0)  # forking has seeded it from the clock
     ROLES[order["role"]](channel)
 
