@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -15,7 +14,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from collm.errors import ConfigError
+from collm.errors import ConfigError, suggestion
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 BLOCKS = ("team", "data", "rollout", "warm_start", "training", "evaluation")
@@ -295,12 +294,12 @@ def _complete(resolved: Mapping[str, Any], domain: str) -> None:
 def _known(kind: str, name: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if name not in allowed:
-        raise ConfigError(f"unknown {kind} {name!r}{_nearest(name, allowed)}; known: {', '.join(allowed)}")
+        raise ConfigError(f"unknown {kind} {name!r}{_hint(name, allowed)}; known: {', '.join(allowed)}")
 
 
-def _nearest(name: Any, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def _hint(name: Any, allowed: Iterable[str]) -> str:
+    hint = suggestion(name, allowed)
+    return f" ({hint})" if hint else ""
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
@@ -310,10 +309,10 @@ def _describe(error: jsonschema.ValidationError) -> str:
         unknown = [key for key in error.instance if key not in allowed]
         key = f"{path}.{unknown[0]}" if path else unknown[0]
         value = error.instance[unknown[0]]
-        return f"unknown key {key} (value {value!r}){_nearest(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
+        return f"unknown key {key} (value {value!r}){_hint(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
     if error.validator == "enum":
         return (
-            f"{path}: {error.instance!r} is not allowed{_nearest(error.instance, error.validator_value)}; "
+            f"{path}: {error.instance!r} is not allowed{_hint(error.instance, error.validator_value)}; "
             f"allowed: {', '.join(map(str, error.validator_value))}"
         )
     if error.validator == "required":

@@ -33,18 +33,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any, ClassVar
 
-from collm.domains.base import (
-    Demonstration,
-    Domain,
-    Exchange,
-    Message,
-    Metric,
-    RawRow,
-    Step,
-    Task,
-    printable,
-    require,
-)
+from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task, require
 from collm.domains.multiple_choice import LETTERS, question_fields, same_words, written
 from collm.errors import ConfigError
 
@@ -155,10 +144,9 @@ class ReasoningDomain(Domain):
         """The role's instruction and the question; at the second turn also the own answer and the feedback."""
         text = written(task.fields)
         if turn:
-            if not history:
-                raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+            own = self._own_last(task, turn, history)
             if self.options["repeat_response"]:
-                text += f"\n\nYour last answer:\n{printable(history[-1].response)}"
+                text += f"\n\nYour last answer:\n{own}"
             text += f"\n\n{_told(feedback)}"
         role = self.roles[agent] if self.num_agents == 2 else "single"
         return [{"role": "system", "content": _SYSTEM[role]}, {"role": "user", "content": text}]
@@ -206,20 +194,11 @@ class ReasoningDomain(Domain):
 
         `noise` is the chance of each fault: a wrong letter, a malformed ending, a confidence that misleads.
         """
-        feedback: Sequence[Any] = (None,) * self.num_agents
-        histories: list[list[Exchange]] = [[] for _ in self.roles]
-        found = []
-        for turn in range(TURNS):
-            for agent, history in enumerate(histories):
-                seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
-                response = self._scripted(task, agent, rng, noise / (1 + turn))
-                found.append(Demonstration(task.id, agent, turn, seen, response))
-                history.append(Exchange(seen, response))
-            result = self.step(task, turn, [history[-1].response for history in histories], None)
-            if result.done:
-                break
-            feedback = result.feedback
-        return found
+
+        def answer(turn: int, agent: int, world: Any) -> str:
+            return self._scripted(task, agent, rng, noise / (1 + turn))
+
+        return self.scripted_episode(task, TURNS, None, answer)
 
     def _scripted(self, task: Task, agent: int, rng: random.Random, noise: float) -> str:
         answer, count = task.fields["answer"], len(task.fields["options"])

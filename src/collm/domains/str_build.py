@@ -31,8 +31,6 @@ from collm.domains.base import (
     RawRow,
     Step,
     Task,
-    nearest,
-    printable,
     require,
     require_integer,
     require_text,
@@ -116,14 +114,8 @@ class StrBuild(Domain):
         self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
-        for key, allowed in (("feedback", FEEDBACK), ("world", WORLDS)):
-            if self.options[key] not in allowed:
-                value = self.options[key]
-                raise ConfigError(f"domain.str_build.options.{key}: {value!r} is unknown; {nearest(value, allowed)}")
-        for key, lowest in (("spacing", 0), ("max_commands", 1), ("generated", 0)):
-            if self.options[key] < lowest:
-                value = self.options[key]
-                raise ConfigError(f"domain.str_build.options.{key}: {value} is too low; the least is {lowest}")
+        self._check_choices({"feedback": FEEDBACK, "world": WORLDS})
+        self._check_least({"spacing": 0, "max_commands": 1, "generated": 0})
         lengths = self.options["difficulty"]
         if not lengths or any(type(n) is not int or not 1 <= n <= _LONGEST for n in lengths):
             raise ConfigError(
@@ -140,10 +132,8 @@ class StrBuild(Domain):
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/str_build/data.csv (columns string, difficulty) as split `paper`, and the generated strings."""
-        path = Path(folder) / self.name / "data.csv"
-        if not path.is_file():
-            raise DataError(f"no data for str_build in {folder}; looked for {path}. Set data.path to the right folder")
-        return self._with_generated(sources.read_rows(path), seed)
+        rows = sources.read_splits(self.name, folder, {"paper": ("str_build/data.csv",)})["paper"]
+        return self._with_generated(rows, seed)
 
     def _with_generated(self, rows: list[RawRow], seed: int) -> dict[str, list[RawRow]]:
         splits = {"paper": rows}
@@ -193,10 +183,9 @@ class StrBuild(Domain):
         grid, role = self.grid(task), self._role(agent)
         text = prompts.task_text(grid, role, self.options["show_grid"])
         if turn:
-            if not history:
-                raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+            last = self._own_last(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
-            own = printable(history[-1].response) if self.options["repeat_response"] else None
+            own = last if self.options["repeat_response"] else None
             text = prompts.follow_up(grid, role, turn, feedback, original, own)
         return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
 
@@ -255,18 +244,11 @@ class StrBuild(Domain):
         """An episode of four turns played by scripted experts: one example per agent and turn, in playing order."""
         grid = self.grid(task)
         planned = plan(grid, self.blocks)
-        world, feedback = self.start(task, 0), (None,) * self.num_agents
-        histories: list[list[Exchange]] = [[] for _ in self.roles]
-        found = []
-        for turn in range(HORIZON):
-            for agent, history in enumerate(histories):
-                seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
-                response = noisy(planned[agent], self.blocks[agent], grid, rng, noise)
-                found.append(Demonstration(task.id, agent, turn, seen, response))
-                history.append(Exchange(seen, response))
-            result = self.step(task, turn, [history[-1].response for history in histories], world)
-            world, feedback = result.world, result.feedback
-        return found
+
+        def answer(turn: int, agent: int, world: Any) -> str:
+            return noisy(planned[agent], self.blocks[agent], grid, rng, noise)
+
+        return self.scripted_episode(task, HORIZON, self.start(task, 0), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The grid with its target cells, single rows with theirs, and the targets as commands in random blocks."""
