@@ -41,19 +41,23 @@ def task_text(grid: Grid, role: Role, show_grid: bool) -> str:
     lines.append(f"Box: x 0 to {width}, y 0 to {HEIGHT - 1}, z {grid.z}.")
     lines.append(f"Your blocks: {', '.join(role.blocks)}. Use each of them; air clears a cell.")
     if role.agents > 1:
-        lines.append("Place about half of the target cells, the other builder places the rest. " + _order(role))
+        lines.append("Place about half of the target cells, the other builder places the rest. " + order(role.agent))
     lines.append("Side neighbours must not have the same texture.")
-    lines.append(
-        "Blocks stay from turn to turn."
-        if role.persistent
-        else "The world restarts empty each turn: always send all your commands."
-    )
+    lines.append(lasting(role.persistent))
     lines.append(f"One command per line, at most {role.limit}, no other text:\n{_FORMAT}")
     return "\n".join(lines)
 
 
-def _order(role: Role) -> str:
-    if role.agent:
+def lasting(persistent: bool) -> str:
+    """What becomes of the blocks between turns (HouseBuild says the same)."""
+    if persistent:
+        return "Blocks stay from turn to turn."
+    return "The world restarts empty each turn: always send all your commands."
+
+
+def order(agent: int) -> str:
+    """Whose commands run last, told to the first (0) or second builder (HouseBuild says the same)."""
+    if agent:
         return "Your commands run last and overwrite those of builder 1."
     return "Builder 2's commands run after yours and overwrite them."
 
