@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from collm import config
+from collm.domains import NAMES
 from collm.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +40,9 @@ def refused(overlay, text):
 @pytest.mark.parametrize("file", [None, *SHIPPED], ids=lambda path: "default" if path is None else path.name)
 def test_every_shipped_file_resolves_for_all_its_jobs(file):
     merged = config.load([DEFAULT] if file is None else [DEFAULT, file])
-    for domain in merged["domains"]:
+    merged["domains"] = list(NAMES)
+    config.check(merged)
+    for domain in NAMES:
         for method in [*merged["methods"], *merged["baselines"]]:
             job = config.job(merged, domain, method)
             assert (job.domain, job.method) == (domain, method)
@@ -172,6 +175,43 @@ def test_messages(overlay, text, parts):
     for part in parts:
         assert part in message
     assert "\n" not in message
+
+
+# rewards, shifts and thresholds
+
+
+@pytest.mark.parametrize(("profile", "shift"), [("paper", -2.0), ("released", -1.0)])
+def test_a_null_shift_is_minus_the_best_reward(overlay, profile, shift):
+    merged = overlay(f"domains: [house_build]\nprofile: {profile}\n")
+    job = config.job(merged, "house_build")
+    assert job.rollout.reward_shift == shift == job.raw["rollout"]["reward_shift"]
+    scaled = overlay(
+        f"domains: [house_build]\nprofile: {profile}\ndomain: {{house_build: {{rollout: {{reward_scale: 0.5}}}}}}"
+    )
+    assert config.job(scaled, "house_build").rollout.reward_shift == shift / 2
+
+
+@pytest.mark.parametrize("profile", ["paper", "released"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_shift_and_threshold_of_every_domain_suit_both_profiles(overlay, name, profile):
+    merged = overlay(f"domains: [{name}]\nprofile: {profile}\n")
+    rollout = config.job(merged, name).rollout
+    assert rollout.reward_shift <= 0 or rollout.early_stop is None
+
+
+@pytest.mark.parametrize(
+    ("rollout", "profile", "words"),
+    [
+        ("reward_shift: -2.0", "released", ["house_build/magrpo: rollout.early_stop -0.1 is never passed", "-1;"]),
+        ("early_stop: 0.0", "paper", ["early_stop 0 is never passed", "set reward_shift to null"]),
+        ("early_stop: -99.0", "released", ["early_stop -99 is always passed", "between -0.1 and 1", "-1.1 and 0;"]),
+        ("reward_scale: -1.0", "released", ["is always passed"]),
+    ],
+)
+def test_a_threshold_that_is_never_or_always_passed_is_refused(overlay, rollout, profile, words):
+    text = f"domains: [house_build]\nprofile: {profile}\ndomain: {{house_build: {{rollout: {{{rollout}}}}}}}"
+    message = refused(overlay, text)
+    assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize("value", ["5e-6", "1e3", "'0.5'"])

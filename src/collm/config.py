@@ -14,6 +14,8 @@ from typing import Any
 import jsonschema
 import yaml
 
+from collm import domains
+from collm.domains.base import Domain
 from collm.errors import ConfigError, suggestion
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
@@ -184,6 +186,8 @@ def check(config: Mapping[str, Any]) -> None:
 def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> dict[str, Any]:
     """Resolve the settings of one job: defaults < defaults.methods < domain < domain.methods.
 
+    A null `rollout.reward_shift` becomes minus the domain's best reward (under the profile), scaled.
+
     Raises:
         ConfigError: unknown domain or method, or a key that no file sets.
     """
@@ -209,6 +213,10 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     resolved["models"] = {name: config["models"][name] for name in names}
     for key in ("profile", "semantics", "revision"):
         resolved[key] = config[key]
+    rollout = resolved["rollout"]
+    if rollout["reward_shift"] is None:
+        best = build(domain, resolved["options"], config["profile"], team["num_agents"]).max_reward
+        resolved["rollout"] = {**rollout, "reward_shift": -rollout["reward_scale"] * best}
     return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
 
 
@@ -228,6 +236,11 @@ def job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> J
         training=Training(**raw["training"]),
         evaluation=Evaluation(**raw["evaluation"]),
     )
+
+
+def build(domain: str, options: Mapping[str, Any], profile: str, num_agents: int) -> Domain:
+    """The domain of that name; raises ConfigError on a value that it refuses."""
+    return domains.get(domain)(options, profile, num_agents)
 
 
 def model(job: Job, name: str) -> Mapping[str, Any]:
@@ -263,6 +276,7 @@ def _check_job(job: Job, config: Mapping[str, Any]) -> None:
             f"{where}: training.passes is {job.training.passes}; the released code makes one pass: "
             "set it to 1 or semantics to paper"
         )
+    _check_early_stop(job, where)
     if job.method == "parallel" or not job.warm_start.enabled:
         return
     if job.warm_start.source == "best_of_n" and all(
@@ -272,6 +286,23 @@ def _check_job(job: Job, config: Mapping[str, Any]) -> None:
             f"{where}: warm_start.source best_of_n needs a pretrained model; scratch models know nothing yet: "
             "use demonstrations"
         )
+
+
+def _check_early_stop(job: Job, where: str) -> None:
+    """Refuse a threshold that no reward of the domain passes, or that every one passes."""
+    stop, scale, shift = job.rollout.early_stop, job.rollout.reward_scale, job.rollout.reward_shift
+    if stop is None:
+        return
+    domain = build(job.domain, job.options, job.profile, job.team.num_agents)
+    lowest, best = sorted(scale * reward + shift for reward in (domain.min_reward, domain.max_reward))
+    if lowest <= stop < best:
+        return
+    raise ConfigError(
+        f"{where}: rollout.early_stop {stop:g} is {'never' if stop >= best else 'always'} passed: under profile "
+        f"{job.profile} rewards lie between {domain.min_reward:g} and {domain.max_reward:g}, after reward_scale "
+        f"{scale:g} and reward_shift {shift:g} between {lowest:g} and {best:g}; set reward_shift to null (minus the "
+        "best reward), or early_stop to null to play all turns"
+    )
 
 
 def _complete(resolved: Mapping[str, Any], domain: str) -> None:
