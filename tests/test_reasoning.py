@@ -89,7 +89,8 @@ MUTATED = st.lists(
 @given(st.one_of(MUTATED, st.text(st.characters())), st.one_of(MUTATED, st.none()), st.integers(2, 5))
 def test_any_text_has_a_reward_within_bounds(first, second, options):
     fields = {"question": "?", "options": [f"option {n}" for n in range(options)], "answer": 1, "why": ""}
-    result = TEAM.step(Task("t", TEAM.name, fields), 0, [first, second], None)
+    early, result = (TEAM.step(Task("t", TEAM.name, fields), turn, [first, second], None) for turn in (0, 1))
+    assert early.reward == (result.reward if early.done else 0.0)
     assert TEAM.min_reward <= result.reward <= TEAM.max_reward + 1e-12
     assert result.reward == pytest.approx(sum(result.parts.values()))
     assert 0 <= result.metrics["brier"] <= 1
@@ -103,6 +104,7 @@ def test_any_text_has_a_reward_within_bounds(first, second, options):
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
 def test_hostile_texts_are_scored(text):
+    assert 0 <= step(text, text, turn=1).reward <= TEAM.max_reward
     result = step(text, text)
     assert 0 <= result.reward <= TEAM.max_reward
     TEAM.observe(make_task(), 0, 1, [Exchange((), text or "")], result.feedback[0])[1]["content"].encode()

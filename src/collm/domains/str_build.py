@@ -160,7 +160,7 @@ class StrBuild(Domain):
         difficulty = row.fields.get("difficulty")
         try:
             difficulty = len(string) if difficulty in (None, "") else int(difficulty)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise RowError(
                 f"{row.origin}: field 'difficulty' is {difficulty!r}; expected a whole number"
             ) from error
