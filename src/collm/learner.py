@@ -77,7 +77,7 @@ class Learner:
             self.buffers.push(nodes, by_node=groups)
             batches = self.buffers.drain(size, draw, flush=last)
         else:
-            batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=True)
+            batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=groups)
             self._old = {}
             self._remember_policy(batches[1:], skip=batches[:1])
         for batch in batches:
