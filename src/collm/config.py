@@ -14,13 +14,18 @@ from typing import Any
 import jsonschema
 import yaml
 
-from collm import domains
-from collm.domains.base import Domain
+from collm import consistency
 from collm.errors import ConfigError, suggestion
+from collm.methods import METHODS
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 BLOCKS = ("team", "data", "rollout", "warm_start", "training", "evaluation")
-BASELINES = ("parallel", "warm_start")
+BASELINES = {
+    "raw": "grpo", "parallel": None, "pipeline": None, "discussion": None, "warm_start": None,
+    "warm_start_single": "grpo",
+}  # rows without reinforcement learning, each with the method whose settings it shares (its number of agents, say)
+UNTRAINED = consistency.UNTRAINED
+WARM_STARTS = ("warm_start", "warm_start_single")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Rollout:
     early_stop: float | None
     decode: str  # mixed | sequential
     max_rows: int
+    joint_mode: str = "aligned"  # aligned | cross
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +98,13 @@ class Training:
     micro_batch_tokens: int
     checkpoint_every: int
     keep_checkpoints: int
+    critic_type: str = "v"  # v | q
+    td_lambda: float = 0.0
+    shared_backbone: bool = False
+    value_clip: float | None = None
+    ratio_clip: float | None = None
+    kl_coefficient: float = 0.0
+    entropy_coefficient: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,13 +193,15 @@ def check(config: Mapping[str, Any]) -> None:
         raise ConfigError("data.source is 'path' but data.path is empty; set data.path to the folder of data sets")
     for domain in config["domains"]:
         for method in [*config["methods"], *config["baselines"]]:
-            _check_job(job(config, domain, method), config)
+            consistency.check_job(job(config, domain, method), config["models"])
 
 
 def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> dict[str, Any]:
     """Resolve the settings of one job: defaults < defaults.methods < domain < domain.methods.
 
-    A null `rollout.reward_shift` becomes minus the domain's best reward (under the profile), scaled.
+    Of a method that is `like` another one (see `collm.methods`) the other's settings come right below its own. A null
+    `rollout.reward_shift` becomes minus the domain's best reward (under the profile), scaled. The released update
+    rule fixes some keys last (`consistency.RELEASED`); what they were is kept under "fixed".
 
     Raises:
         ConfigError: unknown domain or method, or a key that no file sets.
@@ -199,7 +214,9 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     resolved: dict[str, Any] = {}
     for layer in (config["defaults"], own):
         resolved = merge(resolved, {key: value for key, value in layer.items() if key != "methods"})
-        resolved = merge(resolved, layer.get("methods", {}).get(method, {}))
+        for name in _family(method):
+            resolved = merge(resolved, layer.get("methods", {}).get(name, {}))
+    resolved = copy.deepcopy(resolved)
     resolved.setdefault("options", {})
     _complete(resolved, domain)
     team = resolved["team"]
@@ -215,8 +232,9 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
         resolved[key] = config[key]
     rollout = resolved["rollout"]
     if rollout["reward_shift"] is None:
-        best = build(domain, resolved["options"], config["profile"], team["num_agents"]).max_reward
+        best = consistency.build(domain, resolved["options"], config["profile"], team["num_agents"]).max_reward
         resolved["rollout"] = {**rollout, "reward_shift": -rollout["reward_scale"] * best}
+    resolved["fixed"] = consistency.fix(resolved) if config["semantics"] == "released" else {}
     return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
 
 
@@ -238,9 +256,19 @@ def job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> J
     )
 
 
-def build(domain: str, options: Mapping[str, Any], profile: str, num_agents: int) -> Domain:
-    """The domain of that name; raises ConfigError on a value that it refuses."""
-    return domains.get(domain)(options, profile, num_agents)
+def start(method: str, enabled: bool) -> str | None:
+    """Whose fine-tuned adapters a method starts from: a team's or a single agent's warm start; None if disabled."""
+    if not enabled:
+        return None
+    return "warm_start_single" if METHODS[method].single else "warm_start"
+
+
+def _family(method: str) -> list[str]:
+    """A method (or baseline) and those that it is like, the most general one first."""
+    names = [method]
+    while (like := BASELINES.get(names[0]) if names[0] in BASELINES else METHODS[names[0]].like) is not None:
+        names.insert(0, like)
+    return names
 
 
 def model(job: Job, name: str) -> Mapping[str, Any]:
@@ -252,57 +280,6 @@ def model(job: Job, name: str) -> Mapping[str, Any]:
 def digest(value: Any) -> str:
     """Short hash of any JSON value, for rerun triggers and fingerprints."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _check_job(job: Job, config: Mapping[str, Any]) -> None:
-    where = f"{job.domain}/{job.method}"
-    if len(job.team.agents) != job.team.num_agents:
-        raise ConfigError(
-            f"{where}: team.agents names {len(job.team.agents)} models for team.num_agents {job.team.num_agents}; "
-            "give one name for all agents or one per agent"
-        )
-    if job.method == "magrpo" and job.rollout.generations < 2:
-        raise ConfigError(
-            f"{where}: rollout.generations is {job.rollout.generations}; magrpo compares responses of a group "
-            "and needs at least 2"
-        )
-    if job.method == "magrpo" and job.training.minibatch % job.rollout.generations:
-        raise ConfigError(
-            f"{where}: training.minibatch {job.training.minibatch} is no multiple of rollout.generations "
-            f"{job.rollout.generations}; groups are never split"
-        )
-    if job.semantics == "released" and job.training.passes != 1:
-        raise ConfigError(
-            f"{where}: training.passes is {job.training.passes}; the released code makes one pass: "
-            "set it to 1 or semantics to paper"
-        )
-    _check_early_stop(job, where)
-    if job.method == "parallel" or not job.warm_start.enabled:
-        return
-    if job.warm_start.source == "best_of_n" and all(
-        config["models"][name]["source"] == "scratch" for name in job.team.agents
-    ):
-        raise ConfigError(
-            f"{where}: warm_start.source best_of_n needs a pretrained model; scratch models know nothing yet: "
-            "use demonstrations"
-        )
-
-
-def _check_early_stop(job: Job, where: str) -> None:
-    """Refuse a threshold that no reward of the domain passes, or that every one passes."""
-    stop, scale, shift = job.rollout.early_stop, job.rollout.reward_scale, job.rollout.reward_shift
-    if stop is None:
-        return
-    domain = build(job.domain, job.options, job.profile, job.team.num_agents)
-    lowest, best = sorted(scale * reward + shift for reward in (domain.min_reward, domain.max_reward))
-    if lowest <= stop < best:
-        return
-    raise ConfigError(
-        f"{where}: rollout.early_stop {stop:g} is {'never' if stop >= best else 'always'} passed: under profile "
-        f"{job.profile} rewards lie between {domain.min_reward:g} and {domain.max_reward:g}, after reward_scale "
-        f"{scale:g} and reward_shift {shift:g} between {lowest:g} and {best:g}; set reward_shift to null (minus the "
-        "best reward), or early_stop to null to play all turns"
-    )
 
 
 def _complete(resolved: Mapping[str, Any], domain: str) -> None:

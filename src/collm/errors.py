@@ -45,6 +45,10 @@ class NonFiniteLoss(CollmError):
     """A loss or gradient is NaN or infinite; names the file that holds the sample which caused it."""
 
 
+class NonFiniteReward(CollmError):
+    """A domain returned a reward, part or metric that is NaN or infinite; names the file of the texts."""
+
+
 class Interrupted(Exception):
     """A signal asked to stop and everything is saved; `status` is the exit status that the signal stands for."""
 

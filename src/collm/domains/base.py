@@ -110,8 +110,9 @@ class RawRow:
 class Domain(ABC):
     """One benchmark: data, prompts, deterministic simulator, reward, demonstrations.
 
-    `options` are the keys of `domain.<name>.options`; unknown or ill-typed ones raise ConfigError. `num_agents` is 2,
-    or 1 for the single-agent baselines. `max_turns` is the longest horizon the domain allows (None: any).
+    `options` are the keys of `domain.<name>.options`; unknown or ill-typed ones raise ConfigError. `num_agents` is one
+    of `team_sizes` (None: any), 1 for the single-agent baselines. `max_turns` is the longest horizon the domain allows
+    (None: any).
     """
 
     name: ClassVar[str]
@@ -119,6 +120,7 @@ class Domain(ABC):
     hub: ClassVar[tuple[str, str | None] | None] = None
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None
+    team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)
     defaults: ClassVar[Mapping[str, Any]] = {}
     roles: tuple[str, ...]
     slices: dict[str, tuple[str, str]]
@@ -128,8 +130,9 @@ class Domain(ABC):
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         if profile not in PROFILES:
             raise ConfigError(f"profile {profile!r} is unknown; allowed are {', '.join(PROFILES)}")
-        if num_agents not in (1, 2):
-            raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are 1 and 2")
+        if self.team_sizes is not None and num_agents not in self.team_sizes:
+            allowed = " and ".join(map(str, self.team_sizes))
+            raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are {allowed}")
         self.profile = profile
         self.num_agents = num_agents
         self.options = check_options(self.name, options, self.defaults)
