@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collm import config as configuration
-from collm.domains.base import Domain, Exchange, Message, Step, Task
+from collm.domains.base import Domain, Exchange, Message, Move, Step, Task
 from collm.generation import Sampling
 from collm.methods import magrpo
 from collm.team import Response, Team, derive
@@ -38,6 +38,10 @@ class Node:
     children: list[Node | None] = field(default_factory=list)  # [joint action]
     signal: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     # (agent, joint action) -> (value target, advantage) where they are fixed at rollout (semantics: released)
+
+    def joint_actions(self) -> list[list[str]]:
+        """The texts of every joint action, [J][agent]."""
+        return [[self.responses[agent][k].text for agent, k in enumerate(action)] for action in self.actions]
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, depth first."""
@@ -95,6 +99,7 @@ class Rollout:
                 observe_turn(turn)
             tokens += self._respond(frontier, copies)
             before = time.perf_counter()
+            self._score(frontier)
             frontier = [child for node in frontier for child in self._advance(node)]
             reward_seconds += time.perf_counter() - before
             if not frontier:
@@ -123,10 +128,16 @@ class Rollout:
             node.actions = [(k,) * len(node.prompts) for k in range(copies)]
         return sum(len(r.tokens) for node in nodes for group in node.responses for r in group)
 
+    def _score(self, nodes: Sequence[Node]) -> None:
+        """Score the joint actions of all nodes together."""
+        moves = [Move(node.task, node.turn, joint, node.world) for node in nodes for joint in node.joint_actions()]
+        steps = iter(self.domain.steps(moves))
+        for node in nodes:
+            node.steps = [next(steps) for _ in node.actions]
+
     def _advance(self, node: Node) -> list[Node]:
-        """Score a node's joint actions and make the nodes that follow."""
-        texts = [[node.responses[agent][k].text for agent, k in enumerate(action)] for action in node.actions]
-        node.steps = [self.domain.step(node.task, node.turn, joint, node.world) for joint in texts]
+        """Make the nodes that follow a node whose joint actions are scored."""
+        texts = node.joint_actions()
         scale, shift = self.settings.reward_scale, self.settings.reward_shift
         node.rewards = [scale * step.reward + shift for step in node.steps]
         last = node.turn + 1 >= self.settings.turns
