@@ -23,7 +23,7 @@ from collm.rollout import Rollout
 from collm.team import Team
 
 KNOBS = (
-    "tracker", "rollout.max_rows", "training.micro_batch_tokens", "training.checkpoint_every",
+    "tracker", "sandbox", "rollout.max_rows", "training.micro_batch_tokens", "training.checkpoint_every",
     "training.keep_checkpoints", "evaluation.latency_tasks",
 )  # fmt: skip
 
@@ -95,6 +95,7 @@ def open_session(job: configuration.Job, seed: int, places: Places, threads: int
     }
     for path in folders.values():
         models.describe(path)
+    domain.ready(job.sandbox)
     if threads:
         torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()
