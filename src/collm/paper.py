@@ -45,7 +45,9 @@ def values() -> dict[tuple[str, str, str], float]:
 
 
 def papers_rows(domain: Domain) -> Mapping[str, tuple[str, str]]:
-    """Sources that hold the paper's rows, each with the paper's train and test slice; empty if unknown."""
+    """Sources that hold the paper's rows, each with the paper's train and test slice; empty if it reports none."""
+    if domain.name not in MODELS:
+        return {}
     return {"hub": domain.slices["hub"]} if domain.hub else ROWS_OFF_THE_HUB.get(domain.name, {})
 
 

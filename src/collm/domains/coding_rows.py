@@ -72,7 +72,10 @@ def mbpp_fields(fields: Mapping[str, Any], origin: str) -> dict[str, Any]:
     function = definition(tree, common[0])
     words = textwrap.fill(sentence.replace("\\", "\\\\").replace('"""', "'''").strip(), 100, subsequent_indent="    ")
     prompt = f'def {common[0]}({ast.unparse(function.args)}):\n    """{words}\n    """\n'
-    test = "\n".join([*setup, "def check(candidate):", *(f"    {text.strip()}" for text in asserts)]) + "\n"
+    # The set's own harness runs code and asserts in one namespace: some asserts lean on an import of the code.
+    setup += [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    body = [f"    {text.strip()}" for text in asserts]
+    test = "\n".join([*dict.fromkeys(setup), "def check(candidate):", *body]) + "\n"
     return {
         "source_id": str(fields.get("task_id", "")),
         "prompt": prompt,
