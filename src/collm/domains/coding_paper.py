@@ -31,7 +31,7 @@ _RETURNS = re.compile(r"\breturn[ \t]+\S|\byield\b")
 
 @dataclass(frozen=True)
 class Part:
-    """One completion: its kept statements as text, its function, what does not parse. `tree` holds what does."""
+    """One completion: its kept statements as tree and text, its function, and what does not parse."""
 
     defined: bool
     gives: bool
@@ -68,9 +68,11 @@ def checks(test: str, prompt: str, entry_point: str) -> tuple[str, tuple[str, ..
 @functools.lru_cache(maxsize=1024)
 def context(prompt: str, entry_point: str) -> str:
     """What a prompt defines beside the function asked for: imports and helper functions."""
-    return _kept(prompt, parse(prompt), entry_point)
+    body = parse(prompt).body
+    return _source(prompt, [node for node in body if isinstance(node, KEPT) and entry_point not in _bound(node)])
 
 
+@functools.lru_cache(maxsize=64)
 def part(text: str, name: str, foreign: str | None) -> Part:
     """One completion that is asked for the function `name`; what it binds under the partner's name is dropped."""
     fenced = "\n\n".join(_FENCED.findall(text))
@@ -82,12 +84,13 @@ def part(text: str, name: str, foreign: str | None) -> Part:
 def _part(code: str, name: str, foreign: str | None) -> Part:
     code, problem = salvage(code)
     tree = parse(code)
+    tree.body = [node for node in tree.body if isinstance(node, KEPT) and foreign not in _bound(node)]
     function = definition(tree, name)
     broken = problem is not None and function is None and _broken_definition(problem.text, name)
     return Part(
         defined=function is not None or broken,
         gives=gives_something(function) if function else broken and bool(_RETURNS.search(problem.text)),
-        source=_kept(code, tree, foreign),
+        source=_source(code, tree.body),
         tree=tree,
         function=function,
         problem=None if problem is None else problem.message,
@@ -159,10 +162,9 @@ def _broken_definition(text: str, name: str) -> bool:
     return re.search(rf"^def\s+{re.escape(name)}\s*\(", text, re.MULTILINE) is not None
 
 
-def _kept(code: str, tree: ast.Module, foreign: str | None) -> str:
+def _source(code: str, statements: list[ast.stmt]) -> str:
     lines = code.split("\n")
-    kept = [node for node in tree.body if isinstance(node, KEPT) and foreign not in _bound(node)]
-    return "\n".join(_text(lines, node) for node in kept)
+    return "\n".join(_text(lines, node) for node in statements)
 
 
 def _bound(node: ast.stmt) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import warnings
 
-LONGEST = 100_000  # characters of a completion; a longer one counts as empty
+LONGEST = 30_000  # characters of a completion, about ten times what models are asked for; a longer one counts as empty
 AUX = "aux"  # the name of the helper that agent 0 writes
 
 
