@@ -128,6 +128,7 @@ class Job:
     profile: str
     semantics: str
     revision: str
+    sandbox: str  # refuse | allow_weak
     tracker: str
     options: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -228,7 +229,7 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     source = resolved["data"]["source"] or config["data"]["source"]
     resolved["data"] = {**config["data"], **resolved["data"], "source": source}
     resolved["models"] = {name: config["models"][name] for name in names}
-    for key in ("profile", "semantics", "revision"):
+    for key in ("profile", "semantics", "revision", "sandbox"):
         resolved[key] = config[key]
     rollout = resolved["rollout"]
     if rollout["reward_shift"] is None:
@@ -241,7 +242,7 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
 def job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> Job:
     """The settings of one job as frozen dataclasses; raises ConfigError as `settings` does."""
     raw = settings(config, domain, method)
-    plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "tracker")}
+    plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "sandbox", "tracker")}
     mappings = {key: raw[key] for key in ("options", "data", "models")}
     team = Team(**{**raw["team"], "agents": tuple(raw["team"]["agents"])})
     return Job(

@@ -20,6 +20,7 @@ Needs numpy and pandas only, no model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
@@ -82,6 +83,23 @@ def interquartile_mean(cells: np.ndarray) -> np.ndarray:
     count = cells.shape[-1]
     cut = count // 4
     return np.sort(cells, axis=-1)[..., cut : count - cut].mean(axis=-1)
+
+
+def drawn_at_least_once(frame: pd.DataFrame, column: str, draws: int) -> pd.Series:
+    """pass@k: the chance in per cent that one of k = `draws` samples of a task has `column` above 0.
+
+    Unbiased from n >= k samples, m of them above 0: 1 - C(n - m, k) / C(n, k) (arXiv 2107.03374, equation 1). One value
+    per row of a tidy frame (columns `seed`, `task`, `column`), the same for all samples of a task. Raises DataError
+    where a task has fewer samples than draws.
+    """
+    groups = (frame[column] > 0).groupby([frame["seed"], frame["task"]])
+    samples, hits = groups.transform("size"), groups.transform("sum")
+    if (samples < draws).any():
+        raise DataError(f"{column}: a task has {int(samples.min())} samples, too few to draw {draws}; evaluate more")
+    return pd.Series(
+        [100.0 * (1.0 - math.comb(n - m, draws) / math.comb(n, draws)) for n, m in zip(samples, hits, strict=True)],
+        index=frame.index,
+    )
 
 
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mean": mean, "iqm": interquartile_mean}

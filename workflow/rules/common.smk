@@ -29,7 +29,7 @@ except ConfigError as error:
 PLAYED = ["profile", "semantics", "options", "team", "rollout"]
 WATCHED = ["evaluation.tasks_during", "evaluation.samples_during", "evaluation.examples"]
 DEPENDS = {
-    "data": ["data", "options", "team.num_agents"],
+    "data": ["data", "options", "profile", "team.num_agents"],
     "scratch_model": ["revision", "options", "team.num_agents"],
     "warm_start": ["revision", *PLAYED, *WATCHED, "warm_start"],
     "train": ["revision", *PLAYED, *WATCHED, "evaluation.every", "training", "warm_start.enabled"],

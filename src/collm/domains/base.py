@@ -23,6 +23,7 @@ __all__ = [
     "Exchange",
     "Message",
     "Metric",
+    "Move",
     "RawRow",
     "RowError",
     "Step",
@@ -78,14 +79,30 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Move:
+    """One joint action in its world, to be scored; the arguments of `Domain.step`."""
+
+    task: Task
+    turn: int
+    joint_action: Sequence[str | None]
+    world: Any
+
+
+@dataclass(frozen=True)
 class Metric:
-    """How one entry of `Step.metrics` is labelled in tables and figures."""
+    """How one entry of `Step.metrics` is labelled in tables and figures.
+
+    With `draws` k above 1 it is no such entry but made from entry `of` over a task's samples: the chance in per cent
+    that one of k drawn samples has it above 0 (pass@k); tables leave it out where a task has fewer samples.
+    """
 
     name: str
     label: str
     unit: str
     higher_is_better: bool
     in_table: bool = True
+    draws: int = 1
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,21 @@ class Domain(ABC):
     @abstractmethod
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
         """Score one joint action (one response per agent; None counts as empty text). Never raises on any text."""
+
+    def steps(self, moves: Sequence[Move]) -> list[Step]:
+        """`step` for many moves at once, for domains that can score them side by side."""
+        return [self.step(move.task, move.turn, move.joint_action, move.world) for move in moves]
+
+    def ready(self, sandbox: str = "refuse") -> None:
+        """Start what scoring needs in this process; called once, early. By default nothing.
+
+        `sandbox`: what to do where model-written code cannot be shut in, see `collm.sandbox.shared.start`.
+        """
+        return None
+
+    def withheld(self, task: Task) -> str | None:
+        """Why a task must not be trained on (it is dropped from the training split and listed); None: it may."""
+        return None
 
     @abstractmethod
     def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
