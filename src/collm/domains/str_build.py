@@ -48,6 +48,7 @@ from collm.domains.grid_world import (
     parse_commands,
     render,
     reward_parts,
+    scribble,
     worst_extra_ratio,
 )
 from collm.domains.str_build_expert import command_text, further_strings, noisy, plan
@@ -70,12 +71,14 @@ FEEDBACK = ("position", "score", "perfect")
 WORLDS = ("reset", "persistent")
 HORIZON = 4
 _LONGEST = 16
+_PRACTICE = 6  # random drawings per task in the text that scratch models are made of
 _WIDEST_CASE = 10_000
 _STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
 
 
 class StrBuild(Domain):
-    """Options: feedback, world, spacing (columns between letters), show_grid, repeat_prompt and repeat_response (in
+    """Options: feedback, world, spacing (columns between letters), show_grid and list_cells (the target as
+    a drawing and as coordinates), repeat_prompt and repeat_response (in
     follow-up turns), max_commands (of the team), generated (further strings) and difficulty (their numbers of letters).
     """
 
@@ -93,6 +96,7 @@ class StrBuild(Domain):
         "world": "reset",
         "spacing": 2,
         "show_grid": True,
+        "list_cells": False,
         "repeat_prompt": True,
         "repeat_response": True,
         "max_commands": 300,
@@ -181,13 +185,16 @@ class StrBuild(Domain):
         the task and the agent's own last response. `feedback` None (nothing was told) leaves only the turn number.
         """
         grid, role = self.grid(task), self._role(agent)
-        text = prompts.task_text(grid, role, self.options["show_grid"])
+        text = self._task_text(grid, role)
         if turn:
             last = self._own_last(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
             own = last if self.options["repeat_response"] else None
             text = prompts.follow_up(grid, role, turn, feedback, original, own)
         return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+
+    def _task_text(self, grid: Grid, role: prompts.Role) -> str:
+        return prompts.task_text(grid, role, self.options["show_grid"], self.options["list_cells"])
 
     def _role(self, agent: int) -> prompts.Role:
         persistent = self.options["world"] == "persistent"
@@ -251,7 +258,7 @@ class StrBuild(Domain):
         return self.scripted_episode(task, HORIZON, self.start(task, 0), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The grid with its target cells, single rows with theirs, and the targets as commands in random blocks."""
+        """The grid with its target cells, single rows with theirs, the targets as commands, and random drawings built."""
         grid = self.grid(task)
         lines = prompts.grid_text(grid).splitlines()
         cells = dict(line.split(": ") for line in prompts.targets_text(grid).splitlines())
@@ -263,6 +270,16 @@ class StrBuild(Domain):
             f"{prompts.grid_text(grid)}\n{prompts.targets_text(grid)}",
             "\n\n".join(drills),
             f"{prompts.grid_text(grid)}\n{commands}",
+            *(text for _ in range(_PRACTICE) for text in self._practice(rng)),
+        ]
+
+    def _practice(self, rng: random.Random) -> list[str]:
+        """What each agent is asked and answers for a drawing of random cells, as wide as a letter."""
+        grid = scribble(rng)
+        planned = plan(grid, self.blocks)
+        return [
+            f"{self._task_text(grid, self._role(agent))}\n{command_text(commands)}"
+            for agent, commands in enumerate(planned)
         ]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:

@@ -27,8 +27,9 @@ class Role:
     persistent: bool
 
 
-def task_text(grid: Grid, role: Role, show_grid: bool) -> str:
-    """The task as told at the first turn; without `show_grid` the target appears only in later feedback."""
+def task_text(grid: Grid, role: Role, show_grid: bool, list_cells: bool = False) -> str:
+    """The task as told at the first turn; without `show_grid` and `list_cells` the target appears only in later
+    feedback."""
     team = f"You are builder {role.agent + 1} of {role.agents}." if role.agents > 1 else "You are the only builder."
     lines = [team]
     if show_grid:
@@ -37,6 +38,8 @@ def task_text(grid: Grid, role: Role, show_grid: bool) -> str:
             f" Each line starts with its y, x counts from 0 at the left, z is {grid.z}."
         )
         lines.append(grid_text(grid))
+    if list_cells:
+        lines.append(f"Target cells as x y z, row by row:\n{cells_text(grid)}")
     width = grid.corner[0]
     lines.append(f"Box: x 0 to {width}, y 0 to {HEIGHT - 1}, z {grid.z}.")
     lines.append(f"Your blocks: {', '.join(role.blocks)}. Use each of them; air clears a cell.")
@@ -71,6 +74,12 @@ def targets_text(grid: Grid) -> str:
     """All target cells, top row first: "4: 0 2 3" says that row y = 4 has targets at x = 0, 2 and 3."""
     rows = groupby(grid.targets, key=lambda cell: cell[1])
     return "\n".join(f"{y}: {' '.join(str(cell[0]) for cell in cells)}" for y, cells in rows)
+
+
+def cells_text(grid: Grid) -> str:
+    """All target cells as a command names them, one line per row, top row first."""
+    rows = groupby(grid.targets, key=lambda cell: cell[1])
+    return "\n".join(", ".join(f"{x} {y} {z}" for x, y, z in cells) for _, cells in rows)
 
 
 def follow_up(
