@@ -258,7 +258,7 @@ class StrBuild(Domain):
         return self.scripted_episode(task, HORIZON, self.start(task, 0), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The grid with its target cells, single rows with theirs, the targets as commands, and random drawings built."""
+        """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built."""
         grid = self.grid(task)
         lines = prompts.grid_text(grid).splitlines()
         cells = dict(line.split(": ") for line in prompts.targets_text(grid).splitlines())
