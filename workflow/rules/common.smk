@@ -62,7 +62,7 @@ TABLES = (
     "metrics.json",
 )
 WARM_STARTS = collm_config.WARM_STARTS
-WORLDS = ("str_build",)  # domains whose final worlds are drawn
+WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 SHARED_MODULES = (
     "collm/results.py",
     "collm/tables.py",
