@@ -7,6 +7,7 @@ source has none.
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -48,11 +49,11 @@ def coding_fields(fields: Mapping[str, Any], origin: str) -> dict[str, Any]:
     }
 
 
-def mbpp_fields(fields: Mapping[str, Any], origin: str) -> dict[str, Any]:
+def mbpp_fields(fields: Mapping[str, Any], origin: str, renamed: bool = False) -> dict[str, Any]:
     """Fields of a row in MBPP's own form: `prompt` (a sentence), `code`, `test_list`, `test_imports`.
 
     The function asked for is the one of `code` that every assert calls; prompt and test are put together anew from
-    its signature and the asserts as they are.
+    its signature and the asserts as they are; with `renamed` they call it `candidate`, as the released code wants.
 
     Raises:
         RowError: a field is missing or ill-typed. UnusableRow: the asserts call no function of the code in common.
@@ -70,6 +71,8 @@ def mbpp_fields(fields: Mapping[str, Any], origin: str) -> dict[str, Any]:
     if not common:
         raise UnusableRow(f"{origin}: no function of field 'code' is called by every assert of 'test_list'")
     function = definition(tree, common[0])
+    if renamed:
+        asserts = [re.sub(rf"\b{common[0]}\b", "candidate", text) for text in asserts]
     words = textwrap.fill(sentence.replace("\\", "\\\\").replace('"""', "'''").strip(), 100, subsequent_indent="    ")
     prompt = f'def {common[0]}({ast.unparse(function.args)}):\n    """{words}\n    """\n'
     # The set's own harness runs code and asserts in one namespace: some asserts lean on an import of the code.

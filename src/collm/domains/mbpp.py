@@ -86,7 +86,7 @@ class Mbpp(CodingDomain):
             if converted_badly(fields["test"]):
                 raise UnusableRow(f"{row.origin}: {RELEASED_CORRUPTION}")
             return fields
-        fields = mbpp_fields(row.fields, row.origin)
+        fields = mbpp_fields(row.fields, row.origin, renamed=self.profile == "released")
         setup, checks = self._checks(fields)
         limit = self.check_seconds
         verdict = shared.run([Program(fields["solution"], checks, fields["entry_point"], setup, limit, limit)])[0]
