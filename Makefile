@@ -29,8 +29,9 @@ demo: .venv/.installed
 	$(SNAKEMAKE)
 	@$(MAKE) --no-print-directory report
 	@echo
-	@cat results/tables/main.md
+	@cat results/tables/overview.md
 	@echo
+	@echo "all metrics, with n: $(CURDIR)/results/tables/main.md"
 	@echo "report: $(CURDIR)/$(REPORT)"
 
 report: .venv/.installed

@@ -95,6 +95,17 @@ def test_markdown_is_one_aligned_table_per_domain(shared):
     assert "With 2 seeds the interval is at most the range of the runs" in text
 
 
+def test_overview_has_a_line_per_domain_and_the_same_numbers_as_the_main_table(shared):
+    tables = shared / "results" / "tables"
+    lines = (tables / "overview.md").read_text(encoding="utf-8").splitlines()
+    heads = [cell.strip() for cell in lines[0].split("|")[1:-1]]
+    rows = [dict(zip(heads, [cell.strip() for cell in line.split("|")[1:-1]], strict=True)) for line in lines[2:]]
+    assert [(row["Benchmark"], row["Metric"]) for row in rows] == [("TLDR", "Score (%) ↑"), ("StrBuild", "IoU (%) ↑")]
+    main = (tables / "main.md").read_text(encoding="utf-8")
+    for row in rows:
+        assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", row["CoLLM-CC"]) and main.count(row["CoLLM-CC"]) == 2
+
+
 def test_latex_is_balanced_and_escaped(shared):
     text = (shared / "results" / "tables" / "main.tex").read_text(encoding="utf-8")
     assert text.isascii()

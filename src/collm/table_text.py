@@ -39,13 +39,35 @@ def display_frame(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) ->
     return pd.DataFrame(records)
 
 
-def markdown(main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean") -> str:
-    """The main table as Markdown: one aligned table per domain under its heading and label, then notes."""
-    blocks = ["# Main results"]
+def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain]) -> pd.DataFrame:
+    """One line per domain: the first of its own metrics for every method, as "point [low, high]"."""
+    records = []
     for domain in dict.fromkeys(main["domain"]):
-        frame = display_frame(main, domain, domains[domain].metrics)
-        align = ["left", *["right"] * (frame.shape[1] - 1)]
-        table = frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+        metric = next(metric for metric in domains[domain].metrics if metric.in_table)
+        rows = main[(main["domain"] == domain) & (main["metric"] == metric.name)].set_index("method")
+        head = f"{metric.label}{f' ({metric.unit})' if metric.unit else ''} {'↑' if metric.higher_is_better else '↓'}"
+        cells = {METHODS[method]: _cell(row, metric) for method, row in rows.iterrows()}
+        records.append({"Benchmark": title(domain), "Metric": head, **cells})
+    return pd.DataFrame(records).fillna(ABSENT)
+
+
+def overview(main: pd.DataFrame, domains: Mapping[str, Domain]) -> str:
+    """The overview as a Markdown table."""
+    return _aligned(overview_frame(main, domains), left=2) + "\n"
+
+
+def _aligned(frame: pd.DataFrame, left: int) -> str:
+    align = ["left"] * left + ["right"] * (frame.shape[1] - left)
+    return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
+def markdown(main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean") -> str:
+    """The main table as Markdown: an overview, a table per domain under its heading and label, then notes."""
+    blocks = ["# Main results"]
+    if main["domain"].nunique() > 1:
+        blocks.append(overview(main, domains).strip())
+    for domain in dict.fromkeys(main["domain"]):
+        table = _aligned(display_frame(main, domain, domains[domain].metrics), left=1)
         label = _labels(main, domain)
         blocks += [f"## {title(domain)}", f"{label[0].upper()}{label[1:]}.", table]
     wrapped = textwrap.TextWrapper(110, initial_indent="- ", subsequent_indent="  ")
@@ -106,15 +128,20 @@ def escape(text: str) -> str:
 def _cells(row: pd.Series, metric: Metric, beside: bool) -> dict[str, str]:
     unit = f" ({metric.unit})" if metric.unit else ""
     head = f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
-    cell = number(row["point"], metric) if pd.notna(row["point"]) else ABSENT
-    if pd.notna(row["low"]):
-        cell += f" [{number(row['low'], metric)}, {number(row['high'], metric)}]"
+    cell = _cell(row, metric)
     if not beside:
         return {head: cell}
     theirs = f"{row['paper']:g}" if pd.notna(row["paper"]) else ABSENT
     if pd.notna(row["difference"]):
         theirs += f" ({'+' if row['difference'] > 0 else ''}{number(row['difference'], metric)})"
     return {head: cell, f"{metric.label}: paper{'' if metric is TIME else ' (Δ)'}": theirs}
+
+
+def _cell(row: pd.Series, metric: Metric) -> str:
+    if pd.isna(row["point"]):
+        return ABSENT
+    interval = f" [{number(row['low'], metric)}, {number(row['high'], metric)}]" if pd.notna(row["low"]) else ""
+    return number(row["point"], metric) + interval
 
 
 def _count(row: pd.Series) -> str:

@@ -59,6 +59,7 @@ TABLES = (
     "curves.csv",
     "main.md",
     "main.tex",
+    "overview.md",
     "metrics.json",
 )
 WARM_STARTS = collm_config.WARM_STARTS

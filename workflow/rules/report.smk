@@ -34,6 +34,7 @@ rule tables:
         curves="results/tables/curves.csv",
         markdown="results/tables/main.md",
         latex="results/tables/main.tex",
+        overview="results/tables/overview.md",
         metrics="results/tables/metrics.json",
     log:
         "logs/tables.log",
