@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     session = open_session(job, arguments.seed, places, arguments.threads)
     record = RunRecord("evaluate", job, arguments.seed, session.accelerator.device)
     team = session.team()
-    if job.method != "parallel":
+    if job.method not in config.UNTRAINED:
         team.load_agents(arguments.adapters or places.out / "adapters")
     facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
     plan = job.evaluation

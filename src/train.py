@@ -19,8 +19,9 @@ def main(argv: list[str] | None = None) -> int:
     job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
     places = Places.of(job.domain, job.method, arguments.seed)
     start = arguments.start
-    if start is None and job.warm_start.enabled:
-        start = Places.of(job.domain, "warm_start", arguments.seed).out / "adapters"
+    warm = config.start(job.method, job.warm_start.enabled)
+    if start is None and warm is not None:
+        start = Places.of(job.domain, warm, arguments.seed).out / "adapters"
     session = open_session(job, arguments.seed, places, arguments.threads)
     Trainer(session, start).run()
     return 0

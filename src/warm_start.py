@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 
 from collm import cli, config, warmup
+from collm.errors import ConfigError
 from collm.session import Places, open_session
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, fit, write adapters, run.json and metrics.jsonl; return the exit status."""
-    parser = cli.parser(__doc__, seed=True)
+    parser = cli.parser(__doc__, method="warm_start", seed=True)
     cli.add_threads(parser)
     arguments = parser.parse_args(argv)
-    job = config.job(config.load(arguments.config), arguments.domain, "warm_start")
-    places = Places.of(job.domain, "warm_start", arguments.seed)
+    if arguments.method not in config.WARM_STARTS:
+        raise ConfigError(f"--method {arguments.method} is no warm start; allowed: {', '.join(config.WARM_STARTS)}")
+    job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
+    places = Places.of(job.domain, job.method, arguments.seed)
     warmup.run(open_session(job, arguments.seed, places, arguments.threads))
     return 0
 

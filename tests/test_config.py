@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 from collm import config
+from collm.consistency import fixed_in_words
+from collm.domains import NAMES
 from collm.errors import ConfigError
+from collm.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ROOT / "config" / "config.yaml"
@@ -39,7 +42,9 @@ def refused(overlay, text):
 @pytest.mark.parametrize("file", [None, *SHIPPED], ids=lambda path: "default" if path is None else path.name)
 def test_every_shipped_file_resolves_for_all_its_jobs(file):
     merged = config.load([DEFAULT] if file is None else [DEFAULT, file])
-    for domain in merged["domains"]:
+    merged["domains"] = list(NAMES)
+    config.check(merged)
+    for domain in NAMES:
         for method in [*merged["methods"], *merged["baselines"]]:
             job = config.job(merged, domain, method)
             assert (job.domain, job.method) == (domain, method)
@@ -93,6 +98,70 @@ def test_layers_win_in_order(overlay):
     if expected is None:
         assert epochs["str_build", "collm_cc"] == 11
     assert config.job(merged, "tldr", "collm_dc").warm_start == config.job(merged, "tldr", "warm_start").warm_start
+
+
+def test_methods_alike_share_settings(overlay):
+    merged = overlay(
+        "methods: [magrpo, mareinforce, grpo, ac, collm_dc]\nbaselines: [raw, parallel, warm_start_single]\n"
+        "defaults: {methods: {magrpo: {training: {epochs: 22}}, mareinforce: {training: {passes: 3}}}}\n"
+        "domain: {tldr: {methods: {magrpo: {training: {epochs: 44}}, collm_dc: {rollout: {temperature: 0.5}}}}}\n"
+    )
+    jobs = {name: config.job(merged, "tldr", name) for name in [*merged["methods"], *merged["baselines"]]}
+    epochs = {name: jobs[name].training.epochs for name in ("magrpo", "mareinforce", "grpo")}
+    assert epochs == {"magrpo": 44, "mareinforce": 44, "grpo": 44}
+    assert (jobs["magrpo"].training.passes, jobs["mareinforce"].training.passes) == (1, 3)
+    assert jobs["ac"].rollout.temperature == 0.5
+    for name in ("grpo", "ac", "raw", "warm_start_single"):
+        assert (jobs[name].team.num_agents, jobs[name].team.agents) == (1, ("scratch",))
+        assert config.job(merged, "str_build", name).rollout.turns == 1
+    assert (jobs["parallel"].team.num_agents, config.job(merged, "str_build", "parallel").rollout.turns) == (2, 4)
+
+
+def test_only_magrpo_and_grpo_normalise_among_the_monte_carlo_methods():
+    merged = config.load([DEFAULT])
+    on = {name: config.job(merged, "tldr", name).training.normalize_advantage for name in METHODS}
+    assert {name for name, value in on.items() if not value} == {"mareinforce", "marloo", "maremax"}
+
+
+def test_every_option_has_the_papers_choice_as_default():
+    training, rollout = (config.load([DEFAULT])["defaults"][block] for block in ("training", "rollout"))
+    assert (training["critic_type"], training["td_lambda"], training["shared_backbone"]) == ("v", 0.0, False)
+    assert (training["value_clip"], training["ratio_clip"], training["advantage_clip"]) == (None, None, None)
+    assert (training["kl_coefficient"], training["entropy_coefficient"]) == (0.0, 0.0)
+    assert (rollout["joint_mode"], training["global_information"]) == ("aligned", True)
+
+
+def test_what_a_method_starts_from():
+    assert {name: config.start(name, True) for name in METHODS} == {
+        **dict.fromkeys(METHODS, "warm_start"), "grpo": "warm_start_single", "ac": "warm_start_single"
+    }  # fmt: skip
+    assert config.start("grpo", False) is None
+
+
+# released update rule
+
+
+def test_released_fixes_what_that_code_has_no_setting_for(overlay):
+    merged = overlay("semantics: released\ndefaults: {training: {advantage_clip: 0.2, ratio_clip: 0.2, passes: 3}}")
+    for domain in merged["domains"]:
+        for method in merged["methods"]:
+            found = config.job(merged, domain, method).training
+            assert (found.gradient_clip, found.tasks_per_rollout, found.passes) == (None, 1, 1)
+            assert (found.advantage_clip, found.ratio_clip, found.global_information) == (None, None, False)
+            assert (found.shuffle, found.td_lambda, found.kl_coefficient) == (False, 0.0, 0.0)
+    job = config.job(merged, "tldr", "collm_cc")
+    assert job.raw["fixed"] == {
+        "training.tasks_per_rollout": 18, "training.passes": 3, "training.shuffle": True, "training.gradient_clip": 1.0,
+        "training.advantage_clip": 0.2, "training.global_information": True, "training.ratio_clip": 0.2,
+    }  # fmt: skip
+    said = fixed_in_words(job)
+    assert said.startswith("semantics released fixes training.tasks_per_rollout 1 (configured: 18); ")
+    assert "training.gradient_clip None (configured: 1.0)" in said and "\n" not in said
+
+
+def test_paper_fixes_nothing():
+    job = config.job(config.load([DEFAULT]), "tldr", "collm_cc")
+    assert job.raw["fixed"] == {} and fixed_in_words(job) is None
 
 
 def test_later_files_win(tmp_path):
@@ -156,9 +225,29 @@ def test_one_model_name_serves_all_agents(overlay):
             ["tldr/magrpo: training.minibatch 12 is no multiple of rollout.generations 5"],
         ),
         (
-            "semantics: released\ndefaults: {training: {passes: 2}}\n"
-            "domain: {tldr: {training: {passes: 2}}, str_build: {training: {passes: 2}}}",
-            ["training.passes is 2", "set it to 1 or semantics to paper"],
+            "methods: [marloo]\n"
+            "domain: {tldr: {rollout: {joint_mode: cross}, methods: {magrpo: {training: {minibatch: 8}}}}}",
+            ["tldr/marloo: training.minibatch 8 is no multiple", "generations 4 to the power of 2 agents (16)"],
+        ),
+        (
+            "methods: [ac]\ndefaults: {team: {num_agents: 2}, methods: {ac: {team: {num_agents: 2}}}}",
+            ["tldr/ac: team.num_agents is 2; ac is one agent alone", "methods.ac.team.num_agents to 1"],
+        ),
+        (
+            "defaults: {training: {shared_backbone: true}}",
+            ["collm_cc: training.shared_backbone is true", "set it under methods.collm_dc"],
+        ),
+        (
+            "semantics: released\ndefaults: {training: {value_clip: 0.2}}",
+            ["training.value_clip is 0.2", "set it to null or training.shared_backbone to true"],
+        ),
+        (
+            "semantics: released\ndefaults: {methods: {collm_dc: {rollout: {turns: 2, generations: 2}}}}",
+            ["tldr/collm_dc: rollout.generations is 2 with rollout.turns 2", "or semantics to paper"],
+        ),
+        (
+            "defaults: {team: {adapter: full}, training: {kl_coefficient: 0.1}}",
+            ["training.kl_coefficient is 0.1 with team.adapter full", "use team.adapter lora or set it to 0"],
         ),
         (
             "defaults: {warm_start: {source: best_of_n}}\n"
@@ -172,6 +261,43 @@ def test_messages(overlay, text, parts):
     for part in parts:
         assert part in message
     assert "\n" not in message
+
+
+# rewards, shifts and thresholds
+
+
+@pytest.mark.parametrize(("profile", "shift"), [("paper", -2.0), ("released", -1.0)])
+def test_a_null_shift_is_minus_the_best_reward(overlay, profile, shift):
+    merged = overlay(f"domains: [house_build]\nprofile: {profile}\n")
+    job = config.job(merged, "house_build")
+    assert job.rollout.reward_shift == shift == job.raw["rollout"]["reward_shift"]
+    scaled = overlay(
+        f"domains: [house_build]\nprofile: {profile}\ndomain: {{house_build: {{rollout: {{reward_scale: 0.5}}}}}}"
+    )
+    assert config.job(scaled, "house_build").rollout.reward_shift == shift / 2
+
+
+@pytest.mark.parametrize("profile", ["paper", "released"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_shift_and_threshold_of_every_domain_suit_both_profiles(overlay, name, profile):
+    merged = overlay(f"domains: [{name}]\nprofile: {profile}\n")
+    rollout = config.job(merged, name).rollout
+    assert rollout.reward_shift <= 0 or rollout.early_stop is None
+
+
+@pytest.mark.parametrize(
+    ("rollout", "profile", "words"),
+    [
+        ("reward_shift: -2.0", "released", ["house_build/magrpo: rollout.early_stop -0.1 is never passed", "-1;"]),
+        ("early_stop: 0.0", "paper", ["early_stop 0 is never passed", "set reward_shift to null"]),
+        ("early_stop: -99.0", "released", ["early_stop -99 is always passed", "between -0.1 and 1", "-1.1 and 0;"]),
+        ("reward_scale: -1.0", "released", ["is always passed"]),
+    ],
+)
+def test_a_threshold_that_is_never_or_always_passed_is_refused(overlay, rollout, profile, words):
+    text = f"domains: [house_build]\nprofile: {profile}\ndomain: {{house_build: {{rollout: {{{rollout}}}}}}}"
+    message = refused(overlay, text)
+    assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize("value", ["5e-6", "1e3", "'0.5'"])

@@ -168,8 +168,8 @@ def test_a_stopped_turn_is_terminal(models_folder, tmp_path):
     stopped = play(team, count=6, turns=2, generations=2, early_stop=threshold)
     same = next(n for n in stopped if n.turn == 0 and n.task == root.task)
     high = same.rewards.index(max(same.rewards))
-    targets = learner._targets(0, [(same, 0), (same, 1)]).tolist()
-    open_targets = learner._targets(0, [(root, 0), (root, 1)]).tolist()
+    targets = learner.critics.targets(0, [(same, 0), (same, 1)])
+    open_targets = learner.critics.targets(0, [(root, 0), (root, 1)])
     assert targets[high] == pytest.approx(same.rewards[high])
     assert targets[1 - high] == pytest.approx(open_targets[1 - high], abs=1e-6)
     assert open_targets[high] != pytest.approx(same.rewards[high], abs=1e-6)
@@ -183,13 +183,13 @@ def test_critics_read_what_they_may(models_folder, tmp_path):
         for critic in range(len(team.critics)):
             for node in nodes:
                 expected = critic_ids(team, node, method, critic, 2, semantics == "paper")
-                assert list(learner._critic_text(critic, node)) == expected
+                assert list(learner.critics.text(critic, (node, None))) == expected
 
 
 def test_global_information_can_be_switched_off(models_folder, tmp_path):
     team, learner = setting(models_folder, tmp_path, "collm_dc", global_information=False)
     node = play(team, count=1)[0]
-    assert "best possible" not in team.agents[0].base.tokenizer.decode(learner._critic_text(1, node))
+    assert "best possible" not in team.agents[0].base.tokenizer.decode(learner.critics.text(1, (node, None)))
 
 
 # advantages
@@ -243,7 +243,7 @@ def test_gradients_stay_with_their_member(models_folder, tmp_path):
         assert all(p.grad is None for n, p in team.agents[0].model.named_parameters() if "lora" not in n)
         return found
 
-    learner._backward_values(1, batch, 1)
+    learner._backward_values(1, batch, [1.0, 2.0])
     assert touched() == {"critic_1"}
     learner._backward_policy(0, batch, torch.tensor([1.0, -1.0]))
     assert touched() == {"agent_0"}
@@ -273,9 +273,9 @@ def test_micro_batches_do_not_change_the_update(models_folder, tmp_path, monkeyp
     results, passes = [], []
     real = Team.logprobs
 
-    def logprobs(self, agent, pairs):
+    def logprobs(self, agent, pairs, **options):
         passes[-1] += 1
-        return real(self, agent, pairs)
+        return real(self, agent, pairs, **options)
 
     monkeypatch.setattr(Team, "logprobs", logprobs)
     for tokens in (16, 150, 100_000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -12,7 +13,7 @@ import pytest
 import torch
 from toy import Toy, rollout_settings, tasks, team_settings, training_settings
 
-from collm import config, sft, warmup
+from collm import cli, config, sft, warmup
 from collm.errors import CheckpointError, ConfigError, Interrupted, NonFiniteLoss
 from collm.files import write_json
 from collm.learner import Learner
@@ -202,7 +203,7 @@ def test_other_settings_are_refused(models_folder, tmp_path, monkeypatch):
 
 
 def test_baselines_are_not_trained(models_folder, tmp_path):
-    with pytest.raises(ConfigError, match="method 'parallel' is not trained; methods that are: magrpo, collm_dc"):
+    with pytest.raises(ConfigError, match="method 'parallel' is not trained; methods that are: magrpo, mareinforce"):
         train(models_folder, tmp_path, method="parallel")
 
 
@@ -216,6 +217,25 @@ def test_max_updates_ends_a_run(models_folder, tmp_path):
 def test_cut_prompts_are_counted_per_rollout(unbroken):
     _, _, (_, rows) = unbroken
     assert {row["cut_prompts"] for row in rows if row["event"] == "rollout"} == {0}
+
+
+def test_another_number_of_threads_is_said_and_recorded(models_folder, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1)
+        with pytest.raises(Interrupted):
+            train(models_folder, tmp_path)
+    monkeypatch.setattr("collm.runinfo.torch.get_num_threads", lambda: 7)
+    train(models_folder, tmp_path)
+    said = capsys.readouterr().err
+    assert "this run was begun with 1 thread of torch and goes on with 7: sums may round differently" in said
+    run = json.loads((tmp_path / "results" / "run.json").read_text())
+    assert run["threads"] == 7 and run["threads_of_attempts"] == [1, 7]
+
+
+def test_one_number_of_threads_is_not_worth_a_word(unbroken, capsys):
+    _, root, _ = unbroken
+    assert json.loads((root / "results" / "run.json").read_text())["threads_of_attempts"] == [1]
+    assert "thread" not in capsys.readouterr().err
 
 
 # warm-start
@@ -311,9 +331,9 @@ def test_train_starts_from_warm_started_adapters(fitted, models_folder, tmp_path
 def test_a_nan_stops_the_run_and_saves_nothing_half_done(models_folder, tmp_path, monkeypatch):
     real, seen = policy_gradient.policy_loss, []
 
-    def policy_loss(log_pi, advantage, log_pi_old=None):
+    def policy_loss(*arguments):
         seen.append(1)
-        return real(log_pi, advantage, log_pi_old) * (float("nan") if len(seen) == 8 else 1.0)
+        return real(*arguments) * (float("nan") if len(seen) == 8 else 1.0)
 
     monkeypatch.setattr(policy_gradient, "policy_loss", policy_loss)
     with pytest.raises(NonFiniteLoss, match="policy loss of agent_1 is not finite"):
@@ -323,3 +343,33 @@ def test_a_nan_stops_the_run_and_saves_nothing_half_done(models_folder, tmp_path
     rows = [json.loads(line) for line in (tmp_path / "checkpoints" / "metrics.jsonl").read_text().splitlines()]
     assert [row["event"] for row in rows] == ["evaluation", "rollout", "update", "update", "rollout", "update"]
     assert not (tmp_path / "results").exists()
+
+
+class Broken(Toy):
+    """The reward of one task is NaN in its second turn."""
+
+    def step(self, task, turn, joint_action, world):
+        step = super().step(task, turn, joint_action, world)
+        if task.id != "toy-5" or turn != 1:
+            return step
+        return dataclasses.replace(step, reward=float("nan"), parts={**step.parts, "0": float("-inf")})
+
+
+def test_a_nan_reward_names_task_and_keeps_texts_and_run(unbroken, models_folder, tmp_path, capsys):
+    semantics, _, expected = unbroken
+
+    def main(argv):
+        made = session(models_folder, tmp_path, semantics=semantics, training={"checkpoint_every": 100})
+        made.domain = Broken({})
+        Trainer(made, None).run()
+        return 0
+
+    assert cli.run(main) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    path = tmp_path / "checkpoints" / "nonfinite.json"
+    assert "task 'toy-5', turn 2: reward is nan, reward part '0' is -inf" in message and str(path) in message
+    kept = json.loads(path.read_text())["samples"]
+    assert [(row["task"], row["turn"], len(row["responses"])) for row in kept] == [("toy-5", 1, 2)]
+    assert not (tmp_path / "results").exists()
+    train(models_folder, tmp_path, semantics=semantics, training={"checkpoint_every": 100})  # the reward is mended
+    assert outcome(tmp_path) == expected

@@ -115,6 +115,17 @@ def test_paper_minibatches_never_split_a_group(minibatch, sizes):
             assert sorted(j for n, j in batch.samples if id(n) == member) == [0, 1]
 
 
+@pytest.mark.parametrize(("minibatch", "sizes"), [(1, [1] * 14), (3, [3] * 4 + [2]), (4, [4, 4, 4, 2]), (20, [14])])
+def test_minibatches_of_critics_are_cut_anywhere(minibatch, sizes):
+    """Actor-critic methods compare nothing within a node: a minibatch below K stays as small as configured."""
+    nodes = list(tree(0, 2, 3).walk())
+    batches = paper_batches(nodes, minibatch, 1, random.Random(0), by_node=False)
+    assert [len(b.samples) for b in batches] == sizes
+    seen = [(id(n), j) for b in batches for n, j in b.samples]
+    assert sorted(seen) == sorted((id(n), j) for n in nodes for j in (0, 1))
+    assert all(first[0] == second[0] for first, second in zip(seen[::2], seen[1::2], strict=True))  # prompts together
+
+
 @pytest.mark.parametrize(("tasks", "turns", "minibatch", "expected"), [(4, 1, 2, 2), (4, 4, 1, 16)])
 def test_paper_counts(tasks, turns, minibatch, expected):
     nodes = [n for i in range(tasks) for n in chain(i, turns)]

@@ -17,7 +17,7 @@ from collm.methods import METHODS
 from collm.rollout import Node, Rollout
 from collm.team import Team, derive
 
-CRITICS = {"collm_cc": "joint", "collm_dc": "local", "magrpo": None}
+CRITICS = {name: method.critics for name, method in METHODS.items()}
 
 
 class Toy(Domain):
@@ -30,6 +30,7 @@ class Toy(Domain):
     slices = {"embedded": ("train[0:8]", "test[0:4]")}
     max_reward = 2.0
     min_reward = 0.0
+    team_sizes = None
 
     def embedded(self, seed):
         return {}
@@ -141,7 +142,7 @@ def make_team(models: Path, critics: str | None = None, seed: int = 0, randomise
 
 def play(team: Team, count: int = 2, seed: int = 0, node_stop: bool = False, **changes) -> list[Node]:
     """All nodes of `count` toy episodes."""
-    rollout = Rollout(team, Toy({}), rollout_settings(**changes), node_stop)
+    rollout = Rollout(team, Toy({}, num_agents=len(team.agents)), rollout_settings(**changes), node_stop)
     seeds = [derive("episode", seed, index) for index in range(count)]
     return rollout.play(tasks(count), seeds).nodes()
 
@@ -173,9 +174,10 @@ def with_plain_descent(learner, rate=1.0):
 def critic_ids(team, node, method, agent, turns, information=True):
     """Token ids of the text that a critic has to read, written down once more."""
     prompts = [messages[0]["content"] for messages in node.observations]
+    joint = "\n\n".join(f"[Agent {agent}] {prompt}" for agent, prompt in enumerate(prompts))
     told = "no reward so far" if node.turn == 0 else f"a last reward of {node.last_reward:.2f}"
     m_t = f"Turn {node.turn + 1} of {turns}. The team has {told}; the best possible is 2.00."
-    text = f"[Agent 0] {prompts[0]}\n\n[Agent 1] {prompts[1]}" if method == "collm_cc" else prompts[agent]
+    text = joint if method == "collm_cc" else prompts[agent]
     return team.agents[0].base.tokenizer(text + (f"\n\n{m_t}" if information else ""))["input_ids"]
 
 
@@ -186,7 +188,8 @@ def normalised(values):
     return [(v - mean) / max(deviation, 1e-6) for v in values]
 
 
-def setting(models_folder, tmp_path, method, semantics="paper", turns=1, **changes):
+def setting(models_folder, tmp_path, method, semantics="paper", turns=1, team_changes=None, **changes):
     """A team with the critics of `method`, and its learner."""
-    team = make_team(models_folder, CRITICS[method])
+    shared = changes.get("shared_backbone") and CRITICS[method] == "local"
+    team = make_team(models_folder, "shared" if shared else CRITICS[method], **(team_changes or {}))
     return team, make_learner(team, method, tmp_path, semantics, turns, **changes)

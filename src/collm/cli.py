@@ -38,9 +38,9 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
 
 
 def parser(
-    description: str, *, domain: bool = True, method: bool = False, seed: bool = False
+    description: str, *, domain: bool = True, method: bool | str = False, seed: bool = False
 ) -> argparse.ArgumentParser:
-    """An argument parser with the options that scripts have in common, in one wording."""
+    """An argument parser with the options that scripts have in common, in one wording; `method` may be its default."""
     layout = argparse.ArgumentDefaultsHelpFormatter
     result = argparse.ArgumentParser(description=description, formatter_class=layout)
     result.add_argument(
@@ -53,7 +53,9 @@ def parser(
     if domain:
         result.add_argument("--domain", required=True, help="benchmark, e.g. tldr")
     if method:
-        result.add_argument("--method", required=True, help="method or baseline, e.g. collm_cc")
+        default = method if isinstance(method, str) else None
+        words = "method or baseline, e.g. collm_cc"
+        result.add_argument("--method", required=default is None, default=default, help=words)
     if seed:
         result.add_argument("--seed", type=int, default=0, help="seed of the run")
     return result

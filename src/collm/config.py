@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -15,11 +14,18 @@ from typing import Any
 import jsonschema
 import yaml
 
-from collm.errors import ConfigError
+from collm import consistency
+from collm.errors import ConfigError, suggestion
+from collm.methods import METHODS
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 BLOCKS = ("team", "data", "rollout", "warm_start", "training", "evaluation")
-BASELINES = ("parallel", "warm_start")
+BASELINES = {
+    "raw": "grpo", "parallel": None, "pipeline": None, "discussion": None, "warm_start": None,
+    "warm_start_single": "grpo",
+}  # rows without reinforcement learning, each with the method whose settings it shares (its number of agents, say)
+UNTRAINED = consistency.UNTRAINED
+WARM_STARTS = ("warm_start", "warm_start_single")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Rollout:
     early_stop: float | None
     decode: str  # mixed | sequential
     max_rows: int
+    joint_mode: str = "aligned"  # aligned | cross
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +98,13 @@ class Training:
     micro_batch_tokens: int
     checkpoint_every: int
     keep_checkpoints: int
+    critic_type: str = "v"  # v | q
+    td_lambda: float = 0.0
+    shared_backbone: bool = False
+    value_clip: float | None = None
+    ratio_clip: float | None = None
+    kl_coefficient: float = 0.0
+    entropy_coefficient: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,11 +194,15 @@ def check(config: Mapping[str, Any]) -> None:
         raise ConfigError("data.source is 'path' but data.path is empty; set data.path to the folder of data sets")
     for domain in config["domains"]:
         for method in [*config["methods"], *config["baselines"]]:
-            _check_job(job(config, domain, method), config)
+            consistency.check_job(job(config, domain, method), config["models"])
 
 
 def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> dict[str, Any]:
     """Resolve the settings of one job: defaults < defaults.methods < domain < domain.methods.
+
+    Of a method that is `like` another one (see `collm.methods`) the other's settings come right below its own. A null
+    `rollout.reward_shift` becomes minus the domain's best reward (under the profile), scaled. The released update
+    rule fixes some keys last (`consistency.RELEASED`); what they were is kept under "fixed".
 
     Raises:
         ConfigError: unknown domain or method, or a key that no file sets.
@@ -197,7 +215,9 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     resolved: dict[str, Any] = {}
     for layer in (config["defaults"], own):
         resolved = merge(resolved, {key: value for key, value in layer.items() if key != "methods"})
-        resolved = merge(resolved, layer.get("methods", {}).get(method, {}))
+        for name in _family(method):
+            resolved = merge(resolved, layer.get("methods", {}).get(name, {}))
+    resolved = copy.deepcopy(resolved)
     resolved.setdefault("options", {})
     _complete(resolved, domain)
     team = resolved["team"]
@@ -211,6 +231,11 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     resolved["models"] = {name: config["models"][name] for name in names}
     for key in ("profile", "semantics", "revision", "sandbox"):
         resolved[key] = config[key]
+    rollout = resolved["rollout"]
+    if rollout["reward_shift"] is None:
+        best = consistency.build(domain, resolved["options"], config["profile"], team["num_agents"]).max_reward
+        resolved["rollout"] = {**rollout, "reward_shift": -rollout["reward_scale"] * best}
+    resolved["fixed"] = consistency.fix(resolved) if config["semantics"] == "released" else {}
     return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
 
 
@@ -232,6 +257,21 @@ def job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> J
     )
 
 
+def start(method: str, enabled: bool) -> str | None:
+    """Whose fine-tuned adapters a method starts from: a team's or a single agent's warm start; None if disabled."""
+    if not enabled:
+        return None
+    return "warm_start_single" if METHODS[method].single else "warm_start"
+
+
+def _family(method: str) -> list[str]:
+    """A method (or baseline) and those that it is like, the most general one first."""
+    names = [method]
+    while (like := BASELINES.get(names[0]) if names[0] in BASELINES else METHODS[names[0]].like) is not None:
+        names.insert(0, like)
+    return names
+
+
 def model(job: Job, name: str) -> Mapping[str, Any]:
     """Specification of one of the job's models; raises ConfigError for a name that the job does not use."""
     _known("model", name, job.models)
@@ -241,39 +281,6 @@ def model(job: Job, name: str) -> Mapping[str, Any]:
 def digest(value: Any) -> str:
     """Short hash of any JSON value, for rerun triggers and fingerprints."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _check_job(job: Job, config: Mapping[str, Any]) -> None:
-    where = f"{job.domain}/{job.method}"
-    if len(job.team.agents) != job.team.num_agents:
-        raise ConfigError(
-            f"{where}: team.agents names {len(job.team.agents)} models for team.num_agents {job.team.num_agents}; "
-            "give one name for all agents or one per agent"
-        )
-    if job.method == "magrpo" and job.rollout.generations < 2:
-        raise ConfigError(
-            f"{where}: rollout.generations is {job.rollout.generations}; magrpo compares responses of a group "
-            "and needs at least 2"
-        )
-    if job.method == "magrpo" and job.training.minibatch % job.rollout.generations:
-        raise ConfigError(
-            f"{where}: training.minibatch {job.training.minibatch} is no multiple of rollout.generations "
-            f"{job.rollout.generations}; groups are never split"
-        )
-    if job.semantics == "released" and job.training.passes != 1:
-        raise ConfigError(
-            f"{where}: training.passes is {job.training.passes}; the released code makes one pass: "
-            "set it to 1 or semantics to paper"
-        )
-    if job.method == "parallel" or not job.warm_start.enabled:
-        return
-    if job.warm_start.source == "best_of_n" and all(
-        config["models"][name]["source"] == "scratch" for name in job.team.agents
-    ):
-        raise ConfigError(
-            f"{where}: warm_start.source best_of_n needs a pretrained model; scratch models know nothing yet: "
-            "use demonstrations"
-        )
 
 
 def _complete(resolved: Mapping[str, Any], domain: str) -> None:
@@ -296,12 +303,12 @@ def _complete(resolved: Mapping[str, Any], domain: str) -> None:
 def _known(kind: str, name: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if name not in allowed:
-        raise ConfigError(f"unknown {kind} {name!r}{_nearest(name, allowed)}; known: {', '.join(allowed)}")
+        raise ConfigError(f"unknown {kind} {name!r}{_hint(name, allowed)}; known: {', '.join(allowed)}")
 
 
-def _nearest(name: Any, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def _hint(name: Any, allowed: Iterable[str]) -> str:
+    hint = suggestion(name, allowed)
+    return f" ({hint})" if hint else ""
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
@@ -311,10 +318,10 @@ def _describe(error: jsonschema.ValidationError) -> str:
         unknown = [key for key in error.instance if key not in allowed]
         key = f"{path}.{unknown[0]}" if path else unknown[0]
         value = error.instance[unknown[0]]
-        return f"unknown key {key} (value {value!r}){_nearest(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
+        return f"unknown key {key} (value {value!r}){_hint(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
     if error.validator == "enum":
         return (
-            f"{path}: {error.instance!r} is not allowed{_nearest(error.instance, error.validator_value)}; "
+            f"{path}: {error.instance!r} is not allowed{_hint(error.instance, error.validator_value)}; "
             f"allowed: {', '.join(map(str, error.validator_value))}"
         )
     if error.validator == "required":

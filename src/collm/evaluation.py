@@ -43,7 +43,7 @@ def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
             "reward": step.reward,
             "parts": step.parts,
             "metrics": step.metrics,
-            "tokens": [len(responses[0].tokens) for responses in node.responses],
+            "tokens": _tokens(node),
         })  # fmt: skip
     last = nodes[-1].steps[0]
     counts = [count for turn in turns for count in turn["tokens"]]
@@ -51,6 +51,12 @@ def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
         **facts, "task": root.task.id, "sample": sample, "turns": turns, "reward": last.reward,
         "metrics": last.metrics, "tokens": sum(counts) / len(counts), "record": last.record,
     }  # fmt: skip
+
+
+def _tokens(node: Node) -> list[int]:
+    """Generated tokens per agent, drafts included."""
+    drafts = [len(draft.tokens) for draft in node.drafts] or [0] * len(node.responses)
+    return [len(responses[0].tokens) + draft for responses, draft in zip(node.responses, drafts, strict=True)]
 
 
 def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]:
@@ -70,12 +76,13 @@ def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]
 
 
 def latency(rollout: Rollout, tasks: Sequence[Task], seed: int) -> dict[str, Any]:
-    """Response time in seconds per turn: tasks one by one, agents one by one, the slowest agent counts.
+    """Response time in seconds per turn: tasks one by one, agents one by one.
 
-    This is what a user waits for when agents run in parallel on machines like this one.
+    The slowest agent counts (in a pipeline: their sum), which is what a user waits for when every agent runs on a
+    machine like this one.
     """
     seconds = []
     for task in tasks:
         played = rollout.play([task], [derive("latency", seed, task.id)], generations=1)
-        seconds += [max(group[0].seconds for group in node.responses) for node in played.nodes()]
+        seconds += [rollout.seconds(node) for node in played.nodes()]
     return {"seconds": sum(seconds) / len(seconds) if seconds else None, "tasks": len(tasks), "turns": len(seconds)}

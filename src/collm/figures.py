@@ -28,8 +28,8 @@ from collm.results import METHODS, Results, title
 from collm.tables import BOOTSTRAP_SEED, TIME, number, table_metrics
 
 COLOURS = {
-    "parallel": "#A6A6A6", "warm_start": "#5F5F5F", "raw": "#CBBBA0", "pipeline": "#B08D57",
-    "discussion": "#7A9A8B", "grpo": "#332288", "ac": "#882255", "magrpo": "#009E73",
+    "parallel": "#A6A6A6", "warm_start": "#5F5F5F", "warm_start_single": "#8C7A5B", "raw": "#CBBBA0",
+    "pipeline": "#B08D57", "discussion": "#7A9A8B", "grpo": "#332288", "ac": "#882255", "magrpo": "#009E73",
     "mareinforce": "#E69F00", "marloo": "#CC79A7", "maremax": "#56B4E9", "collm_dc": "#0072B2",
     "collm_cc": "#D55E00",
 }

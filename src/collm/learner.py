@@ -1,40 +1,46 @@
 """From a forest of episodes to parameter updates, for all methods and both semantics.
 
 paper:    minibatches of joint samples; per minibatch one step of every critic and one of every agent; importance
-          ratio against the policy that played; bootstrap values at update time (Alg. 1 and 2).
+          ratio against the policy that played; critics' targets bootstrap from the critic at update time (Alg. 1, 2).
+          The errors that serve as advantages (Eq. 2, 4) are those of the critic before the first step on the rollout:
+          later it has been fitted to these very samples. With one minibatch per rollout, the paper's own setting,
+          the two times are the same. They are normalised over the whole rollout, per critic and turn.
 released: one buffer per agent, filled in the order of play; a full buffer is split by turn; the critic steps within
           every agent's update; targets frozen at rollout; no ratio (comlrl 1.3.6, without its plain faults).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from collm import config as configuration
+from collm import faults
+from collm.critics import Context, Critics, Key, key
 from collm.errors import NonFiniteLoss
-from collm.files import write_atomic
-from collm.methods import Method, actor_critic, collm_cc, collm_dc, magrpo, policy_gradient
-from collm.packing import by_length, by_prompt
+from collm.methods import Method, actor_critic, grpo, magrpo, mareinforce, maremax, marloo, policy_gradient
+from collm.packing import Pair, by_length, by_prompt
 from collm.rollout import Node
-from collm.schedule import Batch, Buffers, paper_batches
+from collm.schedule import Batch, Buffers, Sample, paper_batches
+from collm.step_figures import Totals, starting, value_figures
 from collm.team import Member, Team
 
+__all__ = ["Context", "Learner"]
 
-@dataclass(frozen=True)
-class Context:
-    """What the learner has to know of the episodes: discount gamma, turns H, largest reward (for m_t)."""
-
-    gamma: float
-    turns: int
-    max_reward: float
+GROUP_ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "magrpo": magrpo.advantage,
+    "mareinforce": mareinforce.advantage,
+    "marloo": marloo.advantage,
+    "maremax": maremax.advantage,
+    "grpo": grpo.advantage,
+}
+Said = tuple[int, int, int]  # agent, id of the node, response
+Fresh = tuple[list[float], dict[Key, float]]  # targets of a batch's samples and values of its units, of this very step
 
 
 class Learner:
@@ -47,14 +53,22 @@ class Learner:
         """`evidence` is the file that the sample behind a non-finite loss is written to."""
         self.team, self.method, self.settings = team, method, settings
         self.released, self.context, self.evidence = semantics == "released", context, evidence
+        self.critics = Critics(team, method, settings, self.released, context)
         self.optimisers = {member.name: self._optimiser(member) for member in team.members}
         self.buffers = Buffers(len(team.agents))
         self.steps = {member.name: 0 for member in team.members}
-        self._old: dict[tuple[int, int, int], torch.Tensor] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is remembered of one rollout, from before its first step; sound for the nodes of that rollout only."""
+        self._old: dict[Said, torch.Tensor] = {}  # log pi_old
+        self._reference: dict[Said, torch.Tensor] = {}  # log pi_reference
+        self._values: list[dict[Key, float]] = []  # [critic] V or Q
+        self._advantages: dict[tuple[int, int, int], float] = {}  # agent, id of the node, joint action
 
     def _optimiser(self, member: Member) -> torch.optim.Optimizer:
-        critic = member.head is not None
-        rate = self.settings.critic_learning_rate if critic else self.settings.agent_learning_rate
+        agent = any(member is other for other in self.team.agents)
+        rate = self.settings.agent_learning_rate if agent else self.settings.critic_learning_rate
         parameters = [parameter for _, parameter in member.parameters()]
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.settings.weight_decay)
 
@@ -69,6 +83,7 @@ class Learner:
             NonFiniteLoss: a loss or gradient is NaN or infinite; the sample is saved to `evidence`.
         """
         groups = self.method.critics is None
+        self._forget()
         if self.released:
             self._freeze_signal(nodes)
             size = self.settings.minibatch
@@ -77,184 +92,212 @@ class Learner:
             self.buffers.push(nodes, by_node=groups)
             batches = self.buffers.drain(size, draw, flush=last)
         else:
-            batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=True)
-            self._old = {}
+            batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=groups)
             self._remember_policy(batches[1:], skip=batches[:1])
+            if len(batches) > 1:
+                self._remember_critics(nodes)
         for batch in batches:
             yield self._step(batch)
 
     # learning signal
 
-    def _critic_text(self, critic: int, node: Node) -> tuple[int, ...]:
-        prompts = ["\n\n".join(message["content"] for message in messages) for messages in node.observations]
-        information = None
-        if self.settings.global_information and not self.released:
-            information = actor_critic.m(node.turn, self.context.turns, node.last_reward, self.context.max_reward)
-        if self.method.critics == "joint":
-            text = collm_cc.joint_history(prompts, information=information)
-        else:
-            text = collm_dc.local_history(prompts[critic], information)
-        return self.team.text_ids(critic, text)
-
-    @torch.no_grad()
-    def _values(self, critic: int, nodes: Sequence[Node]) -> torch.Tensor:
-        """V of every node, [nodes], without gradient."""
-        texts = [self._critic_text(critic, node) for node in nodes]
-        values = torch.zeros(len(nodes), device=self.team.device)
-        for part in by_length([len(text) for text in texts], self.settings.micro_batch_tokens):
-            values[part] = self.team.values(critic, [texts[index] for index in part]).float()
-        return values
-
-    def _targets(self, critic: int, batch: Sequence[tuple[Node, int]]) -> torch.Tensor:
-        """y of every joint sample, [batch]; V(h_{t+1}) of the critic as it is now."""
-        children = [node.children[j] for node, j in batch]
-        following = [child for child in children if child is not None]
-        next_value = torch.zeros(len(batch), device=self.team.device)
-        terminal = torch.tensor([child is None for child in children], device=self.team.device)
-        if following:
-            next_value[~terminal] = self._values(critic, following)
-        reward = torch.tensor([node.rewards[j] for node, j in batch], device=self.team.device)
-        return actor_critic.y(reward, next_value, terminal, self.context.gamma)
-
     def _freeze_signal(self, nodes: Sequence[Node]) -> None:
         """Released semantics: fix target and advantage of every agent and joint sample at rollout."""
-        if self.method.critics is None:
-            return
-        samples = [(node, j) for node in nodes for j in range(len(node.actions))]
-        for critic in range(len(self.team.critics)):
-            targets = self._targets(critic, samples)
-            values = dict(zip(map(id, nodes), self._values(critic, nodes).tolist(), strict=True))
-            agents = range(len(self.team.agents)) if self.method.critics == "joint" else (critic,)
-            for (node, j), target in zip(samples, targets.tolist(), strict=True):
-                for agent in agents:
-                    node.signal[agent, j] = (target, target - values[id(node)])
+        samples = _samples(nodes)
+        for critic in range(len(self.critics)):
+            known = self.critics.values(critic, [unit for node in nodes for unit in self.critics.units(node)])
+            targets = self.critics.targets(critic, samples, known)
+            for agent in self.critics.agents(critic):
+                errors = self.critics.advantages(agent, samples, targets, known)
+                for (node, j), target, error in zip(samples, targets, errors, strict=True):
+                    node.signal[agent, j] = (target, error)
 
-    def _frozen(self, agent: int, batch: Batch, which: int) -> torch.Tensor:
-        """[samples] targets (0) or advantages (1) that were fixed at rollout."""
-        fixed = [node.signal[agent, j][which] for node, j in batch.samples]
-        return torch.tensor(fixed, device=self.team.device)
+    def _remember_critics(self, nodes: Sequence[Node]) -> None:
+        """Paper semantics, several minibatches: values and advantages of the whole rollout before the first step."""
+        samples = _samples(nodes)
+        for critic in range(len(self.critics)):
+            known = self.critics.values(critic, [unit for node in nodes for unit in self.critics.units(node)])
+            targets = self.critics.targets(critic, samples, known)
+            self._values.append(known)
+            for agent in self.critics.agents(critic):
+                raw = self.critics.advantages(agent, samples, targets, known)
+                normal = self._normalised(self._tensor(raw), samples).tolist()
+                for (node, j), value in zip(samples, normal, strict=True):
+                    self._advantages[agent, id(node), j] = value
+
+    def _normalised(self, advantage: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+        if not self.settings.normalize_advantage:
+            return advantage
+        turns = torch.tensor([node.turn for node, _ in samples], device=advantage.device)
+        return policy_gradient.normalise_by(advantage, turns)
 
     def _group_advantages(self, agent: int, node: Node) -> torch.Tensor:
-        """MAGRPO: [K] advantages of an agent's responses at a node."""
-        count = len(node.responses[agent])
-        returns = magrpo.response_returns(node.returns(self.context.gamma), node.actions, agent, count)
-        advantage = magrpo.advantage(returns)
+        """Monte Carlo: [K] advantages of an agent's responses at a node."""
+        count, returns = len(node.responses[agent]), node.returns(self.context.gamma)
+        own = magrpo.response_returns(returns, node.actions, agent, count, total=self.released)
+        advantage = GROUP_ADVANTAGES[self.method.name](own)
         return policy_gradient.normalise(advantage) if self.settings.normalize_advantage else advantage
+
+    def _advantage(self, agent: int, batch: Batch, fresh: Fresh | None) -> torch.Tensor:
+        """[samples] advantages, normalised and clipped as configured; `fresh` comes from the agent's critic."""
+        samples = batch.samples
+        if self.method.critics is None:
+            groups = {id(node): node for node, _ in samples}
+            found = {name: self._group_advantages(agent, node) for name, node in groups.items()}
+            picked = [found[id(node)][node.actions[j][agent]] for node, j in samples]
+            advantage = self._tensor([value.item() for value in picked])
+        elif self.released:
+            frozen = [node.signal[agent, j][1] for node, j in samples]
+            advantage = self._normalised(self._tensor(frozen), samples)
+        elif self._advantages:
+            advantage = self._tensor([self._advantages[agent, id(node), j] for node, j in samples])
+        else:
+            raw = self.critics.advantages(agent, samples, *fresh)
+            advantage = self._normalised(self._tensor(raw), samples)
+        return policy_gradient.clip(advantage, self.settings.advantage_clip)
+
+    def _tensor(self, values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, device=self.team.device, dtype=torch.get_default_dtype())
 
     # one optimiser step of the members that a batch trains
 
     def _step(self, batch: Batch) -> dict[str, float]:
         started = time.perf_counter()
         figures: dict[str, float] = {"samples": len(batch.samples)}
-        advantages: dict[int, torch.Tensor] = {}
-        trained: list[Member] = []
-        for critic, agents in self._critics_of(batch):
-            value, target = self._backward_values(critic, batch, agents[0])
-            trained.append(self.team.critics[critic])
-            delta = actor_critic.delta(target, value)
-            for agent in agents:
-                advantages[agent] = self._frozen(agent, batch, 1) if self.released else delta
-            figures |= _values_figures(value, target, self._suffix(critic))
+        fresh: dict[int, Fresh] = {}
+        trained: dict[str, Member] = {}
+        for critic in range(len(self.critics)):
+            agents = [agent for agent in self.critics.agents(critic) if agent in batch.agents]
+            if not agents:
+                continue
+            member = self.team.critics[critic]
+            targets = self._targets(critic, batch, agents[0])
+            value, own = self._backward_values(critic, batch, targets)
+            fresh |= dict.fromkeys(agents, (targets, own))
+            trained[member.name] = member
+            figures |= value_figures(value, self._tensor(targets), member.name)
         for agent in batch.agents:
-            advantage = self._advantage(agent, batch, advantages.get(agent))
+            advantage = self._advantage(agent, batch, fresh.get(agent))
             figures |= self._backward_policy(agent, batch, advantage)
-            trained.append(self.team.agents[agent])
-        for member in trained:
+            trained[self.team.agents[agent].name] = self.team.agents[agent]
+        for member in trained.values():
             figures[f"gradient_norm/{member.name}"] = self._optimise(member, batch)
-        norms = [value for key, value in figures.items() if key.startswith("gradient_norm/agent")]
-        figures["gradient_norm"] = max(norms)
-        figures["policy_loss"] = _mean(figures, "policy_loss/")
-        if trained[0].head is not None:
-            figures["value_loss"] = _mean(figures, "value_loss/")
+        figures["gradient_norm"] = max(starting(figures, "gradient_norm/agent"))
+        for name in ("policy_loss", "value_loss"):
+            losses = starting(figures, f"{name}/")
+            figures |= {name: sum(losses) / len(losses)} if losses else {}
         figures["seconds"] = round(time.perf_counter() - started, 3)
         return figures
 
-    def _suffix(self, critic: int) -> str:
-        return self.team.critics[critic].name
+    def _targets(self, critic: int, batch: Batch, agent: int) -> list[float]:
+        """[samples] targets: fixed at rollout (released) or with bootstrap values of the critic as it is now."""
+        if self.released:
+            return [node.signal[agent, j][0] for node, j in batch.samples]
+        return self.critics.targets(critic, batch.samples)
 
-    def _critics_of(self, batch: Batch) -> list[tuple[int, list[int]]]:
-        if self.method.critics is None:
-            return []
-        if self.method.critics == "joint":
-            return [(0, list(batch.agents))]
-        return [(agent, [agent]) for agent in batch.agents]
-
-    def _advantage(self, agent: int, batch: Batch, delta: torch.Tensor | None) -> torch.Tensor:
-        """[samples] advantages, normalised and clipped as configured."""
-        if delta is None:
-            groups = {}
-            for node, _ in batch.samples:
-                if id(node) not in groups:
-                    groups[id(node)] = self._group_advantages(agent, node)
-            picked = [groups[id(node)][node.actions[j][agent]] for node, j in batch.samples]
-            advantage = torch.stack(picked).float().to(self.team.device)
-        else:
-            turns = torch.tensor([node.turn for node, _ in batch.samples], device=delta.device)
-            advantage = policy_gradient.normalise_by(delta, turns) if self.settings.normalize_advantage else delta
-        return policy_gradient.clip(advantage, self.settings.advantage_clip)
-
-    def _backward_values(self, critic: int, batch: Batch, agent: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Accumulate the critic's gradient; returns ([samples] values, [samples] targets), both detached."""
-        target = self._frozen(agent, batch, 0) if self.released else self._targets(critic, batch.samples)
-        nodes = list({id(node): node for node, _ in batch.samples}.values())
-        of_node: dict[int, list[int]] = {}
-        for index, (node, _) in enumerate(batch.samples):
-            of_node.setdefault(id(node), []).append(index)
-        texts = [self._critic_text(critic, node) for node in nodes]
-        values = torch.zeros_like(target)
+    def _backward_values(
+        self, critic: int, batch: Batch, targets: Sequence[float]
+    ) -> tuple[torch.Tensor, dict[Key, float]]:
+        """Accumulate the critic's gradient; returns [samples] values and the value of every unit, detached."""
+        target = self._tensor(targets)
+        of_unit: dict[Key, list[int]] = {}
+        for index, (node, j) in enumerate(batch.samples):
+            of_unit.setdefault(key(self.critics.unit(node, j)), []).append(index)
+        units = list({key(unit): unit for unit in (self.critics.unit(*sample) for sample in batch.samples)}.values())
+        texts = [self.critics.text(critic, unit) for unit in units]
+        values, known = torch.zeros_like(target), {}
         for part in by_length([len(text) for text in texts], self.settings.micro_batch_tokens):
             once = self.team.values(critic, [texts[index] for index in part])
-            samples = [index for place in part for index in of_node[id(nodes[place])]]
-            copies = torch.tensor([len(of_node[id(nodes[place])]) for place in part], device=once.device)
+            known |= {key(units[index]): value for index, value in zip(part, once.tolist(), strict=True)}
+            samples = [index for place in part for index in of_unit[key(units[place])]]
+            copies = torch.tensor([len(of_unit[key(units[place])]) for place in part], device=once.device)
             value = once.repeat_interleave(copies)
-            losses = actor_critic.value_loss(target[samples], value)
+            losses = self._value_loss(critic, batch, samples, target[samples], value)
             self._guard(losses, batch, samples, f"value loss of {self.team.critics[critic].name}")
             self.team.accelerator.backward(self.settings.value_loss_coefficient * losses.sum() / len(target))
-            values[samples] = value.detach().float()
-        return values, target
+            values[samples] = value.detach().to(values.dtype)
+        return values, known
+
+    def _value_loss(
+        self, critic: int, batch: Batch, samples: Sequence[int], target: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        limit = self.settings.value_clip
+        if limit is None:
+            return actor_critic.value_loss(target, value)
+        picked = [batch.samples[index] for index in samples]
+        if self.released:
+            agent = self.critics.agents(critic)[0]
+            old = [y - error for y, error in (node.signal[agent, j] for node, j in picked)]
+        elif self._values:
+            old = [self._values[critic][key(self.critics.unit(*sample))] for sample in picked]
+        else:
+            old = value.tolist()  # the only step on this rollout
+        return actor_critic.clipped_value_loss(target, value, self._tensor(old), limit)
 
     def _backward_policy(self, agent: int, batch: Batch, advantage: torch.Tensor) -> dict[str, float]:
-        """Accumulate one agent's gradient; returns its figures."""
-        pairs = [self._pair(agent, node, j) for node, j in batch.samples]
-        losses, ratios, entropies, log_pi = (torch.zeros(len(pairs), device=self.team.device) for _ in range(4))
+        """Accumulate one agent's gradient; returns its figures. A response of several joint samples is scored once."""
+        of_response: dict[Said, list[int]] = {}
+        for index, sample in enumerate(batch.samples):
+            of_response.setdefault(self._key(agent, *sample), []).append(index)
+        said = list(of_response)
+        pairs = [self._pair(agent, *batch.samples[samples[0]]) for samples in of_response.values()]
+        total, count = Totals(len(advantage), self.team.device), len(advantage)
         for part in by_prompt(pairs, self.settings.micro_batch_tokens):
-            now, entropy = self.team.logprobs(agent, [pairs[index] for index in part])
-            old = None if self.released else self._old_logprobs(agent, batch, part, now)
-            loss = policy_gradient.policy_loss(now, advantage[part], old)
-            self._guard(loss, batch, part, f"policy loss of {self.team.agents[agent].name}")
-            self.team.accelerator.backward(loss.sum() / len(pairs))
-            losses[part], entropies[part], log_pi[part] = loss.detach(), entropy, now.detach()
-            ratios[part] = 1.0 if old is None else policy_gradient.rho(now.detach(), old)
-        name = self.team.agents[agent].name
-        lengths = [len(response) for _, response in pairs]
-        return {
-            f"policy_loss/{name}": losses.mean().item(),
-            f"ratio_mean/{name}": ratios.mean().item(),
-            f"ratio_max/{name}": ratios.max().item(),
-            f"advantage_deviation/{name}": advantage.std(unbiased=False).item(),
-            f"zero_advantage_share/{name}": (advantage.abs() < 1e-8).float().mean().item(),
-            f"entropy/{name}": entropies.mean().item(),
-            f"logprob/{name}": log_pi.mean().item(),
-            f"length/{name}": sum(lengths) / len(lengths),
-        }
+            names = [said[place] for place in part]
+            samples = [index for name in names for index in of_response[name]]
+            copies = torch.tensor([len(of_response[name]) for name in names], device=self.team.device)
+            chosen = [pairs[place] for place in part]
+            now, entropy = self.team.logprobs(agent, chosen, entropy_gradient=self.settings.entropy_coefficient > 0)
+            old = None if self.released else self._old_logprobs(names, now)
+            reference = self._reference_logprobs(agent, names, chosen)
+            spread = [None if p is None else p.repeat_interleave(copies) for p in (now, entropy, old, reference)]
+            loss, divergence = self._policy_loss(advantage[samples], *spread)
+            self._guard(loss, batch, samples, f"policy loss of {self.team.agents[agent].name}")
+            self.team.accelerator.backward(loss.sum() / count)
+            ratio = None if old is None else policy_gradient.rho(spread[0].detach(), spread[2])
+            total.note(samples, loss, spread[0], spread[1], ratio, divergence)
+        lengths = [len(self._pair(agent, *sample)[1]) for sample in batch.samples]
+        return total.figures(self.team.agents[agent].name, advantage, lengths, self.settings.ratio_clip)
+
+    def _policy_loss(
+        self, advantage: torch.Tensor, now: torch.Tensor, entropy: torch.Tensor, old: torch.Tensor | None,
+        reference: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
+        """[samples] losses with the options that are on, and the estimated divergence from the reference if asked."""
+        loss = policy_gradient.policy_loss(now, advantage, old, self.settings.ratio_clip)
+        if self.settings.entropy_coefficient:
+            loss = loss - self.settings.entropy_coefficient * entropy
+        if reference is None:
+            return loss, None
+        loss = loss + self.settings.kl_coefficient * policy_gradient.kl_loss(now, reference, old)
+        return loss, (now - reference).detach()
 
     @staticmethod
-    def _pair(agent: int, node: Node, j: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _pair(agent: int, node: Node, j: int) -> Pair:
         response = node.responses[agent][node.actions[j][agent]]
         return response.prompt, response.tokens
 
-    # importance ratio
-
-    def _old_logprobs(self, agent: int, batch: Batch, part: Sequence[int], now: torch.Tensor) -> torch.Tensor:
-        """log pi_old of the samples `part`: what was remembered, else this very pass, before any step."""
-        keys = [self._key(agent, *batch.samples[index]) for index in part]
-        for key, value in zip(keys, now.detach(), strict=True):
-            self._old.setdefault(key, value)
-        return torch.stack([self._old[key] for key in keys])
-
     @staticmethod
-    def _key(agent: int, node: Node, j: int) -> tuple[int, int, int]:
+    def _key(agent: int, node: Node, j: int) -> Said:
         return agent, id(node), node.actions[j][agent]
+
+    # importance ratio and reference
+
+    def _old_logprobs(self, names: Sequence[Said], now: torch.Tensor) -> torch.Tensor:
+        """log pi_old of responses: what was remembered, else this very pass, before any step."""
+        for name, value in zip(names, now.detach(), strict=True):
+            self._old.setdefault(name, value)
+        return torch.stack([self._old[name] for name in names])
+
+    @torch.no_grad()
+    def _reference_logprobs(self, agent: int, names: Sequence[Said], pairs: Sequence[Pair]) -> torch.Tensor | None:
+        """log pi of responses under the base with its adapters off, once per rollout; None without a KL term."""
+        if not self.settings.kl_coefficient:
+            return None
+        if any(name not in self._reference for name in names):
+            scores, _ = self.team.logprobs(agent, pairs, reference=True)
+            self._reference |= dict(zip(names, scores, strict=True))
+        return torch.stack([self._reference[name] for name in names])
 
     @torch.no_grad()
     def _remember_policy(self, batches: Sequence[Batch], skip: Sequence[Batch]) -> None:
@@ -298,24 +341,12 @@ class Learner:
             rows.append({"task": node.task.id, "turn": node.turn, "prompts": node.observations, "responses": texts,
                          "tokens": [list(node.responses[a][k].tokens) for a, k in enumerate(node.actions[j])],
                          "reward": node.rewards[j]})  # fmt: skip
-        write_atomic(self.evidence, json.dumps({"what": what, "samples": rows}, indent=1) + "\n")
+        faults.keep(self.evidence, what, rows)
         raise NonFiniteLoss(
             f"{what}; training stopped before the step, the samples are in {self.evidence}; "
             "lower the learning rate, set training.gradient_clip, or use precision fp32"
         )
 
 
-def _values_figures(value: torch.Tensor, target: torch.Tensor, name: str) -> dict[str, float]:
-    variance = target.var(unbiased=False)
-    explained = 1.0 - ((target - value).var(unbiased=False) / variance).item() if variance > 0 else 0.0
-    return {
-        f"value_loss/{name}": (target - value).square().mean().item(),
-        f"value/{name}": value.mean().item(),
-        f"value_target/{name}": target.mean().item(),
-        f"explained_variance/{name}": explained,
-    }
-
-
-def _mean(figures: dict[str, float], prefix: str) -> float:
-    values = [value for key, value in figures.items() if key.startswith(prefix)]
-    return sum(values) / len(values)
+def _samples(nodes: Sequence[Node]) -> list[Sample]:
+    return [(node, j) for node in nodes for j in range(len(node.actions))]

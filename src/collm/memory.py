@@ -33,7 +33,7 @@ def linear_shapes(shape: Any) -> int:
 def estimate(job: config.Job, folders: Mapping[str, Path], critics: str | None) -> dict[str, float]:
     """Bytes by part: weights, adapters with gradients and optimiser states, activations, KV cache, logits."""
     team, rows = job.team, job.rollout.max_rows
-    members = [*team.agents, *[team.critic] * {None: 0, "joint": 1, "local": team.num_agents}[critics]]
+    members = [*team.agents, *[team.critic] * {None: 0, "shared": 0, "joint": 1, "local": team.num_agents}[critics]]
     shapes = {name: AutoConfig.from_pretrained(path).get_text_config() for name, path in folders.items()}
     sizes = {name: models.describe(path)["parameters"] for name, path in folders.items()}
     full = team.adapter == "full"

@@ -6,12 +6,15 @@ task, its own past and what the environment tells it: no argument carries anothe
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from collm import config as configuration
+from collm import faults
 from collm.domains.base import Domain, Exchange, Message, Move, Step, Task
 from collm.generation import Sampling
 from collm.methods import magrpo
@@ -36,6 +39,7 @@ class Node:
     steps: list[Step] = field(default_factory=list)  # [joint action]
     rewards: list[float] = field(default_factory=list)  # [joint action], scaled and shifted
     children: list[Node | None] = field(default_factory=list)  # [joint action]
+    drafts: list[Response] = field(default_factory=list)  # [agent] what a discussion exchanges first
     signal: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     # (agent, joint action) -> (value target, advantage) where they are fixed at rollout (semantics: released)
 
@@ -70,12 +74,29 @@ class Played:
         return [node for root in self.roots for node in root.walk()]
 
 
+def joint_actions(copies: int, agents: int, mode: str) -> list[tuple[int, ...]]:
+    """Which response every agent contributes to each joint action of a node.
+
+    aligned: K joint actions, the k-th of every agent's k-th response; cross: all K^n, the first agent's slowest.
+    """
+    if mode == "cross":
+        return list(itertools.product(range(copies), repeat=agents))
+    return [(k,) * agents for k in range(copies)]
+
+
 class Rollout:
     """Plays episodes of one domain with one team."""
 
-    def __init__(self, team: Team, domain: Domain, settings: configuration.Rollout, node_stop: bool = False):
-        """`node_stop`: a node stops as a whole on its mean reward (released) instead of branch by branch."""
+    def __init__(
+        self, team: Team, domain: Domain, settings: configuration.Rollout, node_stop: bool = False,
+        evidence: Path | None = None,
+    ):  # fmt: skip
+        """`node_stop`: a node stops as a whole on its mean reward (released) instead of branch by branch.
+
+        `evidence` is the file for the texts behind a reward that is NaN or infinite.
+        """
         self.team, self.domain, self.settings, self.node_stop = team, domain, settings, node_stop
+        self.evidence = evidence
         self.sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, settings.top_k)
 
     def play(
@@ -89,6 +110,8 @@ class Rollout:
             seeds: of the episodes, one per task; all randomness comes from them.
             generations: responses K per agent and prompt, default from the settings.
             observe_turn: called with the turn before it is decoded.
+        Raises:
+            NonFiniteReward: the domain scored a joint action with NaN or infinity; its texts are in `evidence`.
         """
         started = time.perf_counter()
         copies = generations or self.settings.generations
@@ -105,6 +128,10 @@ class Rollout:
             if not frontier:
                 break
         return Played(roots, tokens, time.perf_counter() - started, reward_seconds)
+
+    def seconds(self, node: Node) -> float:
+        """What a user waits for a node's answers if every agent runs on a machine like this one: the slowest agent."""
+        return max(group[0].seconds for group in node.responses)
 
     def _root(self, task: Task, seed: int) -> Node:
         world = self.domain.start(task, seed)
@@ -125,7 +152,7 @@ class Rollout:
         answers = iter(self.team.respond(wanted, self.sampling, self.settings.decode, self.settings.max_rows))
         for node in nodes:
             node.responses = [next(answers) for _ in node.prompts]
-            node.actions = [(k,) * len(node.prompts) for k in range(copies)]
+            node.actions = joint_actions(copies, len(node.prompts), self.settings.joint_mode)
         return sum(len(r.tokens) for node in nodes for group in node.responses for r in group)
 
     def _score(self, nodes: Sequence[Node]) -> None:
@@ -133,7 +160,7 @@ class Rollout:
         moves = [Move(node.task, node.turn, joint, node.world) for node in nodes for joint in node.joint_actions()]
         steps = iter(self.domain.steps(moves))
         for node in nodes:
-            node.steps = [next(steps) for _ in node.actions]
+            node.steps = [self._checked(node, joint, next(steps)) for joint in node.joint_actions()]
 
     def _advance(self, node: Node) -> list[Node]:
         """Make the nodes that follow a node whose joint actions are scored."""
@@ -147,6 +174,12 @@ class Rollout:
             stops = node.steps[j].done or self._stops(mean if self.node_stop else node.rewards[j])
             node.children.append(None if last or stops else self._child(node, j, joint))
         return [child for child in node.children if child is not None]
+
+    def _checked(self, node: Node, joint: Sequence[str], step: Step) -> Step:
+        wrong = faults.check_step(step)
+        if wrong is not None:
+            faults.refuse_step(wrong, node.task.id, node.turn, node.observations, joint, step, self.evidence)
+        return step
 
     def _stops(self, reward: float) -> bool:
         return self.settings.early_stop is not None and reward > self.settings.early_stop

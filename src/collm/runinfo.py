@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,22 @@ def peak_memory_mb() -> float:
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return round((host + device) / 1e6, 1)
+
+
+def threads_of(earlier: Sequence[int]) -> list[int]:
+    """Numbers of torch's threads that the attempts at a run used, this one's last; says on stderr if it is new.
+
+    Not part of the fingerprint: a run may go on on another machine, but then its sums may round differently.
+    """
+    now = torch.get_num_threads()
+    if earlier and earlier[-1] != now:
+        word = "thread" if earlier[-1] == 1 else "threads"
+        print(
+            f"this run was begun with {earlier[-1]} {word} of torch and goes on with {now}: sums may round "
+            f"differently, so that it need not end bit-identical to an unbroken one (--threads {earlier[-1]} would)",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+    return [*earlier, *([] if earlier and earlier[-1] == now else [now])]
 
 
 class RunRecord:

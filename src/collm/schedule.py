@@ -24,15 +24,17 @@ def paper_batches(
 ) -> list[Batch]:
     """Shuffled minibatches of joint samples for `passes` passes; every batch trains all agents.
 
-    `by_node`: groups of a node stay together (MAGRPO); `minibatch` counts joint samples either way.
+    Nodes are shuffled whole, so that responses to one prompt mostly share a minibatch. `by_node`: they always do
+    (groups of the Monte Carlo methods); otherwise minibatches are cut at exactly `minibatch` joint samples.
     """
     agents = tuple(range(len(nodes[0].prompts)))
-    units = _units(nodes, by_node)
+    units = _units(nodes, by_node=True)
     batches = []
     for _ in range(passes):
         order = list(units)
         draw.shuffle(order)
-        batches += [Batch(samples, agents) for samples in _cut(order, minibatch)]
+        parts = _cut(order, minibatch) if by_node else _slice(order, minibatch)
+        batches += [Batch(samples, agents) for samples in parts]
     return batches
 
 
@@ -50,6 +52,11 @@ def _cut(units: Sequence[list[Sample]], minibatch: int) -> list[list[Sample]]:
         else:
             batches.append(list(unit))
     return batches
+
+
+def _slice(units: Sequence[list[Sample]], minibatch: int) -> list[list[Sample]]:
+    samples = [sample for unit in units for sample in unit]
+    return [samples[start : start + minibatch] for start in range(0, len(samples), minibatch)]
 
 
 class Buffers:

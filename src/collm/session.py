@@ -19,12 +19,13 @@ from collm.data import load_tasks
 from collm.domains.base import Domain, Task
 from collm.errors import ConfigError
 from collm.files import sha256
+from collm.protocols import PROTOCOLS
 from collm.rollout import Rollout
 from collm.team import Team
 
 KNOBS = (
-    "tracker", "sandbox", "rollout.max_rows", "training.micro_batch_tokens", "training.checkpoint_every",
-    "training.keep_checkpoints", "evaluation.latency_tasks",
+    "tracker", "sandbox", "fixed", "rollout.max_rows", "training.micro_batch_tokens",
+    "training.checkpoint_every", "training.keep_checkpoints", "evaluation.latency_tasks",
 )  # fmt: skip
 
 
@@ -65,8 +66,10 @@ class Session:
         return Team(self.job.team, self.folders, self.seed, critics, self.accelerator)
 
     def rollout(self, team: Team, settings: configuration.Rollout | None = None) -> Rollout:
-        """A player of this job's episodes."""
-        return Rollout(team, self.domain, settings or self.job.rollout, self.job.semantics == "released")
+        """A player of this job's episodes, by the protocol of the method where it has one."""
+        evidence = self.places.checkpoints / "nonfinite.json"
+        kind = PROTOCOLS.get(self.job.method, Rollout)
+        return kind(team, self.domain, settings or self.job.rollout, self.job.semantics == "released", evidence)
 
     def fingerprint(self, without: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
         """What the run's numbers depend on: settings, seed and digests of what it reads.

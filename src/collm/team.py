@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +20,16 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from collm import config as configuration
-from collm.cache import decoding_cache
+from collm import lean_scoring, scoring
 from collm.errors import ModelError
-from collm.generation import Generated, Request, Sampling, decode
+from collm.generation import GeneralStepper, Generated, Request, Sampling, decode
 from collm.grouped_lora import grouped
+from collm.lean import Lean, obstacle
+from collm.lean_decoding import LeanStepper
 from collm.packing import Pair, Wanted, by_asker
 
 Message = Mapping[str, str]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
 def derive(*parts: Any) -> int:
@@ -64,6 +66,19 @@ class Base:
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else min(self.ends)
         self._check_head()
+        self._lean: Lean | None = None
+        self._general = False
+
+    def lean(self) -> Lean | None:
+        """The lean passes of this model with its adapters; None, told once, where transformers' own are needed."""
+        if self._lean is None and not self._general:
+            reason = obstacle(self.model)
+            if reason is None:
+                self._lean = Lean(self.model)
+            else:
+                self._general = True
+                print(f"model {self.name}: general passes of transformers, since {reason}", file=sys.stderr)
+        return self._lean
 
     def _ends(self) -> frozenset[int]:
         ids = {self.tokenizer.eos_token_id}
@@ -135,7 +150,8 @@ class Member:
             torch.save(self.head.state_dict(), folder / self.name / "value_head.pt")
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote; ModelError if it is not there."""
+        """Read what `save` wrote; ModelError if it is not there. A value head that was not saved stays as it is: warm
+        starts have none."""
         own = folder / self.name
         if not own.is_dir():
             raise ModelError(f"no adapter of {self.name} in {folder}; run warm_start or train first")
@@ -144,18 +160,13 @@ class Member:
             self.model.load_state_dict(source.state_dict())
         else:
             set_peft_model_state_dict(self.model, load_peft_weights(own, device="cpu"), adapter_name=self.adapter)
-        if self.head is not None:
+        if self.head is not None and (own / "value_head.pt").is_file():
             self.head.load_state_dict(torch.load(own / "value_head.pt", weights_only=True))
 
 
-def _copies(pairs: Sequence[Pair]) -> int:
-    """How often every prompt stands in a row, if all stand equally often; 1 otherwise."""
-    runs = [len(list(run)) for _, run in itertools.groupby(prompt for prompt, _ in pairs)]
-    return runs[0] if len(set(runs)) == 1 else 1
-
-
 class Team:
-    """n agents, and critics as asked for: none, one for the team ("joint") or one per agent ("local")."""
+    """n agents, and critics as asked for: none, one for the team ("joint"), one per agent ("local"), or value heads on
+    the agents themselves ("shared")."""
 
     def __init__(
         self, settings: configuration.Team, folders: Mapping[str, Path], seed: int,
@@ -166,14 +177,16 @@ class Team:
         self._folders = folders
         self._bases: dict[str, Base] = {}
         self._wrapped: dict[str, PeftModel] = {}
-        self.agents = [self._member(f"agent_{i}", name, False) for i, name in enumerate(settings.agents)]
-        names = {None: [], "joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}[critics]
-        self.critics = [self._member(name, settings.critic, True) for name in names]
+        shared = critics == "shared"
+        self.agents = [self._member(f"agent_{i}", name, shared) for i, name in enumerate(settings.agents)]
+        names = {"joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}.get(critics or "", [])
+        self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         self.cut_prompts = 0
 
     @property
     def members(self) -> list[Member]:
-        return [*self.agents, *self.critics]
+        """All that is trained, each once."""
+        return [*self.agents, *(member for member in self.critics if member not in self.agents)]
 
     def _member(self, name: str, model: str, with_head: bool) -> Member:
         full = self.settings.adapter == "full"
@@ -200,6 +213,10 @@ class Team:
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast as configured."""
         return self.accelerator.autocast()
+
+    def _products(self, base: Base) -> torch.dtype:
+        """Dtype of products while training: the autocast one, else that of the base."""
+        return torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else base.model.dtype
 
     # prompts
 
@@ -283,107 +300,56 @@ class Team:
         member = self.agents[names[0]]
         base = member.base
         requests = [Request(names.index(agent), prompt, tuple(keys)) for agent, prompt, keys in wanted]
-        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        lean = base.lean()
+        if lean is not None:
+            adapters = [self.agents[agent].adapter for agent in names]
+            stepper = LeanStepper(lean, adapters, sampling.max_new_tokens, self.device)
+            return decode(stepper, requests, sampling, base.ends, self.device)
+        context, precision = contextlib.nullcontext(), self.precision()
         if member.adapter is not None:
             context = grouped(member.model, [self.agents[agent].adapter for agent in names])
-        causal = member.activate()
-        decoder, head = causal.get_decoder(), causal.get_output_embeddings()
-
-        def step(ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
-            cache = cache or decoding_cache(base.model.config, sampling.max_new_tokens)
-            out = decoder(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-            return head(out.last_hidden_state[:, -1]), out.past_key_values
-
-        precision = self.precision() if member.adapter is None else contextlib.nullcontext()
+            precision = contextlib.nullcontext()
         with context, precision:
-            return decode(step, requests, sampling, base.ends, base.pad, self.device)
+            general = GeneralStepper(member.activate(), sampling.max_new_tokens, base.pad, self.device)
+            return decode(general, requests, sampling, base.ends, self.device)
 
     # scoring
 
     def logprobs(
-        self, agent: int, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+        self, agent: int, pairs: Sequence[Pair], entropy_gradient: bool = False, reference: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities of responses by one teacher-forced pass, full softmax (paper §5.2).
 
         Args:
             pairs: (prompt ids, response ids); padding stands right and is never seen or counted.
+            entropy_gradient: whether the entropy carries a gradient.
+            reference: score with the adapter off, which is the base that the agent started from.
         Returns:
-            ([batch] sum of token log-probabilities, [batch] mean entropy per token in nats, without gradient).
+            ([batch] sum of token log-probabilities, [batch] mean entropy per token in nats).
+        Raises:
+            ModelError: `reference` of an agent that is a whole copy: no base is left to refer to.
         """
-        causal = self.agents[agent].activate()
-        copies = _copies(pairs)
-        with self.precision():
-            if copies > 1:
-                hidden = self._hidden_shared(agent, causal.get_decoder(), pairs, copies)
-            else:
-                hidden = self._hidden(agent, causal.get_decoder(), pairs)
-            logits = causal.get_output_embeddings()(hidden).float()
-        rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)]).to(self.device)
-        targets = torch.tensor([token for _, response in pairs for token in response], device=self.device)
-        total = logits.logsumexp(-1)
-        chosen = logits.gather(-1, targets[:, None])[:, 0] - total
-        with torch.no_grad():
-            probabilities = torch.exp(logits - total[:, None])
-            entropy = total - (probabilities * logits).sum(-1)
-        lengths = torch.tensor([len(response) for _, response in pairs], device=self.device)
-        zeros = torch.zeros(len(pairs), device=self.device, dtype=chosen.dtype)
-        sums = zeros.index_add(0, rows, chosen)
-        return sums, zeros.index_add(0, rows, entropy) / lengths.clamp(min=1)
-
-    def _hidden(self, agent: int, decoder: nn.Module, pairs: Sequence[Pair]) -> torch.Tensor:
-        """States that predict the response tokens, [all response tokens, width]; one row per pair."""
-        ids = self._pad([prompt + response for prompt, response in pairs], self.agents[agent].base.pad)
-        states = decoder(input_ids=ids, use_cache=False).last_hidden_state
-        rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
-        columns = torch.cat([torch.arange(len(p) - 1, len(p) + len(r) - 1) for p, r in pairs])
-        return states[rows.to(self.device), columns.to(self.device)]
-
-    def _hidden_shared(self, agent: int, decoder: nn.Module, pairs: Sequence[Pair], copies: int) -> torch.Tensor:
-        """The same where each prompt stands `copies` times in a row: it is computed once, gradients included."""
-        pad = self.agents[agent].base.pad
-        prompts = [prompt for prompt, _ in pairs[::copies]]
-        width = max(map(len, prompts))
-        ids = torch.full((len(prompts), width), pad, dtype=torch.long)
-        mask = torch.zeros((len(prompts), width), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        first = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-        states = first.last_hidden_state[:, -1:].repeat_interleave(copies, 0)
-        answers = self._pad([response[:-1] for _, response in pairs], pad)
-        if answers.shape[1]:
-            cache = first.past_key_values
-            cache.batch_repeat_interleave(copies)
-            mask = torch.cat([mask.repeat_interleave(copies, 0), torch.ones_like(answers)], -1)
-            start = positions[:, -1:].repeat_interleave(copies, 0) + 1
-            places = start + torch.arange(answers.shape[1], device=self.device)
-            then = decoder(input_ids=answers, attention_mask=mask, position_ids=places, past_key_values=cache)
-            states = torch.cat([states, then.last_hidden_state], 1)
-        rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
-        columns = torch.cat([torch.arange(len(r)) for _, r in pairs])
-        return states[rows.to(self.device), columns.to(self.device)]
+        member = self.agents[agent]
+        if reference and member.adapter is None:
+            raise ModelError(f"{member.name} is a whole model: there is no base to refer to; use team.adapter lora")
+        causal, lean = member.activate(), member.base.lean()
+        if lean is not None:
+            adapter, dtype = None if reference else member.adapter, self._products(member.base)
+            return lean_scoring.logprobs(lean, adapter, pairs, dtype, self.device, entropy_gradient)
+        without = member.model.disable_adapter() if reference else contextlib.nullcontext()
+        with without, self.precision():
+            return scoring.logprobs(causal, pairs, member.base.pad, self.device, entropy_gradient)
 
     def values(self, critic: int, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """[batch] values read at the last token of each text; no vocabulary logits are computed."""
         member = self.critics[critic]
-        causal = member.activate()
-        ids = self._pad(texts, member.base.pad)
-        with self.precision():
-            hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        last = torch.tensor([len(text) - 1 for text in texts], device=self.device)
-        states = hidden[torch.arange(len(texts), device=self.device), last]
+        causal, lean = member.activate(), member.base.lean()
+        if lean is not None:
+            states = lean_scoring.last_states(lean, member.adapter, texts, self._products(member.base), self.device)
+        else:
+            with self.precision():
+                states = scoring.last_states(causal, texts, member.base.pad, self.device)
         return member.head(states.to(member.head.weight.dtype))[:, 0]
-
-    def _pad(self, sequences: Sequence[tuple[int, ...]], pad: int) -> torch.Tensor:
-        width = max(map(len, sequences))
-        ids = torch.full((len(sequences), width), pad, dtype=torch.long)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
-        return ids.to(self.device)
 
     # storage
 

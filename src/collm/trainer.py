@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from collm import evaluation
 from collm.checkpoint import Checkpoints
+from collm.consistency import fixed_in_words
 from collm.domains.base import Task
 from collm.errors import CheckpointError, ConfigError
 from collm.files import atomic_folder, sha256, write_atomic, write_json
@@ -22,7 +24,7 @@ from collm.learner import Context, Learner
 from collm.methods import METHODS
 from collm.progress import Progress
 from collm.rollout import Node, Played
-from collm.runinfo import RunRecord
+from collm.runinfo import RunRecord, threads_of
 from collm.session import Session
 from collm.stopping import Stopping
 from collm.team import Team, derive
@@ -83,10 +85,13 @@ class Trainer:
         if self.job.method not in METHODS:
             raise ConfigError(f"method {self.job.method!r} is not trained; methods that are: {', '.join(METHODS)}")
         method = METHODS[self.job.method]
+        if (fixed := fixed_in_words(self.job)) is not None:
+            print(fixed, file=sys.stderr, flush=True)
         fingerprint = session.fingerprint(start=_digest(start))
         self.checkpoints = Checkpoints(session.places.checkpoints, fingerprint, self.settings.keep_checkpoints)
         state = self.checkpoints.latest()
-        self.team = session.team(method.critics)
+        shared = self.settings.shared_backbone and method.critics == "local"
+        self.team = session.team("shared" if shared else method.critics)
         if start is not None and state is None:
             self.team.load_agents(start)
         self.rollout = session.rollout(self.team)
@@ -101,6 +106,7 @@ class Trainer:
             self.learner.buffers.restore(state["buffers"])
             self.learner.steps = state["steps"]
             self.progress_state = state["progress"]
+        self.threads = threads_of(state.get("threads", []) if state else [])
         self.journal = Journal(session.places.checkpoints / "metrics.jsonl", state["journal"] if state else 0)
         self._earlier = self.progress_state["seconds"]  # spent by interrupted attempts
         self._started = time.monotonic() - self._earlier
@@ -235,8 +241,10 @@ class Trainer:
     def _save(self, finished: bool = False) -> None:
         state = state_of(self.team, self.learner.optimisers)
         self.progress_state["seconds"] = time.monotonic() - self._started
-        state |= {"progress": dict(self.progress_state), "buffers": self.learner.buffers.state(),
-                  "steps": dict(self.learner.steps), "journal": self.journal.length()}  # fmt: skip
+        state |= {
+            "progress": dict(self.progress_state), "buffers": self.learner.buffers.state(),
+            "steps": dict(self.learner.steps), "journal": self.journal.length(), "threads": self.threads,
+        }  # fmt: skip
         self.checkpoints.save(self.progress_state["iteration"], state, finished)
         self._saved = self.progress_state["iteration"]
 
@@ -253,7 +261,7 @@ class Trainer:
         counts = {key: state[key] for key in ("env_step", "samples", "update", "tokens", "iteration")}
         run = self.record.finish(
             self._earlier, counts=counts | {"optimiser_steps": self.learner.steps},
-            training_seconds=round(state["seconds"], 2),
+            training_seconds=round(state["seconds"], 2), threads_of_attempts=self.threads,
         )  # fmt: skip
         write_json(places.out / "run.json", run)
         self.session.accelerator.end_training()

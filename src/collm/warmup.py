@@ -10,7 +10,7 @@ from collm import evaluation, sft
 from collm.checkpoint import Checkpoints
 from collm.files import atomic_folder, write_atomic, write_json
 from collm.progress import Progress
-from collm.runinfo import RunRecord
+from collm.runinfo import RunRecord, threads_of
 from collm.session import Session
 from collm.stopping import Stopping
 from collm.trainer import Journal, restore, state_of
@@ -30,6 +30,7 @@ def run(session: Session) -> None:
         places.checkpoints, session.fingerprint(without=("training",)), job.training.keep_checkpoints
     )
     state = checkpoints.latest()
+    threads = threads_of(state.get("threads", []) if state else [])
     team = session.team()
     rollout = session.rollout(team)
     first_turn = session.rollout(team, dataclasses.replace(job.rollout, turns=1))
@@ -48,6 +49,7 @@ def run(session: Session) -> None:
     def save(finished: bool = False) -> None:
         kept = state_of(team, optimisers) | {"step": fit.step_number, "journal": journal.length(), "before": before}
         kept |= {"after": after, "schedules": [schedule.state_dict() for schedule in fit.schedules]}
+        kept |= {"threads": threads}
         checkpoints.save(fit.step_number, kept, finished)
 
     after = state["after"] if state else None
@@ -62,7 +64,7 @@ def run(session: Session) -> None:
             with stopping.interruptible():
                 before = _measure(session, rollout, 0)
             journal.write(before)
-        progress = Progress(fit.total, f"{job.domain}/warm_start seed {session.seed}")
+        progress = Progress(fit.total, f"{job.domain}/{job.method} seed {session.seed}")
         progress.skip(fit.step_number)
         saved = time.monotonic()
         try:
@@ -88,7 +90,8 @@ def run(session: Session) -> None:
     write_atomic(places.out / "metrics.jsonl", journal.path.read_bytes())
     counts = {"examples": [len(rows) for rows in data], "steps": fit.step_number}
     reward = {"before": before["reward"], "after": after["reward"]}
-    write_json(places.out / "run.json", record.finish(counts=counts, reward=reward))
+    facts = record.finish(counts=counts, reward=reward, threads_of_attempts=threads)
+    write_json(places.out / "run.json", facts)
     print(f"warm-start: reward {reward['before']:.3f} before, {reward['after']:.3f} after")
 
 

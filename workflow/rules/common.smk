@@ -38,7 +38,7 @@ DEPENDS = {
 # Keys inside those blocks that do not change what the stage computes.
 MEMORY_KNOBS = {"rollout.max_rows", "training.micro_batch_tokens"}
 BOOKKEEPING = {"training.checkpoint_every", "training.keep_checkpoints"}
-OF_TRAINING = {"team.critic", "rollout.generations", "rollout.discount"}
+OF_TRAINING = {"team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode"}
 NEUTRAL = {
     "train": MEMORY_KNOBS | BOOKKEEPING,
     "warm_start": MEMORY_KNOBS | OF_TRAINING | {"warm_start.enabled"},
@@ -61,7 +61,8 @@ TABLES = (
     "main.tex",
     "metrics.json",
 )
-WORLDS = ("str_build",)  # domains whose final worlds are drawn
+WARM_STARTS = collm_config.WARM_STARTS
+WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 SHARED_MODULES = (
     "collm/results.py",
     "collm/tables.py",
@@ -81,7 +82,7 @@ onstart:
 
 wildcard_constraints:
     domain="|".join(config["domains"]),
-    method="|".join([*config["methods"], *config["baselines"], "warm_start"]),
+    method="|".join([*config["methods"], *config["baselines"], *WARM_STARTS]),
     seed=r"\d+",
     model="|".join(map(re.escape, config["models"])),
 
@@ -119,7 +120,7 @@ def is_warm_started(domain: str, method: str = "warm_start") -> bool:
 def get_rows(domain: str) -> list[str]:
     """Methods and baselines that have a row in the tables of a domain."""
     rows = [*config["methods"], *config["baselines"]]
-    return [row for row in rows if row != "warm_start" or is_warm_started(domain)]
+    return [row for row in rows if row not in WARM_STARTS or is_warm_started(domain, row)]
 
 
 def get_sources(domain: str, method: str = "warm_start") -> set[str]:
@@ -212,14 +213,19 @@ def get_model_spec(wildcards) -> dict:
 
 def get_warm_start_settings(wildcards) -> dict:
     """What the warm start depends on."""
-    return get_dependencies("warm_start", wildcards.domain)
+    return get_dependencies("warm_start", wildcards.domain, wildcards.method)
+
+
+def get_warm_starts() -> list[str]:
+    """Warm starts that the configured methods and baselines need: of the team, of one agent alone."""
+    needed = {collm_config.start(method, True) for method in config["methods"]} | set(config["baselines"])
+    return [name for name in WARM_STARTS if name in needed or (name == "warm_start" and not config["methods"])]
 
 
 def get_start(wildcards) -> list[str]:
     """Warm-started adapters, where the method starts from them."""
-    if not is_warm_started(wildcards.domain, wildcards.method):
-        return []
-    return [f"{get_run(wildcards.domain, 'warm_start', wildcards.seed)}/adapters"]
+    start = collm_config.start(wildcards.method, is_warm_started(wildcards.domain, wildcards.method))
+    return [f"{get_run(wildcards.domain, start, wildcards.seed)}/adapters"] if start else []
 
 
 def get_train_settings(wildcards) -> dict:
@@ -228,8 +234,8 @@ def get_train_settings(wildcards) -> dict:
 
 
 def get_adapters(wildcards) -> list[str]:
-    """Adapters of the team; the untrained team (`parallel`) has none."""
-    if wildcards.method == "parallel":
+    """Adapters of the team; untrained ones have none."""
+    if wildcards.method in collm_config.UNTRAINED:
         return []
     return [f"{get_run(wildcards.domain, wildcards.method, wildcards.seed)}/adapters"]
 
@@ -294,7 +300,7 @@ def get_all_runs(methods: list[str]) -> list[str]:
         for domain in config["domains"]
         for method in methods
         for seed in config["seeds"]
-        if method != "warm_start" or is_warm_started(domain)
+        if method not in WARM_STARTS or is_warm_started(domain, method)
     ]
 
 

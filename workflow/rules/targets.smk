@@ -23,7 +23,7 @@ rule all_models:
 
 rule all_warm_start:
     input:
-        get_all_runs(["warm_start"]),
+        get_all_runs(get_warm_starts()),
 
 
 rule all_train:

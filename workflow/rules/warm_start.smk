@@ -1,20 +1,22 @@
-"""Warm start: supervised fine-tuning of every agent before reinforcement learning."""
+"""Warm start: supervised fine-tuning of every agent (or of one alone) before reinforcement learning."""
 
 
-# Checkpoints go to checkpoints/{domain}/warm_start/seed{seed}: not declared, because Snakemake deletes declared
+# Checkpoints go to checkpoints/{domain}/{method}/seed{seed}: not declared, because Snakemake deletes declared
 # outputs before it runs a job again, and a killed job must go on where it stopped.
 rule warm_start:
     input:
         get_data,
         get_models,
     output:
-        adapters=directory("results/{domain}/warm_start/seed{seed}/adapters"),
-        run="results/{domain}/warm_start/seed{seed}/run.json",
-        metrics="results/{domain}/warm_start/seed{seed}/metrics.jsonl",
+        adapters=directory("results/{domain}/{method}/seed{seed}/adapters"),
+        run="results/{domain}/{method}/seed{seed}/run.json",
+        metrics="results/{domain}/{method}/seed{seed}/metrics.jsonl",
     log:
-        "logs/warm_start/{domain}/seed{seed}.log",
+        "logs/warm_start/{domain}/{method}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/warm_start/{domain}_seed{seed}.tsv"
+        "results/benchmarks/warm_start/{domain}_{method}_seed{seed}.tsv"
+    wildcard_constraints:
+        method="|".join(WARM_STARTS),
     priority: 30
     conda:
         "../envs/collm.yaml"
@@ -27,4 +29,5 @@ rule warm_start:
         settings=get_warm_start_settings,
     shell:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/warm_start.py --config results/config.json "
-        "--domain {wildcards.domain} --seed {wildcards.seed} --threads {threads} > {log} 2>&1"
+        "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
+        "--threads {threads} > {log} 2>&1"

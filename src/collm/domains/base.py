@@ -6,16 +6,15 @@ that rewards can be computed in worker processes and read line by line against t
 
 from __future__ import annotations
 
-import difflib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collm.errors import ConfigError, DataError, RowError
+from collm.errors import ConfigError, DataError, RowError, suggestion
 
 __all__ = [
     "PROFILES",
@@ -128,8 +127,9 @@ class RawRow:
 class Domain(ABC):
     """One benchmark: data, prompts, deterministic simulator, reward, demonstrations.
 
-    `options` are the keys of `domain.<name>.options`; unknown or ill-typed ones raise ConfigError. `num_agents` is 2,
-    or 1 for the single-agent baselines. `max_turns` is the longest horizon the domain allows (None: any).
+    `options` are the keys of `domain.<name>.options`; unknown or ill-typed ones raise ConfigError. `num_agents` is one
+    of `team_sizes` (None: any), 1 for the single-agent baselines. `max_turns` is the longest horizon the domain allows
+    (None: any).
     """
 
     name: ClassVar[str]
@@ -137,6 +137,7 @@ class Domain(ABC):
     hub: ClassVar[tuple[str, str | None] | None] = None
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None
+    team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)
     defaults: ClassVar[Mapping[str, Any]] = {}
     roles: tuple[str, ...]
     slices: dict[str, tuple[str, str]]
@@ -146,8 +147,9 @@ class Domain(ABC):
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         if profile not in PROFILES:
             raise ConfigError(f"profile {profile!r} is unknown; allowed are {', '.join(PROFILES)}")
-        if num_agents not in (1, 2):
-            raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are 1 and 2")
+        if self.team_sizes is not None and num_agents not in self.team_sizes:
+            allowed = " and ".join(map(str, self.team_sizes))
+            raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are {allowed}")
         self.profile = profile
         self.num_agents = num_agents
         self.options = check_options(self.name, options, self.defaults)
@@ -227,13 +229,53 @@ class Domain(ABC):
             raise ValueError(f"{self.name}: {len(joint_action)} responses for {self.num_agents} agents")
         return ["" if text is None else text for text in joint_action]
 
+    def scripted_episode(
+        self, task: Task, turns: int, world: Any, answer: Callable[[int, int, Any], str]
+    ) -> list[Demonstration]:
+        """One example per agent and turn, in playing order, of an episode from `world` until it is done.
+
+        `answer(turn, agent, world)` gives that agent's response.
+        """
+        told = self.briefing(task, world)
+        histories: list[list[Exchange]] = [[] for _ in self.roles]
+        found = []
+        for turn in range(turns):
+            for agent, history in enumerate(histories):
+                seen = tuple(self.observe(task, agent, turn, history, told[agent]))
+                response = answer(turn, agent, world)
+                found.append(Demonstration(task.id, agent, turn, seen, response))
+                history.append(Exchange(seen, response))
+            result = self.step(task, turn, [history[-1].response for history in histories], world)
+            if result.done:
+                break
+            world, told = result.world, result.feedback
+        return found
+
+    def _own_last(self, task: Task, turn: int, history: Sequence[Exchange]) -> str:
+        """What the agent answered at the turn before, printable; ValueError without a past (a programming error)."""
+        if not history:
+            raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+        return printable(history[-1].response)
+
+    def _check_choices(self, allowed: Mapping[str, Sequence[str]]) -> None:
+        """ConfigError unless every option named has one of its allowed values."""
+        for key, values in allowed.items():
+            value = self.options[key]
+            if value not in values:
+                raise ConfigError(f"domain.{self.name}.options.{key}: {value!r} is unknown; {nearest(value, values)}")
+
+    def _check_least(self, lowest: Mapping[str, int]) -> None:
+        """ConfigError if an option named is below its least value."""
+        for key, least in lowest.items():
+            if self.options[key] < least:
+                value = self.options[key]
+                raise ConfigError(f"domain.{self.name}.options.{key}: {value} is too low; the least is {least}")
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Half a sentence that names the closest allowed word (if any is close) and then all of them."""
     allowed = sorted(allowed)
-    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Allowed: {', '.join(allowed) or 'none'}"
+    return f"{suggestion(name, allowed)} Allowed: {', '.join(allowed) or 'none'}".strip()
 
 
 def check_options(domain: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

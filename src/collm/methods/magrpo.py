@@ -23,33 +23,26 @@ def G(rewards: Sequence[float], children: Sequence[Sequence[float] | None], gamm
     return returns
 
 
-def response_returns(returns: Sequence[float], actions: Sequence[Sequence[int]], agent: int, k: int) -> torch.Tensor:
-    """Return of each of an agent's `k` responses: the sum over the joint actions that it takes part in.
+def response_returns(
+    returns: Sequence[float], actions: Sequence[Sequence[int]], agent: int, k: int, total: bool = False
+) -> torch.Tensor:
+    """Return of each of an agent's `k` responses: the mean over the joint actions that it takes part in, [k].
 
-    `actions[j][agent]` is the response that joint action j uses; with aligned joint actions the sum has one term.
+    `actions[j][agent]` is the response that joint action j uses; with aligned joint actions the mean has one term. With
+    crossed ones the mean over the partners' responses estimates the same quantity with less variance. `total` sums
+    instead, as the released code does, which scales by K^(n-1).
     """
-    totals = torch.zeros(k, dtype=torch.float64)
+    sums = torch.zeros(k, dtype=torch.float64)
+    counts = torch.zeros(k, dtype=torch.float64)
     for value, action in zip(returns, actions, strict=True):
-        totals[action[agent]] += value
-    return totals
+        sums[action[agent]] += value
+        counts[action[agent]] += 1
+    return sums if total else sums / counts
 
 
-def advantage(returns: torch.Tensor, mode: str = "mean") -> torch.Tensor:
-    """Group advantage over the K responses of a node, before normalisation.
+def advantage(returns: torch.Tensor) -> torch.Tensor:
+    """Eq. 1 with b = mean return of the group: A^k = R^k - mean(R) over the K responses of a node, [K].
 
-    Args:
-        returns: [K].
-        mode: mean (MAGRPO), raw (MAREINFORCE), max (MAREMAX), rloo (MARLOO).
-    Raises:
-        ValueError: unknown mode.
+    The baseline contains the response itself: the expected gradient is (K - 1) / K of the exact one.
     """
-    if mode == "mean":
-        return returns - returns.mean()
-    if mode == "raw":
-        return returns.clone()
-    if mode == "max":
-        return returns - returns.max()
-    if mode == "rloo":
-        count = returns.numel()
-        return (count * returns - returns.sum()) / (count - 1)
-    raise ValueError(f"advantage mode {mode!r}; allowed: mean, raw, max, rloo")
+    return returns - returns.mean()

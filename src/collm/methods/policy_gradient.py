@@ -15,13 +15,34 @@ def rho(log_pi: torch.Tensor, log_pi_old: torch.Tensor) -> torch.Tensor:
     return torch.exp((log_pi - log_pi_old.detach()).clamp(-20.0, 20.0))
 
 
-def policy_loss(log_pi: torch.Tensor, advantage: torch.Tensor, log_pi_old: torch.Tensor | None = None) -> torch.Tensor:
+def policy_loss(
+    log_pi: torch.Tensor, advantage: torch.Tensor, log_pi_old: torch.Tensor | None = None,
+    ratio_clip: float | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Per-sample loss [batch] whose gradient is the negative policy gradient of Eq. 1, 2 and 4.
 
-    With `log_pi_old`: -rho * A, as grad rho = rho * grad log pi. Without: -log pi * A (the released code).
+    With `log_pi_old`: -rho * A, as grad rho = rho * grad log pi. Without: -log pi * A (the released code). With
+    `ratio_clip` (not in the paper): PPO's -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A).
     """
-    weight = log_pi if log_pi_old is None else rho(log_pi, log_pi_old)
-    return -weight * advantage.detach()
+    advantage = advantage.detach()
+    if log_pi_old is None:
+        return -log_pi * advantage
+    ratio = rho(log_pi, log_pi_old)
+    if ratio_clip is None:
+        return -ratio * advantage
+    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - ratio_clip, 1.0 + ratio_clip) * advantage)
+
+
+def kl_loss(
+    log_pi: torch.Tensor, log_pi_reference: torch.Tensor, log_pi_old: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Per-sample loss [batch] whose expected gradient is that of KL(pi || pi_reference) over whole responses.
+
+    rho * (log pi - log pi_reference)^2 / 2 with rho held fixed: its gradient is rho * (log pi - log pi_reference) *
+    grad log pi, the score-function estimate of the gradient of the divergence. Not in the paper; off by default.
+    """
+    weight = 1.0 if log_pi_old is None else rho(log_pi.detach(), log_pi_old)
+    return weight * (log_pi - log_pi_reference.detach()).square() / 2.0
 
 
 def normalise(advantage: torch.Tensor) -> torch.Tensor:
@@ -33,14 +54,20 @@ def normalise(advantage: torch.Tensor) -> torch.Tensor:
 
 
 def normalise_by(advantage: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Normalise [batch] advantages within each turn, as the released code does.
+    """Normalise [samples] advantages within each turn.
 
     Returns shrink from turn to turn; while the critic has not learnt that, one mean over all turns would push the
-    responses of whole turns up and those of others down.
+    responses of whole turns up and those of others down. A turn with a single sample, which has no deviation of its
+    own, takes mean and deviation of all samples, so that it stands on the same scale as the others; if no turn has
+    two samples, nothing can be compared and all stay as they are.
     """
-    result = advantage.clone()
-    for number in turn.unique():
-        result[turn == number] = normalise(advantage[turn == number])
+    turns = turn.unique()
+    if not any(int((turn == number).sum()) > 1 for number in turns):
+        return advantage
+    overall, result = normalise(advantage), advantage.clone()
+    for number in turns:
+        own = turn == number
+        result[own] = normalise(advantage[own]) if int(own.sum()) > 1 else overall[own]
     return result
 
 
