@@ -7,7 +7,9 @@ import json
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from collm import data, domains
 from collm.domains.base import Move, RawRow
@@ -239,6 +241,28 @@ def test_prompt_and_tests_of_mbpp_are_rebuilt():
     assert converted_badly("def check(candidate):\n    assert math.candidate(candidate(1), 2)")
     assert converted_badly("def check(candidate):\n    assert candidate(candidate([1])) == candidate([1])")
     assert not converted_badly("def check(candidate):\n    assert set(candidate(1)) == candidate(2)")
+
+
+WORDS = st.sampled_from(
+    ["def f(x):", "def check(candidate):", "    assert candidate(1) == 2", "    '''.", "\x00", "(" * 300, "\n", "f"]
+)
+TEXTS = st.text(max_size=60) | st.lists(WORDS).map("\n".join)
+VALUES = TEXTS | st.none() | st.integers() | st.lists(st.text(max_size=5), max_size=3)
+
+
+@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.given(
+    st.dictionaries(st.sampled_from(sorted({*ROW, *MBPP, "reference", "canonical_solution"})), VALUES),
+    st.sampled_from(NAMES), st.sampled_from(["paper", "released"]), st.booleans(),
+)  # fmt: skip
+def test_any_row_is_a_task_or_named(changes, name, profile, whole):
+    row = {**(MBPP if name == "mbpp" else ROW), **changes} if whole else changes
+    try:
+        task = domains.get(name)({"check_seconds": 0.3}, profile).task(RawRow(row, "file:1"), 0)
+    except RowError as error:
+        assert "file:1" in str(error)
+    else:
+        assert task.fields["entry_point"].isidentifier()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -143,6 +143,12 @@ def test_responses_end_with_the_end_token_unless_they_are_cut(team):
             assert part[0].prompt == team.prompt(agent, shown[agent].messages, reserve)
 
 
+def test_tasks_without_any_demonstration_are_refused(monkeypatch):
+    monkeypatch.setattr(Toy, "demonstrations", lambda self, task, rng, noise: [])
+    with pytest.raises(ConfigError, match="none of the 2 training tasks has a demonstration; set warm_start.source"):
+        sft.demonstrations(Toy({}), tasks(2), 1, 0.0, 0)
+
+
 def test_demonstrations_are_of_the_given_tasks_and_repeatable():
     domain = Toy({})
     shown = sft.demonstrations(domain, tasks(3), 2, 0.5, 7)

@@ -169,7 +169,7 @@ def _load(
     domain: Domain, settings: Mapping[str, Any], expressions: Mapping[str, str], seed: int, lock: Path
 ) -> Source:
     if settings["source"] == "embedded":
-        return Source(domain.embedded(seed), "shipped with collm")
+        return Source(domain.embedded(seed), domain.embedded_origin)
     if settings["source"] == "path":
         path = settings.get("path")
         if not path:

@@ -25,11 +25,20 @@ class Example:
 def demonstrations(
     domain: Domain, tasks: Sequence[Task], per_task: int, noise: float, seed: int
 ) -> list[Demonstration]:
-    """The domain's own demonstrations, `per_task` draws of every task; they see training tasks only."""
+    """The domain's own demonstrations, `per_task` draws of every task; they see training tasks only.
+
+    Raises:
+        ConfigError: no task has any (a coding set without solutions, say).
+    """
     shown = []
     for task in tasks:
         for draw in range(per_task):
             shown += domain.demonstrations(task, random.Random(derive("demonstration", seed, task.id, draw)), noise)
+    if not shown:
+        raise ConfigError(
+            f"{domain.name}: none of the {len(tasks)} training tasks has a demonstration; "
+            "set warm_start.source to best_of_n or warm_start.enabled to false"
+        )
     return shown
 
 

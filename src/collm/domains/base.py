@@ -135,6 +135,7 @@ class Domain(ABC):
     name: ClassVar[str]
     licence: ClassVar[str]
     hub: ClassVar[tuple[str, str | None] | None] = None
+    embedded_origin: ClassVar[str] = "shipped with collm"
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None
     team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)

@@ -40,6 +40,7 @@ class HumanEval(CodingDomain):
     name = "humaneval"
     licence = "HumanEval MIT (OpenAI)"
     hub = ("openai/openai_humaneval", None)
+    embedded_origin = f"installed package {REQUIREMENT}"
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:

@@ -19,10 +19,15 @@ def split_check(test: str, prompt: str = "") -> tuple[str, tuple[str, ...]]:
     RowError where there is no such function, no check in it, or either text is no Python.
     """
     try:
-        tree = ast.parse(test)
         ast.parse(prompt)
-    except (SyntaxError, ValueError) as error:
-        raise RowError(f"the test is no Python: {error}") from None
+        return _split(ast.parse(test), prompt)
+    except RowError:
+        raise
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise RowError(f"the test is no Python: {error or type(error).__name__}") from None
+
+
+def _split(tree: ast.Module, prompt: str) -> tuple[str, tuple[str, ...]]:
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if not found:
         raise RowError("the test has no function check(candidate)")
