@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from collm import cli, config, drawing, figures, house_drawing, results, tables
+from collm import cli, drawing, figures, house_drawing, results, tables
 
 KINDS = ("curves", "bars", "worlds")
 WORLDS = {"str_build": drawing.final_worlds, "house_build": house_drawing.final_houses}
@@ -13,26 +12,17 @@ WORLDS = {"str_build": drawing.final_worlds, "house_build": house_drawing.final_
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, draw, write, return the exit status."""
-    parser = cli.parser(__doc__, domain=False)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
-    parser.add_argument("--out", type=Path, help="folder to write; None: RESULTS/figures")
-    parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
+    parser = results.report_parser(__doc__, "figures")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which figures")
-    parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
     arguments = parser.parse_args(argv)
-    settings = config.load(arguments.config)
-    if arguments.domains:
-        settings["domains"] = arguments.domains
-    loaded = results.load(settings, arguments.results, arguments.data, arguments.partial)
-    shown = results.build_domains(settings, loaded.domains())
-    estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
-    out = arguments.out or arguments.results / "figures"
+    report = results.open_report(arguments)
+    loaded, out = report.results, report.out
+    bootstrap = report.estimator, report.resamples
 
-    main_table = tables.main_frame(loaded, shown, estimator, resamples)
-    for name, domain in shown.items():
+    main_table = tables.main_frame(loaded, report.domains, *bootstrap)
+    for name, domain in report.domains.items():
         if "curves" in arguments.kinds:
-            curves = figures.learning_curves(loaded, name, domain.max_reward, estimator, resamples)
+            curves = figures.learning_curves(loaded, name, domain.max_reward, *bootstrap)
             figures.save(curves, out / f"curves_{name}")
         if "bars" in arguments.kinds:
             figures.save(figures.final_bars(main_table, name, domain.metrics), out / f"bars_{name}")

@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     job = config.job(config.load(arguments.config), arguments.domain)
     domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+    domain.ready(job.sandbox)
     out = Path(arguments.out or f"data/{job.domain}")
     manifest = data.prepare(domain, job.data, out, job.data["seed"])
     for split, entry in manifest["splits"].items():

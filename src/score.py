@@ -12,6 +12,7 @@ from typing import Any
 from collm import cli, domains
 from collm.domains.base import PROFILES, Domain, require
 from collm.errors import DataError, RowError
+from collm.sandbox import shared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--domain", required=True, help=f"one of {', '.join(domains.NAMES)}")
     parser.add_argument("--profile", default="paper", help=f"reward definition: {' or '.join(PROFILES)}")
+    parser.add_argument("--sandbox", default="refuse", help=f"for model-written code: {' or '.join(shared.POLICIES)}")
     parser.add_argument("cases", type=Path, metavar="CASES.jsonl", help="one object with id and inputs per line")
     arguments = parser.parse_args(argv)
     domain = domains.get(arguments.domain)({}, arguments.profile)
@@ -26,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = arguments.cases.read_bytes().split(b"\n")
     except OSError as error:
         raise DataError(f"{arguments.cases} cannot be read: {error.strerror}") from error
+    domain.ready(arguments.sandbox)
     status = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -10,6 +10,7 @@ import yaml
 
 from collm import config
 from collm.consistency import fixed_in_words
+from collm.domains import NAMES
 from collm.errors import ConfigError
 from collm.methods import METHODS
 
@@ -41,7 +42,9 @@ def refused(overlay, text):
 @pytest.mark.parametrize("file", [None, *SHIPPED], ids=lambda path: "default" if path is None else path.name)
 def test_every_shipped_file_resolves_for_all_its_jobs(file):
     merged = config.load([DEFAULT] if file is None else [DEFAULT, file])
-    for domain in merged["domains"]:
+    merged["domains"] = list(NAMES)
+    config.check(merged)
+    for domain in NAMES:
         for method in [*merged["methods"], *merged["baselines"]]:
             job = config.job(merged, domain, method)
             assert (job.domain, job.method) == (domain, method)
@@ -148,11 +151,11 @@ def test_released_fixes_what_that_code_has_no_setting_for(overlay):
             assert (found.shuffle, found.td_lambda, found.kl_coefficient) == (False, 0.0, 0.0)
     job = config.job(merged, "tldr", "collm_cc")
     assert job.raw["fixed"] == {
-        "training.tasks_per_rollout": 27, "training.passes": 3, "training.shuffle": True, "training.gradient_clip": 1.0,
+        "training.tasks_per_rollout": 18, "training.passes": 3, "training.shuffle": True, "training.gradient_clip": 1.0,
         "training.advantage_clip": 0.2, "training.global_information": True, "training.ratio_clip": 0.2,
     }  # fmt: skip
     said = fixed_in_words(job)
-    assert said.startswith("semantics released fixes training.tasks_per_rollout 1 (configured: 27); ")
+    assert said.startswith("semantics released fixes training.tasks_per_rollout 1 (configured: 18); ")
     assert "training.gradient_clip None (configured: 1.0)" in said and "\n" not in said
 
 
@@ -223,7 +226,7 @@ def test_one_model_name_serves_all_agents(overlay):
         ),
         (
             "methods: [marloo]\n"
-            "defaults: {rollout: {joint_mode: cross}, methods: {magrpo: {training: {minibatch: 8}}}}",
+            "domain: {tldr: {rollout: {joint_mode: cross}, methods: {magrpo: {training: {minibatch: 8}}}}}",
             ["tldr/marloo: training.minibatch 8 is no multiple", "generations 4 to the power of 2 agents (16)"],
         ),
         (
@@ -258,6 +261,43 @@ def test_messages(overlay, text, parts):
     for part in parts:
         assert part in message
     assert "\n" not in message
+
+
+# rewards, shifts and thresholds
+
+
+@pytest.mark.parametrize(("profile", "shift"), [("paper", -2.0), ("released", -1.0)])
+def test_a_null_shift_is_minus_the_best_reward(overlay, profile, shift):
+    merged = overlay(f"domains: [house_build]\nprofile: {profile}\n")
+    job = config.job(merged, "house_build")
+    assert job.rollout.reward_shift == shift == job.raw["rollout"]["reward_shift"]
+    scaled = overlay(
+        f"domains: [house_build]\nprofile: {profile}\ndomain: {{house_build: {{rollout: {{reward_scale: 0.5}}}}}}"
+    )
+    assert config.job(scaled, "house_build").rollout.reward_shift == shift / 2
+
+
+@pytest.mark.parametrize("profile", ["paper", "released"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_shift_and_threshold_of_every_domain_suit_both_profiles(overlay, name, profile):
+    merged = overlay(f"domains: [{name}]\nprofile: {profile}\n")
+    rollout = config.job(merged, name).rollout
+    assert rollout.reward_shift <= 0 or rollout.early_stop is None
+
+
+@pytest.mark.parametrize(
+    ("rollout", "profile", "words"),
+    [
+        ("reward_shift: -2.0", "released", ["house_build/magrpo: rollout.early_stop -0.1 is never passed", "-1;"]),
+        ("early_stop: 0.0", "paper", ["early_stop 0 is never passed", "set reward_shift to null"]),
+        ("early_stop: -99.0", "released", ["early_stop -99 is always passed", "between -0.1 and 1", "-1.1 and 0;"]),
+        ("reward_scale: -1.0", "released", ["is always passed"]),
+    ],
+)
+def test_a_threshold_that_is_never_or_always_passed_is_refused(overlay, rollout, profile, words):
+    text = f"domains: [house_build]\nprofile: {profile}\ndomain: {{house_build: {{rollout: {{{rollout}}}}}}}"
+    message = refused(overlay, text)
+    assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize("value", ["5e-6", "1e3", "'0.5'"])

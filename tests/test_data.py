@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
+from collection import COLLECTION, needs_collection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,6 @@ from collm.files import read_jsonl
 from collm.sources import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
-COLLECTION = Path(os.environ.get("COLLM_DATA", ROOT.parent / "shared" / "data"))
 EMBEDDED = {"source": "embedded", "path": None, "train": None, "test": None, "revision": None}
 
 
@@ -52,6 +51,9 @@ class Toy:
         if text.startswith("short"):
             raise UnusableRow(f"{row.origin}: field 'text' has too few words")
         return Task(row.fields.get("id", f"toy_{index}"), self.name, {"text": text})
+
+    def withheld(self, task):
+        return None
 
     def key(self, task):
         return task.fields["text"].lower()
@@ -295,10 +297,7 @@ def test_the_stage_script(tmp_path, capsys):
     assert not (tmp_path / "tldr").exists()
 
 
-@pytest.mark.skipif(
-    not COLLECTION.is_dir(),
-    reason="no collection of real data: set COLLM_DATA to a folder with tldr/, str_build/, ...",
-)
+@needs_collection
 @pytest.mark.parametrize(("name", "rows"), [("tldr", (1000, 100)), ("str_build", None)])
 def test_real_data(tmp_path, name, rows):
     manifest = prepare(tmp_path / name, real(name), source="path", path=str(COLLECTION))

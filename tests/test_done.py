@@ -42,6 +42,9 @@ class StopOrGo:
     def step(self, task, turn, joint_action, world):
         return Step({"all": 1.0}, 1.0, {}, (None,), None, {}, done=joint_action == ["stop"])
 
+    def steps(self, moves):
+        return [self.step(move.task, move.turn, move.joint_action, move.world) for move in moves]
+
 
 @pytest.mark.parametrize("node_stop", [False, True])
 def test_a_step_that_is_done_ends_its_branch_only(node_stop):

@@ -158,6 +158,14 @@ def test_quotas_of_the_published_house():
     assert quotas(house, 1)["planks"] == 3
 
 
+def test_blocks_that_are_not_in_the_inventory_are_never_placed():
+    texts = ["/fill 0 0 0 3 2 2 obsidian", "/fill 0 0 0 0 0 0 minecraft:obsidian\n/fill 0 0 0 0 0 0 planks"]
+    for domain in (PAPER, RELEASED):
+        step = domain.step(hut(domain), 0, texts, world())
+        assert step.record["built"] == [[0, 0, 0, "planks"]]
+        assert step.record["rejected"] == [1, 1]
+
+
 def test_a_door_of_two_cells_needs_two_builders():
     task = published()[0]
     door = "/fill 2 1 1 3 1 1 planks"

@@ -89,7 +89,8 @@ MUTATED = st.lists(
 @given(st.one_of(MUTATED, st.text(st.characters())), st.one_of(MUTATED, st.none()), st.integers(2, 5))
 def test_any_text_has_a_reward_within_bounds(first, second, options):
     fields = {"question": "?", "options": [f"option {n}" for n in range(options)], "answer": 1, "why": ""}
-    result = TEAM.step(Task("t", TEAM.name, fields), 0, [first, second], None)
+    early, result = (TEAM.step(Task("t", TEAM.name, fields), turn, [first, second], None) for turn in (0, 1))
+    assert early.reward == (result.reward if early.done else 0.0)
     assert TEAM.min_reward <= result.reward <= TEAM.max_reward + 1e-12
     assert result.reward == pytest.approx(sum(result.parts.values()))
     assert 0 <= result.metrics["brier"] <= 1
@@ -103,6 +104,7 @@ def test_any_text_has_a_reward_within_bounds(first, second, options):
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
 def test_hostile_texts_are_scored(text):
+    assert 0 <= step(text, text, turn=1).reward <= TEAM.max_reward
     result = step(text, text)
     assert 0 <= result.reward <= TEAM.max_reward
     TEAM.observe(make_task(), 0, 1, [Exchange((), text or "")], result.feedback[0])[1]["content"].encode()
@@ -145,7 +147,7 @@ def test_brier_score_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "reward", "done"),
+    ("first", "second", "reward", "agreed"),
     [
         ("Answer: B 4", "Answer: B 1", 1.3, True),
         ("Answer: A 4", "Answer: A 4", 0.1, True),
@@ -159,11 +161,62 @@ def test_brier_score_by_hand():
         ("no idea", None, 0.0, False),
     ],
 )
-def test_reward_by_hand(first, second, reward, done):
-    result = step(first, second)
-    assert result.reward == pytest.approx(reward)
-    assert result.done is done
-    assert set(result.parts) == {"joint", "own_solver", "own_checker", "form_solver", "form_checker"}
+def test_reward_by_hand(first, second, reward, agreed):
+    """Agreement is paid at once, disagreement at the last turn only."""
+    early, late = step(first, second), step(first, second, turn=1)
+    assert late.reward == pytest.approx(reward) and late.done
+    assert early.reward == pytest.approx(reward if agreed else 0.0) and early.done is agreed
+    assert early.metrics == late.metrics and early.record == late.record
+    for result in (early, late):
+        assert set(result.parts) == {"joint", "own_solver", "own_checker", "form_solver", "form_checker"}
+        assert result.reward == pytest.approx(sum(result.parts.values()))
+
+
+ANSWERS = [f"Answer: {letter} {confidence}" for letter in "AB" for confidence in (1, 5)]
+ANSWERS += ["Answer: A", "Answer: B", "no idea", ""]  # B is right; out of form; no answer
+
+
+PAIRS = list(itertools.product(ANSWERS, repeat=2))
+
+
+def outcomes(domain=TEAM):
+    """The step of every pair of answers at either turn."""
+    return {(turn, pair): domain.step(make_task(), turn, pair, None) for turn in (0, 1) for pair in PAIRS}
+
+
+def returned(steps, pairs, discount, shift=0.0):
+    """Return of the episode of these joint actions, which ends where the domain says so."""
+    total = 0.0
+    for turn, pair in enumerate(pairs):
+        total += discount**turn * (steps[turn, pair].reward + shift)
+        if steps[turn, pair].done:
+            break
+    return total
+
+
+@pytest.mark.parametrize("discount", [0.01, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("shares", [{}, {"right": 0.0, "own": 1.0, "form": 5.0}, {"own": 0.0, "form": 0.0}])
+def test_a_second_turn_never_pays_in_itself(discount, shares):
+    """Every pair of first answers x every pair of second ones, without shift and with shifts below 0."""
+    domain = ArcChallenge(shares)
+    steps = outcomes(domain)
+    differing = [pair for pair in PAIRS if not steps[0, pair].done]
+    assert len(differing) == len(PAIRS) - 18  # 3 ways to say A and 3 to say B, for either agent
+    for shift in (0.0, -0.65, -5.0):
+        best = returned(steps, [("Answer: B 1", "Answer: B 1")], discount, shift)
+        assert best == pytest.approx(domain.max_reward + shift)
+        for first, second in itertools.product(differing, PAIRS):
+            late = returned(steps, [first, second], discount, shift)
+            assert late <= best + 1e-12
+            if second not in differing:  # the same answers given at once
+                assert late <= returned(steps, [second], discount, shift) + 1e-12
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.3, 1.0])
+def test_returns_stay_within_the_bounds_of_the_reward(discount):
+    steps = outcomes()
+    returns = [returned(steps, pairs, discount) for pairs in itertools.product(PAIRS, PAIRS)]
+    assert min(returns) == 0.0 and max(returns) == pytest.approx(TEAM.max_reward)
 
 
 def test_metrics_by_hand():

@@ -1,11 +1,10 @@
 """Rows of the multiple-choice domains: checks, layouts, slices, the real sets."""
 
 import json
-import os
 import random
-from pathlib import Path
 
 import pytest
+from collection import COLLECTION, needs_collection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reasoning_oracles import walked
@@ -20,10 +19,6 @@ from collm.domains.navigate import Navigate
 from collm.domains.physics import Physics
 from collm.errors import DataError, RowError, UnusableRow
 
-COLLECTION = Path(os.environ.get("COLLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
-needs_collection = pytest.mark.skipif(
-    not (COLLECTION / "mmlu").is_dir(), reason=f"no collection of real data in {COLLECTION}: set COLLM_DATA to it"
-)
 CLASSES = (ArcChallenge, Algebra, Physics, Medicine, Navigate)
 GOOD = {"question": "Which?", "choices": {"label": ["A", "B", "C"], "text": ["x", "y", "z"]}, "answerKey": "C"}
 

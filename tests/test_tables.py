@@ -12,7 +12,7 @@ from result_files import config, manifest, rewrite, write_results, write_run
 
 import make_tables
 from collm import cli, paper, results, table_text, tables
-from collm.domains import get
+from collm.domains import NAMES, get
 from collm.files import read_jsonl, write_json, write_jsonl
 
 METHODS = ["parallel", "warm_start", "magrpo", "collm_dc", "collm_cc"]
@@ -192,14 +192,38 @@ def test_when_numbers_are_comparable(source, slices, model, comparable, label):
     assert found == paper.Provenance(expected, comparable)
 
 
-def test_str_build_has_no_hub_set_but_the_papers_strings():
+@pytest.mark.parametrize("name", ["str_build", "house_build"])
+def test_building_domains_have_no_hub_set_but_the_papers_ten_tasks(name):
     def judge(train: str) -> paper.Provenance:
-        rows = manifest("str_build", "embedded", (train, "paper[8:10]"))
+        rows = manifest(name, "embedded", (train, "paper[8:10]"))
         record = {"config": {"team": {"agents": ["m", "m"]}, "models": {"m": QWEN}}}
-        return paper.provenance(rows, record, paper.papers_rows(get("str_build")({})))
+        return paper.provenance(rows, record, paper.papers_rows(get(name)({})))
 
     assert judge("paper[0:8]").comparable
     assert not judge("paper[0:8]+generated").comparable
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in paper.MODELS])
+def test_a_domain_that_the_paper_does_not_have_is_never_comparable(name):
+    domain = get(name)({})
+    record = {"config": {"team": {"agents": ["m", "m"]}, "models": {"m": QWEN}}}
+    for source, slices in domain.slices.items():
+        found = paper.provenance(manifest(name, source, slices), record, paper.papers_rows(domain))
+        assert not found.comparable and found.label.endswith("not comparable with the paper")
+        assert "not in the paper" in found.label and "rows)" not in found.label
+    assert name not in {domain for domain, _, _ in paper.values()}
+
+
+def test_other_peoples_numbers_are_quoted_as_such():
+    record = {"config": {"team": {"agents": ["m"]}, "models": {"m": QWEN}}}
+    found = paper.provenance(manifest("physics", "hub", ("dev", "test")), record, {})
+    assert found.label == (
+        "hub data dev and test, Qwen/Qwen3-1.7B, not in the paper, CoLLM-CC accuracy 35.3 in arXiv 2605.16757 "
+        "(another protocol; Qwen3-0.6B): not comparable with the paper"
+    )
+    others = {name: paper.elsewhere(name) for name in NAMES}
+    values = {name: float(text.split()[2]) for name, text in others.items() if text}
+    assert values == {"arc_challenge": 55, "algebra": 41, "physics": 35.3, "medicine": 33, "navigate": 40}
 
 
 def test_paper_values_cover_table_one():

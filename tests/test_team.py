@@ -150,10 +150,10 @@ def test_equal_prompts_share_their_prefill_within_max_rows(team, monkeypatch, mo
     rows, prompts = [], []
     real = generation.decode
 
-    def decode(step, requests, *arguments):
+    def decode(stepper, requests, *arguments):
         rows.append(sum(len(request.keys) for request in requests))
         prompts.append(len(requests))
-        return real(step, requests, *arguments)
+        return real(stepper, requests, *arguments)
 
     monkeypatch.setattr("collm.team.decode", decode)
     repeated = [*REQUESTS, (0, "red", [77, 78]), (1, "dog", [79])]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -16,7 +15,7 @@ import jsonschema
 import yaml
 
 from collm import consistency
-from collm.errors import ConfigError
+from collm.errors import ConfigError, suggestion
 from collm.methods import METHODS
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
@@ -129,6 +128,7 @@ class Job:
     profile: str
     semantics: str
     revision: str
+    sandbox: str  # refuse | allow_weak
     tracker: str
     options: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -200,8 +200,9 @@ def check(config: Mapping[str, Any]) -> None:
 def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> dict[str, Any]:
     """Resolve the settings of one job: defaults < defaults.methods < domain < domain.methods.
 
-    Of a method that is `like` another one (see `collm.methods`) the other's settings come right below its own. The
-    released update rule fixes some keys last (`consistency.RELEASED`); what they were is kept under "fixed".
+    Of a method that is `like` another one (see `collm.methods`) the other's settings come right below its own. A null
+    `rollout.reward_shift` becomes minus the domain's best reward (under the profile), scaled. The released update
+    rule fixes some keys last (`consistency.RELEASED`); what they were is kept under "fixed".
 
     Raises:
         ConfigError: unknown domain or method, or a key that no file sets.
@@ -228,8 +229,12 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     source = resolved["data"]["source"] or config["data"]["source"]
     resolved["data"] = {**config["data"], **resolved["data"], "source": source}
     resolved["models"] = {name: config["models"][name] for name in names}
-    for key in ("profile", "semantics", "revision"):
+    for key in ("profile", "semantics", "revision", "sandbox"):
         resolved[key] = config[key]
+    rollout = resolved["rollout"]
+    if rollout["reward_shift"] is None:
+        best = consistency.build(domain, resolved["options"], config["profile"], team["num_agents"]).max_reward
+        resolved["rollout"] = {**rollout, "reward_shift": -rollout["reward_scale"] * best}
     resolved["fixed"] = consistency.fix(resolved) if config["semantics"] == "released" else {}
     return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
 
@@ -237,7 +242,7 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
 def job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> Job:
     """The settings of one job as frozen dataclasses; raises ConfigError as `settings` does."""
     raw = settings(config, domain, method)
-    plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "tracker")}
+    plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "sandbox", "tracker")}
     mappings = {key: raw[key] for key in ("options", "data", "models")}
     team = Team(**{**raw["team"], "agents": tuple(raw["team"]["agents"])})
     return Job(
@@ -298,12 +303,12 @@ def _complete(resolved: Mapping[str, Any], domain: str) -> None:
 def _known(kind: str, name: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if name not in allowed:
-        raise ConfigError(f"unknown {kind} {name!r}{_nearest(name, allowed)}; known: {', '.join(allowed)}")
+        raise ConfigError(f"unknown {kind} {name!r}{_hint(name, allowed)}; known: {', '.join(allowed)}")
 
 
-def _nearest(name: Any, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def _hint(name: Any, allowed: Iterable[str]) -> str:
+    hint = suggestion(name, allowed)
+    return f" ({hint})" if hint else ""
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
@@ -313,10 +318,10 @@ def _describe(error: jsonschema.ValidationError) -> str:
         unknown = [key for key in error.instance if key not in allowed]
         key = f"{path}.{unknown[0]}" if path else unknown[0]
         value = error.instance[unknown[0]]
-        return f"unknown key {key} (value {value!r}){_nearest(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
+        return f"unknown key {key} (value {value!r}){_hint(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
     if error.validator == "enum":
         return (
-            f"{path}: {error.instance!r} is not allowed{_nearest(error.instance, error.validator_value)}; "
+            f"{path}: {error.instance!r} is not allowed{_hint(error.instance, error.validator_value)}; "
             f"allowed: {', '.join(map(str, error.validator_value))}"
         )
     if error.validator == "required":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from collm import domains
+from collm.domains.base import Domain
 from collm.errors import ConfigError
 from collm.methods import METHODS
 
@@ -46,6 +48,11 @@ def fixed_in_words(job: Job) -> str | None:
     return f"semantics released fixes {'; '.join(changes)}"
 
 
+def build(domain: str, options: Mapping[str, Any], profile: str, num_agents: int) -> Domain:
+    """The domain of that name; raises ConfigError on a value that it refuses."""
+    return domains.get(domain)(options, profile, num_agents)
+
+
 def check_job(job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse settings that contradict each other.
 
@@ -60,6 +67,7 @@ def check_job(job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
         _check_groups(job, where)
         _check_critics(job, where)
         _check_options(job, where)
+    _check_early_stop(job, where)
     if job.method in UNTRAINED or not job.warm_start.enabled:
         return
     if job.warm_start.source == "best_of_n" and all(models[name]["source"] == "scratch" for name in job.team.agents):
@@ -129,3 +137,20 @@ def _check_options(job: Job, where: str) -> None:
             f"{where}: training.kl_coefficient is {job.training.kl_coefficient} with team.adapter full; the reference "
             "is the base with its adapters off, which whole copies do not keep: use team.adapter lora or set it to 0"
         )
+
+
+def _check_early_stop(job: Job, where: str) -> None:
+    """Refuse a threshold that no reward of the domain passes, or that every one passes."""
+    stop, scale, shift = job.rollout.early_stop, job.rollout.reward_scale, job.rollout.reward_shift
+    if stop is None:
+        return
+    domain = build(job.domain, job.options, job.profile, job.team.num_agents)
+    lowest, best = sorted(scale * reward + shift for reward in (domain.min_reward, domain.max_reward))
+    if lowest <= stop < best:
+        return
+    raise ConfigError(
+        f"{where}: rollout.early_stop {stop:g} is {'never' if stop >= best else 'always'} passed: under profile "
+        f"{job.profile} rewards lie between {domain.min_reward:g} and {domain.max_reward:g}, after reward_scale "
+        f"{scale:g} and reward_shift {shift:g} between {lowest:g} and {best:g}; set reward_shift to null (minus the "
+        "best reward), or early_stop to null to play all turns"
+    )

@@ -223,6 +223,10 @@ def _tasks(
         except UnusableRow as error:
             dropped.append({"split": split, "origin": row.origin, "reason": str(error)})
             continue
+        withheld = domain.withheld(task) if split == "train" else None
+        if withheld is not None:
+            dropped.append({"split": split, "origin": row.origin, "reason": withheld})
+            continue
         key = domain.key(task)
         if key in origins:
             reason = f"the same content as {origins[key]}"

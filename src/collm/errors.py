@@ -1,5 +1,17 @@
 """Errors meant for the person at the keyboard: each says the value, what is allowed and what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def suggestion(name: Any, allowed: Iterable[str]) -> str:
+    """"did you mean 'x'?" with the allowed word closest to `name`; "" if none is close."""
+    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
+
 
 class CollmError(Exception):
     """Base of every user-facing error; stage scripts print it on one line and exit with status 2."""

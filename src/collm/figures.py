@@ -89,7 +89,7 @@ def final_bars(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) -> Fi
     """
     rows = main[main["domain"] == domain]
     methods = list(dict.fromkeys(rows["method"]))
-    shown = table_metrics(metrics)
+    shown = table_metrics(metrics, set(rows["metric"]))
     figure = Figure(figsize=(1.5 + 2.3 * len(shown), 1.5 + 0.34 * len(methods)), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, shown, strict=True):

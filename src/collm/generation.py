@@ -6,12 +6,15 @@ it was decoded in nor on what was sampled before; no generator state has to be s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+from torch import nn
+
+from collm.cache import decoding_cache
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,70 @@ class Generated:
     ended: bool
 
 
-Step = Callable[..., tuple[torch.Tensor, DynamicCache]]
+class Stepper(Protocol):
+    """Runs the model for `decode`: prompts once, then one token per row and call."""
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Logits after each prompt, [prompts, vocabulary]."""
+        ...
+
+    def repeat(self, copies: int) -> None:
+        """Let every row stand `copies` times in a row."""
+        ...
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep the rows `rows`."""
+        ...
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append a token to each row; logits of the next one, [rows, vocabulary]."""
+        ...
+
+
+class GeneralStepper:
+    """Any causal model of transformers, left-padded; adapters, if several, must be grouped by the caller."""
+
+    def __init__(self, causal: nn.Module, room: int, pad: int, device: torch.device):
+        """`room`: tokens that will be appended at most."""
+        self.decoder, self.head = causal.get_decoder(), causal.get_output_embeddings()
+        self.cache = decoding_cache(causal.config, room)
+        self.pad, self.device = pad, device
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Logits after each prompt, [prompts, vocabulary]."""
+        width = max(map(len, prompts))
+        ids = torch.full((len(prompts), width), self.pad, dtype=torch.long)
+        mask = torch.zeros((len(prompts), width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        self.mask = mask.to(self.device)
+        positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
+        self.position = positions[:, -1:]
+        return self._run(ids.to(self.device), positions)
+
+    def _run(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        out = self.decoder(
+            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True
+        )
+        self.cache = out.past_key_values
+        return self.head(out.last_hidden_state[:, -1])
+
+    def repeat(self, copies: int) -> None:
+        """Let every row stand `copies` times in a row."""
+        self.cache.batch_repeat_interleave(copies)
+        self.mask, self.position = (part.repeat_interleave(copies, 0) for part in (self.mask, self.position))
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep the rows `rows`."""
+        self.cache.batch_select_indices(rows)
+        self.mask, self.position = self.mask[rows], self.position[rows]
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append a token to each row; logits of the next one, [rows, vocabulary]."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], -1)
+        self.position = self.position + 1
+        return self._run(tokens[:, None], self.position)
 
 
 def uniforms(key: int, count: int) -> np.ndarray:
@@ -98,44 +164,32 @@ def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def decode(
-    step: Step, requests: Sequence[Request], sampling: Sampling, ends: frozenset[int], pad: int, device: torch.device
+    stepper: Stepper, requests: Sequence[Request], sampling: Sampling, ends: frozenset[int], device: torch.device
 ) -> list[list[Generated]]:
     """Sample all responses of `requests` in one batch.
 
     Args:
-        step: called as step(ids, mask, positions, cache, last) -> (logits [rows, vocabulary] of the last column,
-            cache).
         requests: grouped by adapter, the same number of requests per adapter and of keys per request.
     Returns:
         For every request one `Generated` per key, in order.
     """
     rows = _Rows(requests, sampling, ends)
-    width = max(len(request.prompt) for request in requests)
-    ids = torch.full((len(requests), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(requests), width), dtype=torch.long)
-    for row, request in enumerate(requests):
-        ids[row, width - len(request.prompt) :] = torch.tensor(request.prompt)
-        mask[row, width - len(request.prompt) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    logits, cache = step(ids, mask, positions, None)
+    groups = len({request.group for request in requests})
     copies = len(requests[0].keys)
+    logits = stepper.prefill([request.prompt for request in requests])
     if copies > 1:
-        cache.batch_repeat_interleave(copies)
-        logits, mask, positions = (part.repeat_interleave(copies, 0) for part in (logits, mask, positions))
-    position = positions[:, -1:] + 1
+        stepper.repeat(copies)
+        logits = logits.repeat_interleave(copies, 0)
     for count in range(sampling.max_new_tokens):
         tokens = rows.accept(logits.float(), count)
         if rows.finished or count + 1 == sampling.max_new_tokens:
             break
-        keep = rows.compact(groups=len({request.group for request in requests}))
+        keep = rows.compact(groups)
         if keep is not None:
             keep = keep.to(device)
-            cache.batch_select_indices(keep)
-            tokens, mask, position = tokens[keep], mask[keep], position[keep]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], -1)
-        logits, cache = step(tokens[:, None], mask, position, cache)
-        position = position + 1
+            stepper.select(keep)
+            tokens = tokens[keep]
+        logits = stepper.step(tokens)
     return rows.results(copies)
 
 

@@ -4,6 +4,9 @@ The values ship as `embedded/paper_results.csv` (domain, method, metric, value, 
 on the full public data sets with models of 1.7 to 4 billion parameters. A run on the project's own small
 data, on part of a data set, or with a model made from scratch or shipped in a package measures something
 else and is never set against them; its rows say why instead.
+
+Domains that the paper does not have (the multiple-choice ones, HumanEval, MBPP) are never comparable, whatever
+their data. Where another paper ran CoLLM on such a benchmark, under a protocol of its own, the label quotes it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from collm.domains.base import Domain
+from collm.results import METHODS
 
 VALUES = Path(__file__).parent / "embedded" / "paper_results.csv"
 MODELS = {
@@ -25,8 +29,9 @@ MODELS = {
     "str_build": ("Qwen/Qwen2.5-3B-Instruct", "Qwen/Qwen3-4B-Instruct-2507"),
     "house_build": ("Qwen/Qwen2.5-3B-Instruct", "Qwen/Qwen3-4B-Instruct-2507"),
 }  # of the multi-agent teams, paper appendix C.2
-STRINGS = ("paper[0:8]", "paper[8:10]")
-ROWS_OFF_THE_HUB = {"str_build": {"embedded": STRINGS, "path": STRINGS}}  # the ten strings, none generated
+PAPER = "arXiv 2601.21972v2"
+TEN = ("paper[0:8]", "paper[8:10]")  # the ten published strings or houses, none generated
+ROWS_OFF_THE_HUB = {name: {"embedded": TEN, "path": TEN} for name in ("str_build", "house_build")}
 MODEL_WORDS = {"scratch": "scratch model", "wheel": "model from a package", "folder": "local model"}
 
 
@@ -39,13 +44,26 @@ class Provenance:
 
 
 def values() -> dict[tuple[str, str, str], float]:
-    """The paper's numbers by (domain, method, metric), in the units of its tables."""
-    frame = pd.read_csv(VALUES)
-    return {(row.domain, row.method, row.metric): float(row.value) for row in frame.itertuples()}
+    """The paper's numbers by (domain, method, metric), in the units of its tables; nobody else's."""
+    frame = _published()
+    rows = frame[frame["source"].str.startswith(PAPER)].itertuples()
+    return {(row.domain, row.method, row.metric): float(row.value) for row in rows}
+
+
+def elsewhere(domain: str) -> str:
+    """What others report for `domain` under another protocol, in words; "" if nothing."""
+    frame = _published()
+    rows = frame[(frame["domain"] == domain) & ~frame["source"].str.startswith(PAPER)].itertuples()
+    return ", ".join(f"{METHODS[row.method]} {row.metric} {row.value:g} in {row.source}" for row in rows)
 
 
 def papers_rows(domain: Domain) -> Mapping[str, tuple[str, str]]:
-    """Sources that hold the paper's rows, each with the paper's train and test slice; empty if unknown."""
+    """Sources that hold the paper's rows, each with the paper's train and test slice.
+
+    Empty for a domain that the paper does not have: its hub set is then not the paper's, however it is cut.
+    """
+    if domain.name not in MODELS:
+        return {}
     return {"hub": domain.slices["hub"]} if domain.hub else ROWS_OFF_THE_HUB.get(domain.name, {})
 
 
@@ -66,14 +84,20 @@ def provenance(
     if papers_data:
         words[0] += " (the paper's rows)"
     elif source == "hub":
-        words[0] += f" {cut[0]} and {cut[1]} (not the paper's rows)"
+        words[0] += f" {cut[0]} and {cut[1]}" + (" (not the paper's rows)" if papers else "")
     words += dict.fromkeys(_model_words(model) for model in used)
+    if domain not in MODELS:
+        words += ["not in the paper", *([others] if (others := elsewhere(domain)) else [])]
     if not papers_data or any(model["source"] != "hub" for model in used):
         return Provenance(f"{', '.join(words)}: not comparable with the paper", False)
     own = MODELS.get(domain, ())
     if own and {model["id"] for model in used} != set(own):
         words.append(f"paper: {' + '.join(own)}")
     return Provenance(", ".join(words), True)
+
+
+def _published() -> pd.DataFrame:
+    return pd.read_csv(VALUES)
 
 
 def _model_words(model: Mapping[str, Any]) -> str:

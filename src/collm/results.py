@@ -8,6 +8,7 @@ and the data manifest of every domain. No model and no GPU.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from collm.config import job
+from collm import cli, config
 from collm.domains import get
 from collm.domains.base import Domain
 from collm.errors import DataError
@@ -104,17 +105,51 @@ class Results:
         return self.samples[(self.samples["domain"] == domain) & (self.samples["method"] == method)]
 
 
+@dataclass(frozen=True)
+class Report:
+    """What the stages `tables` and `figures` start from; `domains` are those that have samples, built, by name."""
+
+    results: Results
+    domains: Mapping[str, Domain]
+    estimator: str
+    resamples: int
+    out: Path
+
+
+def report_parser(description: str, kind: str) -> argparse.ArgumentParser:
+    """Options of the stages that show results; `kind` is the folder below the results that they write."""
+    parser = cli.parser(description, domain=False)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
+    parser.add_argument("--out", type=Path, help=f"folder to write; None: RESULTS/{kind}")
+    parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
+    parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
+    parser.set_defaults(kind=kind)
+    return parser
+
+
+def open_report(arguments: argparse.Namespace) -> Report:
+    """Everything that the options of `report_parser` ask for; raises ConfigError and DataError as `load` does."""
+    settings = config.load(arguments.config)
+    if arguments.domains:
+        settings["domains"] = arguments.domains
+    loaded = load(settings, arguments.results, arguments.data, arguments.partial)
+    shown = build_domains(settings, loaded.domains())
+    estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
+    return Report(loaded, shown, estimator, resamples, arguments.out or arguments.results / arguments.kind)
+
+
 def title(domain: str) -> str:
     """Name of a domain for headings; domains without a special spelling are capitalised."""
     return TITLES.get(domain, domain.replace("_", " ").capitalize())
 
 
-def load(config: Mapping[str, Any], results: Path, data: Path, partial: bool = False) -> Results:
+def load(settings: Mapping[str, Any], results: Path, data: Path, partial: bool = False) -> Results:
     """Everything that a merged configuration asks for; what is stale or left out is told on stderr.
 
     Raises DataError as `collect` does.
     """
-    runs = expected_runs(config, results)
+    runs = expected_runs(settings, results)
     for folder in unused_runs(runs, results):
         print(f"not shown, the configuration does not ask for it: {folder}", file=sys.stderr)
     loaded = collect(runs, data, partial)
@@ -123,26 +158,26 @@ def load(config: Mapping[str, Any], results: Path, data: Path, partial: bool = F
     return loaded
 
 
-def build_domains(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:
+def build_domains(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:
     """The domains of `names` with the options of a merged configuration, by name."""
-    jobs = {name: job(config, name) for name in names}
+    jobs = {name: config.job(settings, name) for name in names}
     return {name: get(name)(own.options, own.profile, own.team.num_agents) for name, own in jobs.items()}
 
 
-def expected_runs(config: Mapping[str, Any], results: Path) -> list[Run]:
+def expected_runs(settings: Mapping[str, Any], results: Path) -> list[Run]:
     """Runs that a merged configuration asks for, in the order of the tables.
 
     The warm-start row exists only where warm start is switched on.
     """
-    wanted = [method for method in METHODS if method in {*config["methods"], *config["baselines"]}]
+    wanted = [method for method in METHODS if method in {*settings["methods"], *settings["baselines"]}]
     runs = []
-    for domain in config["domains"]:
+    for domain in settings["domains"]:
         for method in wanted:
-            if method == "warm_start" and not job(config, domain).warm_start.enabled:
+            if method == "warm_start" and not config.job(settings, domain).warm_start.enabled:
                 continue
-            for seed in config["seeds"]:
+            for seed in settings["seeds"]:
                 folder = Path(results) / domain / method / f"seed{seed}"
-                runs.append(Run(domain, method, int(seed), method in config["methods"], folder))
+                runs.append(Run(domain, method, int(seed), method in settings["methods"], folder))
     return runs
 
 

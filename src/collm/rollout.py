@@ -15,7 +15,7 @@ from typing import Any
 
 from collm import config as configuration
 from collm import faults
-from collm.domains.base import Domain, Exchange, Message, Step, Task
+from collm.domains.base import Domain, Exchange, Message, Move, Step, Task
 from collm.generation import Sampling
 from collm.methods import magrpo
 from collm.team import Response, Team, derive
@@ -42,6 +42,10 @@ class Node:
     drafts: list[Response] = field(default_factory=list)  # [agent] what a discussion exchanges first
     signal: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     # (agent, joint action) -> (value target, advantage) where they are fixed at rollout (semantics: released)
+
+    def joint_actions(self) -> list[list[str]]:
+        """The texts of every joint action, [J][agent]."""
+        return [[self.responses[agent][k].text for agent, k in enumerate(action)] for action in self.actions]
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, depth first."""
@@ -118,6 +122,7 @@ class Rollout:
                 observe_turn(turn)
             tokens += self._respond(frontier, copies)
             before = time.perf_counter()
+            self._score(frontier)
             frontier = [child for node in frontier for child in self._advance(node)]
             reward_seconds += time.perf_counter() - before
             if not frontier:
@@ -150,10 +155,16 @@ class Rollout:
             node.actions = joint_actions(copies, len(node.prompts), self.settings.joint_mode)
         return sum(len(r.tokens) for node in nodes for group in node.responses for r in group)
 
+    def _score(self, nodes: Sequence[Node]) -> None:
+        """Score the joint actions of all nodes together."""
+        moves = [Move(node.task, node.turn, joint, node.world) for node in nodes for joint in node.joint_actions()]
+        steps = iter(self.domain.steps(moves))
+        for node in nodes:
+            node.steps = [self._checked(node, joint, next(steps)) for joint in node.joint_actions()]
+
     def _advance(self, node: Node) -> list[Node]:
-        """Score a node's joint actions and make the nodes that follow."""
-        texts = [[node.responses[agent][k].text for agent, k in enumerate(action)] for action in node.actions]
-        node.steps = [self._scored(node, joint) for joint in texts]
+        """Make the nodes that follow a node whose joint actions are scored."""
+        texts = node.joint_actions()
         scale, shift = self.settings.reward_scale, self.settings.reward_shift
         node.rewards = [scale * step.reward + shift for step in node.steps]
         last = node.turn + 1 >= self.settings.turns
@@ -164,8 +175,7 @@ class Rollout:
             node.children.append(None if last or stops else self._child(node, j, joint))
         return [child for child in node.children if child is not None]
 
-    def _scored(self, node: Node, joint: Sequence[str]) -> Step:
-        step = self.domain.step(node.task, node.turn, joint, node.world)
+    def _checked(self, node: Node, joint: Sequence[str], step: Step) -> Step:
         wrong = faults.check_step(step)
         if wrong is not None:
             faults.refuse_step(wrong, node.task.id, node.turn, node.observations, joint, step, self.evidence)

@@ -24,8 +24,8 @@ from collm.rollout import Rollout
 from collm.team import Team
 
 KNOBS = (
-    "tracker", "rollout.max_rows", "training.micro_batch_tokens", "training.checkpoint_every",
-    "training.keep_checkpoints", "evaluation.latency_tasks", "fixed",
+    "tracker", "sandbox", "fixed", "rollout.max_rows", "training.micro_batch_tokens",
+    "training.checkpoint_every", "training.keep_checkpoints", "evaluation.latency_tasks",
 )  # fmt: skip
 
 
@@ -98,6 +98,7 @@ def open_session(job: configuration.Job, seed: int, places: Places, threads: int
     }
     for path in folders.values():
         models.describe(path)
+    domain.ready(job.sandbox)
     if threads:
         torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()

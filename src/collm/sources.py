@@ -1,17 +1,21 @@
-"""Reads files of raw rows (JSON lines, gzipped or not, JSON, CSV), each with the line where it begins."""
+"""Reads files of raw rows (JSON lines, gzipped or not, JSON, CSV), each with the line where it begins.
+
+Also what the domains' readers have in common: splits of a folder, embedded rows, rows of the hub.
+"""
 
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from collm.domains.base import RawRow
+from collm.domains.base import RawRow, embedded_path
 from collm.errors import DataError, RowError
 
 Numbered = Iterator[tuple[int, Any]]
@@ -37,6 +41,48 @@ def read_rows(file: str | Path) -> list[RawRow]:
             raise RowError(f"{file}:{line}: a row must be an object of named fields, not {_shorten(fields)}")
         rows.append(RawRow(fields, f"{file.parent.name}/{file.name}:{line}"))
     return rows
+
+
+def find_splits(domain: str, folder: Path, files: Mapping[str, Sequence[str]], needed: str = "") -> dict[str, Path]:
+    """The file of every split: the first of its `files` that is below `folder`; splits without one are left out.
+
+    Raises:
+        DataError: no split has a file, or `needed` has none; lists what was looked for.
+    """
+    wanted = {split: [Path(folder) / name for name in names] for split, names in files.items()}
+    found = {split: next((path for path in paths if path.is_file()), None) for split, paths in wanted.items()}
+    splits = {split: path for split, path in found.items() if path is not None}
+    if not splits or (needed and needed not in splits):
+        looked = ", ".join(str(path) for paths in wanted.values() for path in paths)
+        raise DataError(f"no data for {domain} in {folder}; looked for {looked}. Set data.path to the right folder")
+    return splits
+
+
+def read_splits(
+    domain: str, folder: Path, files: Mapping[str, Sequence[str]], needed: str = ""
+) -> dict[str, list[RawRow]]:
+    """Rows of every split that `find_splits` finds; raises what it and `read_rows` raise."""
+    return {split: read_rows(path) for split, path in find_splits(domain, folder, files, needed).items()}
+
+
+@functools.cache
+def embedded_rows(name: str) -> tuple[RawRow, ...]:
+    """Rows of a file that ships with the package, read once."""
+    return tuple(read_rows(embedded_path(name)))
+
+
+def keep_fields(rows: Iterable[Mapping[str, Any]], fields: Sequence[str], origin: str) -> list[RawRow]:
+    """Rows of a hub set reduced to `fields`, with origin "origin:number"."""
+    return [
+        RawRow({name: row[name] for name in fields if name in row}, f"{origin}:{number}")
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def quarters(split: str, count: int) -> tuple[str, str]:
+    """Slices of the first three quarters of `count` rows (to train on) and of the rest (to test on)."""
+    cut = 3 * count // 4
+    return f"{split}[0:{cut}]", f"{split}[{cut}:{count}]"
 
 
 def _text(file: Path) -> str:

@@ -20,8 +20,10 @@ Needs numpy and pandas only, no model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -42,6 +44,16 @@ class ScoreMatrix:
     runs: tuple[int, ...]
     tasks: tuple[str, ...]
     samples: int
+
+
+class Bootstrap(TypedDict, total=False):
+    """Keywords of `estimate` and `difference`: `statistic` ("mean"), `strata` (see `resample`), `resamples` (10,000)
+    and `level` of the interval (0.95)."""
+
+    statistic: str
+    strata: Sequence[int] | np.ndarray | None
+    resamples: int
+    level: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,23 @@ def interquartile_mean(cells: np.ndarray) -> np.ndarray:
     count = cells.shape[-1]
     cut = count // 4
     return np.sort(cells, axis=-1)[..., cut : count - cut].mean(axis=-1)
+
+
+def drawn_at_least_once(frame: pd.DataFrame, column: str, draws: int) -> pd.Series:
+    """pass@k: the chance in per cent that one of k = `draws` samples of a task has `column` above 0.
+
+    Unbiased from n >= k samples, m of them above 0: 1 - C(n - m, k) / C(n, k) (arXiv 2107.03374, equation 1). One value
+    per row of a tidy frame (columns `seed`, `task`, `column`), the same for all samples of a task. Raises DataError
+    where a task has fewer samples than draws.
+    """
+    groups = (frame[column] > 0).groupby([frame["seed"], frame["task"]])
+    samples, hits = groups.transform("size"), groups.transform("sum")
+    if (samples < draws).any():
+        raise DataError(f"{column}: a task has {int(samples.min())} samples, too few to draw {draws}; evaluate more")
+    return pd.Series(
+        [100.0 * (1.0 - math.comb(n - m, draws) / math.comb(n, draws)) for n, m in zip(samples, hits, strict=True)],
+        index=frame.index,
+    )
 
 
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mean": mean, "iqm": interquartile_mean}
@@ -103,15 +132,7 @@ def score_matrix(frame: pd.DataFrame, column: str) -> ScoreMatrix:
     return ScoreMatrix(cells.to_numpy(dtype=float), tuple(cells.index), tuple(cells.columns), len(frame))
 
 
-def estimate(
-    matrix: ScoreMatrix,
-    rng: np.random.Generator,
-    *,
-    statistic: str = "mean",
-    strata: Sequence[int] | np.ndarray | None = None,
-    resamples: int = 10_000,
-    level: float = 0.95,
-) -> Estimate:
+def estimate(matrix: ScoreMatrix, rng: np.random.Generator, **bootstrap: Unpack[Bootstrap]) -> Estimate:
     """Point estimate of a score matrix with its bootstrap percentile interval.
 
     Two runs or more: runs are drawn with replacement, independently in each stratum (see `resample`), and
@@ -119,22 +140,11 @@ def estimate(
     single cell has no interval: low and high are NaN, labelled `no interval`. Raises DataError for an
     unknown statistic.
     """
-    reduce = _statistic(statistic)
-    point = float(reduce(matrix.values.reshape(-1)))
-    drawn = resample(matrix.values[None], rng, reduce, strata=strata, resamples=resamples)
-    low, high, label = _percentiles(None if drawn is None else drawn[0], matrix.values.shape, level)
-    return Estimate(point, low, high, label, len(matrix.runs), len(matrix.tasks), matrix.samples)
+    return _estimate([matrix], rng, **bootstrap)
 
 
 def difference(
-    first: ScoreMatrix,
-    second: ScoreMatrix,
-    rng: np.random.Generator,
-    *,
-    statistic: str = "mean",
-    strata: Sequence[int] | np.ndarray | None = None,
-    resamples: int = 10_000,
-    level: float = 0.95,
+    first: ScoreMatrix, second: ScoreMatrix, rng: np.random.Generator, **bootstrap: Unpack[Bootstrap]
 ) -> Estimate:
     """Statistic of `first` minus statistic of `second`, paired by run and task, with interval.
 
@@ -147,13 +157,31 @@ def difference(
             f"{list(first.runs)} with {len(first.tasks)} tasks against seeds {list(second.runs)} with "
             f"{len(second.tasks)} tasks; evaluate both methods on the same test split"
         )
+    return _estimate([first, second], rng, **bootstrap)
+
+
+def _estimate(
+    matrices: Sequence[ScoreMatrix],
+    rng: np.random.Generator,
+    statistic: str = "mean",
+    strata: Sequence[int] | np.ndarray | None = None,
+    resamples: int = 10_000,
+    level: float = 0.95,
+) -> Estimate:
+    """Statistic of one matrix, or of the first minus that of the second, both of the same runs and tasks."""
     reduce = _statistic(statistic)
-    point = float(reduce(first.values.reshape(-1)) - reduce(second.values.reshape(-1)))
-    both = np.stack([first.values, second.values])
-    drawn = resample(both, rng, reduce, strata=strata, resamples=resamples)
-    low, high, label = _percentiles(None if drawn is None else drawn[0] - drawn[1], first.values.shape, level)
-    samples = min(first.samples, second.samples)
-    return Estimate(point, low, high, label, len(first.runs), len(first.tasks), samples)
+    values = np.stack([matrix.values for matrix in matrices])
+    point = _contrast([reduce(matrix.values.reshape(-1)) for matrix in matrices])
+    drawn = resample(values, rng, reduce, strata=strata, resamples=resamples)
+    first, shape = matrices[0], values.shape[1:]
+    low, high, label = _percentiles(None if drawn is None else _contrast(drawn), shape, level)
+    samples = min(matrix.samples for matrix in matrices)
+    return Estimate(float(point), low, high, label, len(first.runs), len(first.tasks), samples)
+
+
+def _contrast(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """The only entry along the first axis, or the first minus the second."""
+    return values[0] if len(values) == 1 else values[0] - values[1]
 
 
 def resample(

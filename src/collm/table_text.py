@@ -32,7 +32,7 @@ def display_frame(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) ->
     for method in dict.fromkeys(rows["method"]):
         own = rows[rows["method"] == method].set_index("metric")
         record = {"Method": METHODS[method]}
-        for metric in table_metrics(metrics):
+        for metric in table_metrics(metrics, own.index):
             record |= _cells(own.loc[metric.name], metric, metric.name in beside)
         record["n"] = _count(own.iloc[-1])
         records.append(record)

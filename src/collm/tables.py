@@ -9,7 +9,7 @@ depend on which other rows the table holds.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,13 @@ ESTIMATE = ["point", "low", "high", "interval", "seeds", "tasks", "samples"]
 MAIN = ["domain", "method", "metric", *ESTIMATE, "paper", "difference", "label"]
 
 
-def table_metrics(metrics: Sequence[Metric]) -> list[Metric]:
-    """Columns of a domain's main table: time, cost, then the domain's metrics that belong in a table."""
-    return [TIME, TOKENS, *(metric for metric in metrics if metric.in_table)]
+def table_metrics(metrics: Sequence[Metric], present: Collection[str] | None = None) -> list[Metric]:
+    """Columns of a domain's main table: time, cost, then the domain's metrics that belong in a table.
+
+    `present`: names that a main frame holds, of which the others are left out (pass@k beyond the samples drawn).
+    """
+    chosen = [TIME, TOKENS, *(metric for metric in metrics if metric.in_table)]
+    return [metric for metric in chosen if present is None or metric.name in present]
 
 
 def number(value: float, metric: Metric) -> str:
@@ -52,7 +56,7 @@ def main_frame(
     rows = []
     for domain, method in _cells(results):
         origin = _origin(results, domains[domain], method)
-        for metric in table_metrics(domains[domain].metrics):
+        for metric in _possible(results, table_metrics(domains[domain].metrics), domain):
             value = _estimate(results, domain, method, metric, estimator, resamples)
             theirs = published.get((domain, method, metric.name)) if origin.comparable else None
             apart = theirs is None or metric is TIME
@@ -89,14 +93,14 @@ def difference_frame(
         methods = results.methods(domain)
         reference = next((name for name in REFERENCES if name in methods), None)
         columns = {"reward": "reward", "tokens": "tokens"}
-        shown = [metric.name for metric in domains[domain].metrics if metric.in_table]
-        columns |= {name: f"metric.{name}" for name in shown}
+        shown = _possible(results, [metric for metric in domains[domain].metrics if metric.in_table], domain)
+        columns |= {metric.name: f"metric.{metric.name}" for metric in shown}
         for method in methods if reference else []:
             ours, theirs = results.of(domain, method), results.of(domain, reference)
             paired = set(ours["seed"]) & set(theirs["seed"])
             if method in REFERENCES or not paired:
                 continue
-            sides = [side[side["seed"].isin(paired)] for side in (ours, theirs)]
+            sides = [_with_draws(side[side["seed"].isin(paired)], shown) for side in (ours, theirs)]
             for name, column in columns.items():
                 first, second = (statistics.score_matrix(side, column) for side in sides)
                 value = statistics.difference(
@@ -128,6 +132,23 @@ def _cells(results: Results) -> Iterator[tuple[str, str]]:
             yield domain, method
 
 
+def _possible(results: Results, metrics: Sequence[Metric], domain: str) -> list[Metric]:
+    """Metrics that every method has samples enough for: pass@k needs k of each task."""
+    samples = results.samples[results.samples["domain"] == domain]
+    least = samples.groupby(["method", "seed", "task"]).size().min()
+    return [metric for metric in metrics if metric.draws <= least]
+
+
+def _with_draws(frame: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """The samples of one method with columns for the metrics that are made from several of them."""
+    made = {
+        f"metric.{metric.name}": statistics.drawn_at_least_once(frame, f"metric.{metric.of}", metric.draws)
+        for metric in metrics
+        if metric.draws > 1
+    }
+    return frame.assign(**made)
+
+
 def _origin(results: Results, domain: Domain, method: str) -> paper.Provenance:
     manifest, papers = results.manifests[domain.name], paper.papers_rows(domain)
     seeds = results.of(domain.name, method)["seed"].unique()
@@ -145,6 +166,7 @@ def _estimate(
     if metric is TIME:
         return _latency(results, domain, method, sorted(frame["seed"].unique()), estimator, resamples)
     column = metric.name if metric is TOKENS else f"metric.{metric.name}"
+    frame = _with_draws(frame, [metric])
     if column not in frame or frame[column].isna().any():
         raise DataError(f"{domain}/{method}: samples lack the metric {metric.name!r}; evaluate again")
     return _from_samples(frame, column, estimator, resamples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from collm import config as configuration
-from collm import scoring
-from collm.cache import decoding_cache
+from collm import lean_scoring, scoring
 from collm.errors import ModelError
-from collm.generation import Generated, Request, Sampling, decode
+from collm.generation import GeneralStepper, Generated, Request, Sampling, decode
 from collm.grouped_lora import grouped
+from collm.lean import Lean, obstacle
+from collm.lean_decoding import LeanStepper
 from collm.packing import Pair, Wanted, by_asker
 
 Message = Mapping[str, str]
@@ -64,6 +66,19 @@ class Base:
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else min(self.ends)
         self._check_head()
+        self._lean: Lean | None = None
+        self._general = False
+
+    def lean(self) -> Lean | None:
+        """The lean passes of this model with its adapters; None, told once, where transformers' own are needed."""
+        if self._lean is None and not self._general:
+            reason = obstacle(self.model)
+            if reason is None:
+                self._lean = Lean(self.model)
+            else:
+                self._general = True
+                print(f"model {self.name}: general passes of transformers, since {reason}", file=sys.stderr)
+        return self._lean
 
     def _ends(self) -> frozenset[int]:
         ids = {self.tokenizer.eos_token_id}
@@ -199,6 +214,10 @@ class Team:
         """Autocast as configured."""
         return self.accelerator.autocast()
 
+    def _products(self, base: Base) -> torch.dtype:
+        """Dtype of products while training: the autocast one, else that of the base."""
+        return torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else base.model.dtype
+
     # prompts
 
     def prompt(self, agent: int, messages: Sequence[Message], reserve: int) -> tuple[int, ...]:
@@ -281,22 +300,18 @@ class Team:
         member = self.agents[names[0]]
         base = member.base
         requests = [Request(names.index(agent), prompt, tuple(keys)) for agent, prompt, keys in wanted]
-        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        lean = base.lean()
+        if lean is not None:
+            adapters = [self.agents[agent].adapter for agent in names]
+            stepper = LeanStepper(lean, adapters, sampling.max_new_tokens, self.device)
+            return decode(stepper, requests, sampling, base.ends, self.device)
+        context, precision = contextlib.nullcontext(), self.precision()
         if member.adapter is not None:
             context = grouped(member.model, [self.agents[agent].adapter for agent in names])
-        causal = member.activate()
-        decoder, head = causal.get_decoder(), causal.get_output_embeddings()
-
-        def step(ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> Any:
-            cache = cache or decoding_cache(base.model.config, sampling.max_new_tokens)
-            out = decoder(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-            return head(out.last_hidden_state[:, -1]), out.past_key_values
-
-        precision = self.precision() if member.adapter is None else contextlib.nullcontext()
+            precision = contextlib.nullcontext()
         with context, precision:
-            return decode(step, requests, sampling, base.ends, base.pad, self.device)
+            general = GeneralStepper(member.activate(), sampling.max_new_tokens, base.pad, self.device)
+            return decode(general, requests, sampling, base.ends, self.device)
 
     # scoring
 
@@ -317,7 +332,10 @@ class Team:
         member = self.agents[agent]
         if reference and member.adapter is None:
             raise ModelError(f"{member.name} is a whole model: there is no base to refer to; use team.adapter lora")
-        causal = member.activate()
+        causal, lean = member.activate(), member.base.lean()
+        if lean is not None:
+            adapter, dtype = None if reference else member.adapter, self._products(member.base)
+            return lean_scoring.logprobs(lean, adapter, pairs, dtype, self.device, entropy_gradient)
         without = member.model.disable_adapter() if reference else contextlib.nullcontext()
         with without, self.precision():
             return scoring.logprobs(causal, pairs, member.base.pad, self.device, entropy_gradient)
@@ -325,9 +343,12 @@ class Team:
     def values(self, critic: int, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """[batch] values read at the last token of each text; no vocabulary logits are computed."""
         member = self.critics[critic]
-        causal = member.activate()
-        with self.precision():
-            states = scoring.last_states(causal, texts, member.base.pad, self.device)
+        causal, lean = member.activate(), member.base.lean()
+        if lean is not None:
+            states = lean_scoring.last_states(lean, member.adapter, texts, self._products(member.base), self.device)
+        else:
+            with self.precision():
+                states = scoring.last_states(causal, texts, member.base.pad, self.device)
         return member.head(states.to(member.head.weight.dtype))[:, 0]
 
     # storage

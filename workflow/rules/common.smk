@@ -29,7 +29,7 @@ except ConfigError as error:
 PLAYED = ["profile", "semantics", "options", "team", "rollout"]
 WATCHED = ["evaluation.tasks_during", "evaluation.samples_during", "evaluation.examples"]
 DEPENDS = {
-    "data": ["data", "options", "team.num_agents"],
+    "data": ["data", "options", "profile", "team.num_agents"],
     "scratch_model": ["revision", "options", "team.num_agents"],
     "warm_start": ["revision", *PLAYED, *WATCHED, "warm_start"],
     "train": ["revision", *PLAYED, *WATCHED, "evaluation.every", "training", "warm_start.enabled"],
@@ -62,7 +62,7 @@ TABLES = (
     "metrics.json",
 )
 WARM_STARTS = collm_config.WARM_STARTS
-WORLDS = ("str_build",)  # domains whose final worlds are drawn
+WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 SHARED_MODULES = (
     "collm/results.py",
     "collm/tables.py",

@@ -6,7 +6,10 @@ from collm.domains.algebra import Algebra
 from collm.domains.arc_challenge import ArcChallenge
 from collm.domains.arxiv import Arxiv
 from collm.domains.base import Domain, nearest
+from collm.domains.coophe import CoopHe
 from collm.domains.house_build import HouseBuild
+from collm.domains.humaneval import HumanEval
+from collm.domains.mbpp import Mbpp
 from collm.domains.medicine import Medicine
 from collm.domains.navigate import Navigate
 from collm.domains.physics import Physics
@@ -17,6 +20,9 @@ from collm.errors import ConfigError
 _TABLE: dict[str, type[Domain]] = {
     "tldr": Tldr,
     "arxiv": Arxiv,
+    "coophe": CoopHe,
+    "humaneval": HumanEval,
+    "mbpp": Mbpp,
     "str_build": StrBuild,
     "house_build": HouseBuild,
     "arc_challenge": ArcChallenge,

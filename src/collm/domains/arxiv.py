@@ -7,25 +7,16 @@ searched in both texts glued without a separator; coherence rises in steps of 0.
 
 from __future__ import annotations
 
-import functools
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from collm import sources
-from collm.domains.base import Demonstration, RawRow, Task, embedded_path, printable, require, require_text
+from collm.domains.base import Demonstration, RawRow, Task, printable, require, require_text
 from collm.domains.elaboration import clean, sentences
 from collm.domains.expansion import Shape, expand
 from collm.domains.writing import DELIMITER, Band, Cascade, WritingDomain, measure, score
-from collm.errors import DataError
 
-_FILES = {
-    "train": ("abstracts_100_300.jsonl.gz", "train.jsonl"),
-    "val": ("arxiv_cs_500_with_ids.jsonl", "val.jsonl"),
-}
-_FIELDS = ("article_id", "title", "abstract_text", "token_count")
 _ONLY = "Answer with running text alone: no title, no list, no comment."
 _RATIO = {"paper": 1.12, "released": 1.42}
 
@@ -42,11 +33,6 @@ def _cascade(length: Band, content_only: bool, searched: str, log_factor: float 
     )
 
 
-@functools.cache
-def _embedded_rows() -> tuple[RawRow, ...]:
-    return tuple(sources.read_rows(embedded_path("arxiv.jsonl")))
-
-
 class Arxiv(WritingDomain):
     """Agent 0 writes background and motivation, agent 1 method and implications; score = 100 * reward / 3."""
 
@@ -58,6 +44,11 @@ class Arxiv(WritingDomain):
         "released": _cascade(Band(0.8, 1.3, 1.6, 2.0), content_only=False, searched="glued", log_factor=None),
     }
     source_field = "abstract_text"
+    files = {
+        "train": ("arxiv_abstract/abstracts_100_300.jsonl.gz", "arxiv_abstract/train.jsonl"),
+        "val": ("arxiv_abstract/arxiv_cs_500_with_ids.jsonl", "arxiv_abstract/val.jsonl"),
+    }
+    hub_fields = ("article_id", "title", "abstract_text", "token_count")
     prompts = (
         (
             f"You write the introduction of a paper from its abstract. {_ONLY}",
@@ -81,39 +72,6 @@ class Arxiv(WritingDomain):
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
         self.roles = ("background", "complement") if num_agents == 2 else ("writer",)
-
-    @property
-    def slices(self) -> dict[str, tuple[str, str]]:
-        """Default (train, test) slices: of hub and path as in the paper, of the embedded rows 3/4 and 1/4."""
-        paper = ("train[0:1000]", "train[1000:1100]")
-        count = len(_embedded_rows())
-        cut = 3 * count // 4
-        return {"hub": paper, "path": paper, "embedded": (f"train[0:{cut}]", f"train[{cut}:{count}]")}
-
-    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """The abstracts that ship with the project as split `train`; `seed` is not used."""
-        return {"train": list(_embedded_rows())}
-
-    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
-        """`folder`/arxiv_abstract/abstracts_100_300.jsonl.gz as train and arxiv_cs_500_with_ids.jsonl as val, or
-        train.jsonl and val.jsonl."""
-        home = Path(folder) / "arxiv_abstract"
-        splits = {}
-        for split, names in _FILES.items():
-            path = next((home / name for name in names if (home / name).is_file()), None)
-            if path is not None:
-                splits[split] = sources.read_rows(path)
-        if not splits:
-            looked = ", ".join(str(home / name) for names in _FILES.values() for name in names)
-            raise DataError(f"no data for arxiv in {folder}; looked for {looked}. Set data.path to the right folder")
-        return splits
-
-    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
-        """Fields `article_id`, `abstract_text` and `token_count` (and `title` where there is one) of the hub rows."""
-        return [
-            RawRow({k: row[k] for k in _FIELDS if k in row}, f"{self.hub[0]}:{split}:{number}")
-            for number, row in enumerate(rows, start=1)
-        ]
 
     def task(self, row: RawRow, index: int) -> Task:
         """Needs an `abstract_text` that is not empty; `article_id` and `title` may be missing but must be text."""

@@ -6,16 +6,15 @@ that rewards can be computed in worker processes and read line by line against t
 
 from __future__ import annotations
 
-import difflib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collm.errors import ConfigError, DataError, RowError
+from collm.errors import ConfigError, DataError, RowError, suggestion
 
 __all__ = [
     "PROFILES",
@@ -24,6 +23,7 @@ __all__ = [
     "Exchange",
     "Message",
     "Metric",
+    "Move",
     "RawRow",
     "RowError",
     "Step",
@@ -79,14 +79,30 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Move:
+    """One joint action in its world, to be scored; the arguments of `Domain.step`."""
+
+    task: Task
+    turn: int
+    joint_action: Sequence[str | None]
+    world: Any
+
+
+@dataclass(frozen=True)
 class Metric:
-    """How one entry of `Step.metrics` is labelled in tables and figures."""
+    """How one entry of `Step.metrics` is labelled in tables and figures.
+
+    With `draws` k above 1 it is no such entry but made from entry `of` over a task's samples: the chance in per cent
+    that one of k drawn samples has it above 0 (pass@k); tables leave it out where a task has fewer samples.
+    """
 
     name: str
     label: str
     unit: str
     higher_is_better: bool
     in_table: bool = True
+    draws: int = 1
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,6 +196,21 @@ class Domain(ABC):
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
         """Score one joint action (one response per agent; None counts as empty text). Never raises on any text."""
 
+    def steps(self, moves: Sequence[Move]) -> list[Step]:
+        """`step` for many moves at once, for domains that can score them side by side."""
+        return [self.step(move.task, move.turn, move.joint_action, move.world) for move in moves]
+
+    def ready(self, sandbox: str = "refuse") -> None:
+        """Start what scoring needs in this process; called once, early. By default nothing.
+
+        `sandbox`: what to do where model-written code cannot be shut in, see `collm.sandbox.shared.start`.
+        """
+        return None
+
+    def withheld(self, task: Task) -> str | None:
+        """Why a task must not be trained on (it is dropped from the training split and listed); None: it may."""
+        return None
+
     @abstractmethod
     def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
         """Warm-start examples made from this task alone; `noise` in [0, 1] degrades them (0: best play)."""
@@ -198,13 +229,53 @@ class Domain(ABC):
             raise ValueError(f"{self.name}: {len(joint_action)} responses for {self.num_agents} agents")
         return ["" if text is None else text for text in joint_action]
 
+    def scripted_episode(
+        self, task: Task, turns: int, world: Any, answer: Callable[[int, int, Any], str]
+    ) -> list[Demonstration]:
+        """One example per agent and turn, in playing order, of an episode from `world` until it is done.
+
+        `answer(turn, agent, world)` gives that agent's response.
+        """
+        told = self.briefing(task, world)
+        histories: list[list[Exchange]] = [[] for _ in self.roles]
+        found = []
+        for turn in range(turns):
+            for agent, history in enumerate(histories):
+                seen = tuple(self.observe(task, agent, turn, history, told[agent]))
+                response = answer(turn, agent, world)
+                found.append(Demonstration(task.id, agent, turn, seen, response))
+                history.append(Exchange(seen, response))
+            result = self.step(task, turn, [history[-1].response for history in histories], world)
+            if result.done:
+                break
+            world, told = result.world, result.feedback
+        return found
+
+    def _own_last(self, task: Task, turn: int, history: Sequence[Exchange]) -> str:
+        """What the agent answered at the turn before, printable; ValueError without a past (a programming error)."""
+        if not history:
+            raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+        return printable(history[-1].response)
+
+    def _check_choices(self, allowed: Mapping[str, Sequence[str]]) -> None:
+        """ConfigError unless every option named has one of its allowed values."""
+        for key, values in allowed.items():
+            value = self.options[key]
+            if value not in values:
+                raise ConfigError(f"domain.{self.name}.options.{key}: {value!r} is unknown; {nearest(value, values)}")
+
+    def _check_least(self, lowest: Mapping[str, int]) -> None:
+        """ConfigError if an option named is below its least value."""
+        for key, least in lowest.items():
+            if self.options[key] < least:
+                value = self.options[key]
+                raise ConfigError(f"domain.{self.name}.options.{key}: {value} is too low; the least is {least}")
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Half a sentence that names the closest allowed word (if any is close) and then all of them."""
     allowed = sorted(allowed)
-    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Allowed: {', '.join(allowed) or 'none'}"
+    return f"{suggestion(name, allowed)} Allowed: {', '.join(allowed) or 'none'}".strip()
 
 
 def check_options(domain: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

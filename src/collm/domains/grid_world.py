@@ -7,6 +7,7 @@ A world is a dict cell -> block without air. Sources: paper sections 6.1, E.3, F
 from __future__ import annotations
 
 import functools
+import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,10 +95,22 @@ def render(text: str, spacing: int, z: int = 0) -> Grid:
         gap.join(f"{glyph[row]:0{GLYPH_WIDTH}b}".replace("0", ".").replace("1", "#") for glyph in glyphs)
         for row in range(HEIGHT)
     )
+    return _grid(rows, z)
+
+
+def _grid(rows: tuple[str, ...], z: int) -> Grid:
     targets = tuple(
         (x, HEIGHT - 1 - row, z) for row, line in enumerate(rows) for x, mark in enumerate(line) if mark == "#"
     )
     return Grid(rows, targets, z)
+
+
+def scribble(rng: random.Random, z: int = 0) -> Grid:
+    """A drawing as wide as one letter whose cells are random, about half of them targets (at least four)."""
+    while True:
+        rows = tuple("".join(rng.choice(".#") for _ in range(GLYPH_WIDTH)) for _ in range(HEIGHT))
+        if sum(row.count("#") for row in rows) >= 4:
+            return _grid(rows, z)
 
 
 def worst_extra_ratio(spacing: int) -> float:

@@ -24,19 +24,7 @@ from typing import Any
 from collm import sources
 from collm.domains import house_build_expert as expert
 from collm.domains import house_build_prompts as prompts
-from collm.domains.base import (
-    Demonstration,
-    Domain,
-    Exchange,
-    Message,
-    Metric,
-    RawRow,
-    Step,
-    Task,
-    embedded_path,
-    nearest,
-    printable,
-)
+from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task
 from collm.domains.grid_world import limits
 from collm.domains.house_build_cases import read_case
 from collm.domains.house_build_feedback import MODES, feedback
@@ -116,15 +104,9 @@ class HouseBuild(Domain):
         self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
-        for key, allowed in (("feedback", MODES), ("world", WORLDS), ("target", TARGETS)):
-            if self.options[key] not in allowed:
-                value = self.options[key]
-                raise ConfigError(f"domain.house_build.options.{key}: {value!r} is unknown; {nearest(value, allowed)}")
+        self._check_choices({"feedback": MODES, "world": WORLDS, "target": TARGETS})
         lowest = {"max_commands": 1, "player_hp": 1, "player_attack": 1, "spider_health": 1, "wrong_cells": 1}
-        for key, least in (lowest | dict.fromkeys(("spiders", "spider_seed", "generated"), 0)).items():
-            if self.options[key] < least:
-                value = self.options[key]
-                raise ConfigError(f"domain.house_build.options.{key}: {value} is too low; the least is {least}")
+        self._check_least(lowest | dict.fromkeys(("spiders", "spider_seed", "generated"), 0))
         for key, least, most in (("spider_attack", 0, 1000), ("size", _SMALLEST, _LARGEST)):
             pair = self.options[key]
             if len(pair) != 2 or any(type(n) is not int for n in pair) or not least <= pair[0] <= pair[1] <= most:
@@ -138,19 +120,17 @@ class HouseBuild(Domain):
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """Split `paper`: the ten published houses in file order; split `generated`: further ones, none of those."""
-        return self._with_generated(sources.read_rows(embedded_path("house_build.json")), seed)
+        return self._with_generated(list(sources.embedded_rows("house_build.json")), seed)
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/house_build/data.json (a list of houses) as split `paper`, and the generated houses."""
-        path = Path(folder) / self.name / "data.json"
-        if not path.is_file():
-            raise DataError(f"no data for house_build in {folder}; looked for {path}. Correct data.path")
-        return self._with_generated(sources.read_rows(path), seed)
+        rows = sources.read_splits(self.name, folder, {"paper": ("house_build/data.json",)})["paper"]
+        return self._with_generated(rows, seed)
 
     def _with_generated(self, rows: list[RawRow], seed: int) -> dict[str, list[RawRow]]:
         splits = {"paper": rows}
         if self.options["generated"]:
-            published = [] if not rows else sources.read_rows(embedded_path("house_build.json"))
+            published = [] if not rows else sources.embedded_rows("house_build.json")
             taken = {content_key(house_of(house_fields(row))) for row in (*published, *rows)}
             houses = further_houses(seed, self.options["generated"], self.options["size"], taken)
             splits["generated"] = [RawRow(house, f"generated:{n}") for n, house in enumerate(houses, start=1)]
@@ -189,10 +169,9 @@ class HouseBuild(Domain):
             feedback = {"spiders": self._drawn(self.options["spider_seed"])}
         text = prompts.task_text(house, role, feedback)
         if turn:
-            if not history:
-                raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+            last = self._own_last(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
-            own = printable(history[-1].response) if self.options["repeat_response"] else None
+            own = last if self.options["repeat_response"] else None
             text = prompts.follow_up(house, role, turn, feedback, original, own)
         return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
 
@@ -280,20 +259,12 @@ class HouseBuild(Domain):
         """
         house = self.house(task)
         planned = expert.plan(house, self.num_agents, self.quotas(house))
-        world = self.start(task, rng.getrandbits(32))
-        told = self.briefing(task, world)
-        histories: list[list[Exchange]] = [[] for _ in self.roles]
-        found = []
-        for turn in range(HORIZON):
-            for agent, history in enumerate(histories):
-                seen = tuple(self.observe(task, agent, turn, history, told[agent]))
-                kills = agent == 0 and bool(world["spiders"])
-                response = expert.answer(planned[agent], kills, house, self.limits[agent], rng, noise)
-                found.append(Demonstration(task.id, agent, turn, seen, response))
-                history.append(Exchange(seen, response))
-            result = self.step(task, turn, [history[-1].response for history in histories], world)
-            world, told = result.world, result.feedback
-        return found
+
+        def answer(turn: int, agent: int, world: Any) -> str:
+            kills = agent == 0 and bool(world["spiders"])
+            return expert.answer(planned[agent], kills, house, self.limits[agent], rng, noise)
+
+        return self.scripted_episode(task, HORIZON, self.start(task, rng.getrandbits(32)), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The drawn layers, the house as boxes and as layers, and boxes of it as commands, shuffled."""

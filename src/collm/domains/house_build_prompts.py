@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from collm.domains.house_world import Box, House, layer_rectangles, solid_boxes
+from collm.domains.str_build_prompts import lasting, order
 
 SYSTEM = "You build houses in a block world. Reply with commands only."
 _FORMAT = "/fill x1 y1 z1 x2 y2 z2 block"
@@ -44,21 +45,11 @@ def task_text(house: House, role: Role, told: Mapping[str, Any] | None) -> str:
     if threat:
         lines.append(threat)
     if role.agents > 1:
-        lines.append("Build about half, the other builder builds the rest. " + _order(role))
-    lines.append(
-        "Blocks stay from turn to turn."
-        if role.persistent
-        else "The world restarts empty each turn: always send all your commands."
-    )
+        lines.append("Build about half, the other builder builds the rest. " + order(role.agent))
+    lines.append(lasting(role.persistent))
     lines.append(f"One command per line, at most {role.limit}, no other text:\n{_FORMAT}")
     lines.append(blocks_text(house, role))
     return "\n".join(lines)
-
-
-def _order(role: Role) -> str:
-    if role.agent:
-        return "Your commands run last and overwrite those of builder 1."
-    return "Builder 2's commands run after yours and overwrite them."
 
 
 def target_text(house: House, target: str) -> str:

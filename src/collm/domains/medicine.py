@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 from collm import sources
-from collm.domains.base import RawRow, embedded_path
+from collm.domains.base import RawRow
 from collm.domains.mmlu import MmluDomain
-
-
-@functools.cache
-def _embedded_rows() -> tuple[RawRow, ...]:
-    return tuple(sources.read_rows(embedded_path("medicine.jsonl")))
 
 
 class Medicine(MmluDomain):
@@ -25,4 +18,4 @@ class Medicine(MmluDomain):
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """The questions that ship with the project as split `train`; `seed` is not used."""
-        return {"train": list(_embedded_rows())}
+        return {"train": list(sources.embedded_rows("medicine.jsonl"))}

@@ -15,7 +15,7 @@ from collm import sources
 from collm.domains.base import RawRow, Task
 from collm.domains.multiple_choice import Family, generate, same_words
 from collm.domains.reasoning import ReasoningDomain
-from collm.errors import ConfigError, DataError, UnusableRow
+from collm.errors import ConfigError, UnusableRow
 
 SPLITS = ("dev", "validation", "test")
 _FIELDS = ("question", "choices", "answer")
@@ -31,10 +31,9 @@ class MmluDomain(ReasoningDomain):
     @property
     def slices(self) -> dict[str, tuple[str, str]]:
         """Default (train, test) slices: see the module; of the embedded rows 3/4 and 1/4."""
-        cut, count = 6 * self.test_rows // 10, self.embedded_rows()
+        cut = 6 * self.test_rows // 10
         public = (f"dev+test[0:{cut}]", f"test[{cut}:{self.test_rows}]")
-        embedded = (f"train[0:{3 * count // 4}]", f"train[{3 * count // 4}:{count}]")
-        return {"hub": public, "path": public, "embedded": embedded}
+        return {"hub": public, "path": public, "embedded": sources.quarters("train", self.embedded_rows())}
 
     def embedded_rows(self) -> int:
         """Number of embedded rows."""
@@ -42,21 +41,13 @@ class MmluDomain(ReasoningDomain):
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/mmlu/<subject>_test.jsonl as split test, and dev and validation where they are there."""
-        files = {split: Path(folder) / "mmlu" / f"{self.subject}_{split}.jsonl" for split in SPLITS}
-        if not files["test"].is_file():
-            looked = ", ".join(map(str, files.values()))
-            raise DataError(
-                f"no data for {self.name} in {folder}; looked for {looked}. Set data.path to the right folder"
-            )
-        return {split: _marked(sources.read_rows(file)) for split, file in files.items() if file.is_file()}
+        files = {split: (f"mmlu/{self.subject}_{split}.jsonl",) for split in SPLITS}
+        splits = sources.read_splits(self.name, folder, files, needed="test")
+        return {split: _marked(rows) for split, rows in splits.items()}
 
     def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
         """Fields question, choices and answer of the hub rows."""
-        origin = f"{self.hub[0]}/{self.hub[1]}:{split}"
-        return _marked(
-            RawRow({name: row[name] for name in _FIELDS if name in row}, f"{origin}:{number}")
-            for number, row in enumerate(rows, start=1)
-        )
+        return _marked(sources.keep_fields(rows, _FIELDS, f"{self.hub[0]}/{self.hub[1]}:{split}"))
 
     def task(self, row: RawRow, index: int) -> Task:
         """Check the row; UnusableRow if its question stands further up in its split."""

@@ -36,8 +36,7 @@ class Navigate(ReasoningDomain):
         count = self.options["generated"]
         check_generated(self.name, count)
         public = ("test[0:150]", "test[150:250]")
-        embedded = (f"train[0:{3 * count // 4}]", f"train[{3 * count // 4}:{count}]")
-        self.slices = {"hub": public, "path": public, "embedded": embedded}
+        self.slices = {"hub": public, "path": public, "embedded": sources.quarters("train", count)}
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """Generated walks as split `train`."""
@@ -45,11 +44,7 @@ class Navigate(ReasoningDomain):
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/bbh_navigate/navigate.json, {"canary", "examples": [{"input", "target"}]}, as split test."""
-        path = Path(folder) / "bbh_navigate" / "navigate.json"
-        if not path.is_file():
-            raise DataError(
-                f"no data for {self.name} in {folder}; looked for {path}. Set data.path to the right folder"
-            )
+        path = sources.find_splits(self.name, folder, {"test": ("bbh_navigate/navigate.json",)})["test"]
         rows = sources.read_rows(path)
         if len(rows) != 1 or not isinstance(rows[0].fields.get("examples"), list):
             raise DataError(f'{path}: expected one object with "examples", a list of objects with input and target')
@@ -65,11 +60,7 @@ class Navigate(ReasoningDomain):
 
     def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
         """Fields input and target of the hub rows."""
-        origin = f"{self.hub[0]}/{self.hub[1]}:{split}"
-        return [
-            RawRow({name: row[name] for name in _FIELDS if name in row}, f"{origin}:{number}")
-            for number, row in enumerate(rows, start=1)
-        ]
+        return sources.keep_fields(rows, _FIELDS, f"{self.hub[0]}/{self.hub[1]}:{split}")
 
     def task(self, row: RawRow, index: int) -> Task:
         """Needs `input`, the walk and its options, and `target`, one of them; the explanation is computed."""

@@ -9,14 +9,18 @@ with a confidence from 1 (a guess) to 5 (sure). The joint answer is the agreed l
 agent, else the solver's. A text without that last line still counts with the last "Answer: X" or "answer is X" in it,
 at confidence 1, but earns no form share; a text without any letter gives no answer.
 
-Reward = `right` if the joint answer is right + `own` (split evenly among the agents) for each agent whose own letter
-is right + `form` (split likewise) for each last line in form. Greatest: right + own + form; least: 0.
+Up to two turns: an episode is done once both give the same letter, at the latest after the second turn. Otherwise each
+is told that the two do not agree (and whether its own last line was in form), nothing of what the other wrote. Where
+there are only two options, that they differ does say which letter the other gave; this is part of the protocol.
 
-Up to two turns: an episode is done once both give the same letter. Otherwise each is told that the two do not agree
-(and whether its own last line was in form), nothing of what the other wrote. Where there are only two options, that
-they differ does say which letter the other gave; this is part of the protocol. Rewards of both turns are summed by the
-learner, so a shift of about minus half the greatest reward keeps disagreement for its own sake from paying, and
-`early_stop` must stay null: ending on the reward would tell the agents in an evaluation whether they are right.
+Reward of the turn that ends the episode = `right` if the joint answer is right + `own` (split evenly among the agents)
+for each agent whose own letter is right + `form` (split likewise) for each last line in form. Greatest: M = right + own
++ form; least: 0. A first turn that leaves the two in disagreement earns 0 in every part: an episode is paid once, for
+the answers that end it, so its return is r or discount x r with 0 <= r <= M. With a discount in [0, 1] the same final
+answers never earn more by way of a second turn, and right answers at once earn the most there is; no shift of the
+rewards is needed (a shift below 0 keeps both, one above 0 would pay for turns). With `rollout.turns: 1` an open
+disagreement is simply worth nothing. `early_stop` must stay null: ending on the reward would tell the agents in an
+evaluation whether they are right.
 """
 
 from __future__ import annotations
@@ -29,18 +33,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any, ClassVar
 
-from collm.domains.base import (
-    Demonstration,
-    Domain,
-    Exchange,
-    Message,
-    Metric,
-    RawRow,
-    Step,
-    Task,
-    printable,
-    require,
-)
+from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task, require
 from collm.domains.multiple_choice import LETTERS, question_fields, same_words, written
 from collm.errors import ConfigError
 
@@ -151,10 +144,9 @@ class ReasoningDomain(Domain):
         """The role's instruction and the question; at the second turn also the own answer and the feedback."""
         text = written(task.fields)
         if turn:
-            if not history:
-                raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+            own = self._own_last(task, turn, history)
             if self.options["repeat_response"]:
-                text += f"\n\nYour last answer:\n{printable(history[-1].response)}"
+                text += f"\n\nYour last answer:\n{own}"
             text += f"\n\n{_told(feedback)}"
         role = self.roles[agent] if self.num_agents == 2 else "single"
         return [{"role": "system", "content": _SYSTEM[role]}, {"role": "user", "content": text}]
@@ -164,15 +156,21 @@ class ReasoningDomain(Domain):
         return None
 
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
-        """Score the answers of all agents; done once they agree (one agent alone: at once)."""
+        """Read the answers of all agents; done, and only then paid, once they agree or at the last turn.
+
+        One agent alone is done at once.
+        """
         count = len(task.fields["options"])
         replies = [parse(text, count) for text in self.check_joint_action(joint_action)]
         parts = self._parts(replies, task.fields["answer"])
         agreed = agree(replies)
+        done = agreed or turn >= TURNS - 1 or self.num_agents == 1
+        if not done:
+            parts = dict.fromkeys(parts, 0.0)
         feedback = tuple({"agree": agreed, "formed": reply.formed} for reply in replies)
         metrics = self._metrics(replies, task.fields["answer"], count)
         record = _record(replies) | {"answer": LETTERS[task.fields["answer"]]}
-        return Step(parts, fsum(parts.values()), metrics, feedback, None, record, agreed or self.num_agents == 1)
+        return Step(parts, fsum(parts.values()), metrics, feedback, None, record, done)
 
     def _parts(self, replies: Sequence[Reply], answer: int) -> dict[str, float]:
         parts = {"joint": self.options["right"] if joint(replies) == answer else 0.0}
@@ -196,20 +194,11 @@ class ReasoningDomain(Domain):
 
         `noise` is the chance of each fault: a wrong letter, a malformed ending, a confidence that misleads.
         """
-        feedback: Sequence[Any] = (None,) * self.num_agents
-        histories: list[list[Exchange]] = [[] for _ in self.roles]
-        found = []
-        for turn in range(TURNS):
-            for agent, history in enumerate(histories):
-                seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
-                response = self._scripted(task, agent, rng, noise / (1 + turn))
-                found.append(Demonstration(task.id, agent, turn, seen, response))
-                history.append(Exchange(seen, response))
-            result = self.step(task, turn, [history[-1].response for history in histories], None)
-            if result.done:
-                break
-            feedback = result.feedback
-        return found
+
+        def answer(turn: int, agent: int, world: Any) -> str:
+            return self._scripted(task, agent, rng, noise / (1 + turn))
+
+        return self.scripted_episode(task, TURNS, None, answer)
 
     def _scripted(self, task: Task, agent: int, rng: random.Random, noise: float) -> str:
         answer, count = task.fields["answer"], len(task.fields["options"])
@@ -238,7 +227,10 @@ class ReasoningDomain(Domain):
         return [*texts, *(f"{written(fields)}\n{answer}" for answer in answers)]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
-        """Score {question, choices, answerKey, completion1, completion2}; with one agent only completion1 counts."""
+        """Score {question, choices, answerKey, completion1, completion2} as the turn that ends an episode.
+
+        With one agent only completion1 counts.
+        """
         fields = question_fields(inputs, "")
         texts = [
             require(inputs, f"completion{number}", (str, type(None)), "a text or null") or ""

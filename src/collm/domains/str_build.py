@@ -31,8 +31,6 @@ from collm.domains.base import (
     RawRow,
     Step,
     Task,
-    nearest,
-    printable,
     require,
     require_integer,
     require_text,
@@ -50,6 +48,7 @@ from collm.domains.grid_world import (
     parse_commands,
     render,
     reward_parts,
+    scribble,
     worst_extra_ratio,
 )
 from collm.domains.str_build_expert import command_text, further_strings, noisy, plan
@@ -72,12 +71,14 @@ FEEDBACK = ("position", "score", "perfect")
 WORLDS = ("reset", "persistent")
 HORIZON = 4
 _LONGEST = 16
+_PRACTICE = 6  # random drawings per task in the text that scratch models are made of
 _WIDEST_CASE = 10_000
 _STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
 
 
 class StrBuild(Domain):
-    """Options: feedback, world, spacing (columns between letters), show_grid, repeat_prompt and repeat_response (in
+    """Options: feedback, world, spacing (columns between letters), show_grid and list_cells (the target as
+    a drawing and as coordinates), repeat_prompt and repeat_response (in
     follow-up turns), max_commands (of the team), generated (further strings) and difficulty (their numbers of letters).
     """
 
@@ -95,6 +96,7 @@ class StrBuild(Domain):
         "world": "reset",
         "spacing": 2,
         "show_grid": True,
+        "list_cells": False,
         "repeat_prompt": True,
         "repeat_response": True,
         "max_commands": 300,
@@ -116,14 +118,8 @@ class StrBuild(Domain):
         self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
-        for key, allowed in (("feedback", FEEDBACK), ("world", WORLDS)):
-            if self.options[key] not in allowed:
-                value = self.options[key]
-                raise ConfigError(f"domain.str_build.options.{key}: {value!r} is unknown; {nearest(value, allowed)}")
-        for key, lowest in (("spacing", 0), ("max_commands", 1), ("generated", 0)):
-            if self.options[key] < lowest:
-                value = self.options[key]
-                raise ConfigError(f"domain.str_build.options.{key}: {value} is too low; the least is {lowest}")
+        self._check_choices({"feedback": FEEDBACK, "world": WORLDS})
+        self._check_least({"spacing": 0, "max_commands": 1, "generated": 0})
         lengths = self.options["difficulty"]
         if not lengths or any(type(n) is not int or not 1 <= n <= _LONGEST for n in lengths):
             raise ConfigError(
@@ -140,10 +136,8 @@ class StrBuild(Domain):
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/str_build/data.csv (columns string, difficulty) as split `paper`, and the generated strings."""
-        path = Path(folder) / self.name / "data.csv"
-        if not path.is_file():
-            raise DataError(f"no data for str_build in {folder}; looked for {path}. Set data.path to the right folder")
-        return self._with_generated(sources.read_rows(path), seed)
+        rows = sources.read_splits(self.name, folder, {"paper": ("str_build/data.csv",)})["paper"]
+        return self._with_generated(rows, seed)
 
     def _with_generated(self, rows: list[RawRow], seed: int) -> dict[str, list[RawRow]]:
         splits = {"paper": rows}
@@ -170,7 +164,7 @@ class StrBuild(Domain):
         difficulty = row.fields.get("difficulty")
         try:
             difficulty = len(string) if difficulty in (None, "") else int(difficulty)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise RowError(
                 f"{row.origin}: field 'difficulty' is {difficulty!r}; expected a whole number"
             ) from error
@@ -191,14 +185,16 @@ class StrBuild(Domain):
         the task and the agent's own last response. `feedback` None (nothing was told) leaves only the turn number.
         """
         grid, role = self.grid(task), self._role(agent)
-        text = prompts.task_text(grid, role, self.options["show_grid"])
+        text = self._task_text(grid, role)
         if turn:
-            if not history:
-                raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+            last = self._own_last(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
-            own = printable(history[-1].response) if self.options["repeat_response"] else None
+            own = last if self.options["repeat_response"] else None
             text = prompts.follow_up(grid, role, turn, feedback, original, own)
         return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+
+    def _task_text(self, grid: Grid, role: prompts.Role) -> str:
+        return prompts.task_text(grid, role, self.options["show_grid"], self.options["list_cells"])
 
     def _role(self, agent: int) -> prompts.Role:
         persistent = self.options["world"] == "persistent"
@@ -255,21 +251,14 @@ class StrBuild(Domain):
         """An episode of four turns played by scripted experts: one example per agent and turn, in playing order."""
         grid = self.grid(task)
         planned = plan(grid, self.blocks)
-        world, feedback = self.start(task, 0), (None,) * self.num_agents
-        histories: list[list[Exchange]] = [[] for _ in self.roles]
-        found = []
-        for turn in range(HORIZON):
-            for agent, history in enumerate(histories):
-                seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
-                response = noisy(planned[agent], self.blocks[agent], grid, rng, noise)
-                found.append(Demonstration(task.id, agent, turn, seen, response))
-                history.append(Exchange(seen, response))
-            result = self.step(task, turn, [history[-1].response for history in histories], world)
-            world, feedback = result.world, result.feedback
-        return found
+
+        def answer(turn: int, agent: int, world: Any) -> str:
+            return noisy(planned[agent], self.blocks[agent], grid, rng, noise)
+
+        return self.scripted_episode(task, HORIZON, self.start(task, 0), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The grid with its target cells, single rows with theirs, and the targets as commands in random blocks."""
+        """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built."""
         grid = self.grid(task)
         lines = prompts.grid_text(grid).splitlines()
         cells = dict(line.split(": ") for line in prompts.targets_text(grid).splitlines())
@@ -281,6 +270,16 @@ class StrBuild(Domain):
             f"{prompts.grid_text(grid)}\n{prompts.targets_text(grid)}",
             "\n\n".join(drills),
             f"{prompts.grid_text(grid)}\n{commands}",
+            *(text for _ in range(_PRACTICE) for text in self._practice(rng)),
+        ]
+
+    def _practice(self, rng: random.Random) -> list[str]:
+        """What each agent is asked and answers for a drawing of random cells, as wide as a letter."""
+        grid = scribble(rng)
+        planned = plan(grid, self.blocks)
+        return [
+            f"{self._task_text(grid, self._role(agent))}\n{command_text(commands)}"
+            for agent, commands in enumerate(planned)
         ]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:

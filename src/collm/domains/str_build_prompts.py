@@ -27,8 +27,9 @@ class Role:
     persistent: bool
 
 
-def task_text(grid: Grid, role: Role, show_grid: bool) -> str:
-    """The task as told at the first turn; without `show_grid` the target appears only in later feedback."""
+def task_text(grid: Grid, role: Role, show_grid: bool, list_cells: bool = False) -> str:
+    """The task as told at the first turn; without `show_grid` and `list_cells` the target appears only in later
+    feedback."""
     team = f"You are builder {role.agent + 1} of {role.agents}." if role.agents > 1 else "You are the only builder."
     lines = [team]
     if show_grid:
@@ -37,23 +38,29 @@ def task_text(grid: Grid, role: Role, show_grid: bool) -> str:
             f" Each line starts with its y, x counts from 0 at the left, z is {grid.z}."
         )
         lines.append(grid_text(grid))
+    if list_cells:
+        lines.append(f"Target cells as x y z, row by row:\n{cells_text(grid)}")
     width = grid.corner[0]
     lines.append(f"Box: x 0 to {width}, y 0 to {HEIGHT - 1}, z {grid.z}.")
     lines.append(f"Your blocks: {', '.join(role.blocks)}. Use each of them; air clears a cell.")
     if role.agents > 1:
-        lines.append("Place about half of the target cells, the other builder places the rest. " + _order(role))
+        lines.append("Place about half of the target cells, the other builder places the rest. " + order(role.agent))
     lines.append("Side neighbours must not have the same texture.")
-    lines.append(
-        "Blocks stay from turn to turn."
-        if role.persistent
-        else "The world restarts empty each turn: always send all your commands."
-    )
+    lines.append(lasting(role.persistent))
     lines.append(f"One command per line, at most {role.limit}, no other text:\n{_FORMAT}")
     return "\n".join(lines)
 
 
-def _order(role: Role) -> str:
-    if role.agent:
+def lasting(persistent: bool) -> str:
+    """What becomes of the blocks between turns (HouseBuild says the same)."""
+    if persistent:
+        return "Blocks stay from turn to turn."
+    return "The world restarts empty each turn: always send all your commands."
+
+
+def order(agent: int) -> str:
+    """Whose commands run last, told to the first (0) or second builder (HouseBuild says the same)."""
+    if agent:
         return "Your commands run last and overwrite those of builder 1."
     return "Builder 2's commands run after yours and overwrite them."
 
@@ -67,6 +74,12 @@ def targets_text(grid: Grid) -> str:
     """All target cells, top row first: "4: 0 2 3" says that row y = 4 has targets at x = 0, 2 and 3."""
     rows = groupby(grid.targets, key=lambda cell: cell[1])
     return "\n".join(f"{y}: {' '.join(str(cell[0]) for cell in cells)}" for y, cells in rows)
+
+
+def cells_text(grid: Grid) -> str:
+    """All target cells as a command names them, one line per row, top row first."""
+    rows = groupby(grid.targets, key=lambda cell: cell[1])
+    return "\n".join(", ".join(f"{x} {y} {z}" for x, y, z in cells) for _, cells in rows)
 
 
 def follow_up(

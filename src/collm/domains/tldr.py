@@ -6,23 +6,16 @@ transitions are searched in the second text only; coherence rises in steps of 0.
 
 from __future__ import annotations
 
-import functools
 import math
 import random
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from collm import sources
-from collm.domains.base import Demonstration, RawRow, Task, embedded_path, printable, require, require_text
+from collm.domains.base import Demonstration, RawRow, Task, printable, require, require_text
 from collm.domains.elaboration import Faults, clean, elaborate, sentences
 from collm.domains.writing import DELIMITER, Band, Cascade, WritingDomain, measure, score
-from collm.errors import DataError, UnusableRow
+from collm.errors import UnusableRow
 
-_FILES = {
-    "train": ("tldr_1945.jsonl.gz", "train.jsonl"),
-    "test": ("tldr_500.jsonl", "test.jsonl"),
-}
 _ONLY = "Answer with the summary alone: no title, no list, no comment."
 
 
@@ -38,11 +31,6 @@ def _cascade(content_only: bool, searched: str, log_factor: float | None) -> Cas
     )
 
 
-@functools.cache
-def _embedded_rows() -> tuple[RawRow, ...]:
-    return tuple(sources.read_rows(embedded_path("tldr.jsonl")))
-
-
 class Tldr(WritingDomain):
     """Agent 0 sums the post up in a sentence or a few, agent 1 in detail; score = 100 * reward / 3."""
 
@@ -55,6 +43,11 @@ class Tldr(WritingDomain):
     }
     defaults = {**WritingDomain.defaults, "max_words": 0}
     source_field = "prompt"
+    files = {
+        "train": ("tldr/tldr_1945.jsonl.gz", "tldr/train.jsonl"),
+        "test": ("tldr/tldr_500.jsonl", "tldr/test.jsonl"),
+    }
+    hub_fields = ("prompt", "completion")
     prompts = (
         (
             f"You write short, factual summaries of forum posts. {_ONLY}",
@@ -76,38 +69,6 @@ class Tldr(WritingDomain):
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
         self.roles = ("summariser", "elaborator") if num_agents == 2 else ("writer",)
-
-    @property
-    def slices(self) -> dict[str, tuple[str, str]]:
-        """Default (train, test) slices: of hub and path as in the paper, of the embedded rows 3/4 and 1/4."""
-        paper = ("train[0:1000]", "train[1000:1100]")
-        count = len(_embedded_rows())
-        cut = 3 * count // 4
-        return {"hub": paper, "path": paper, "embedded": (f"train[0:{cut}]", f"train[{cut}:{count}]")}
-
-    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """The posts that ship with the project as split `train`; `seed` is not used."""
-        return {"train": list(_embedded_rows())}
-
-    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
-        """`folder`/tldr/tldr_1945.jsonl.gz as train and tldr_500.jsonl as test, or train.jsonl and test.jsonl."""
-        home = Path(folder) / self.name
-        splits = {}
-        for split, names in _FILES.items():
-            path = next((home / name for name in names if (home / name).is_file()), None)
-            if path is not None:
-                splits[split] = sources.read_rows(path)
-        if not splits:
-            looked = ", ".join(str(home / name) for names in _FILES.values() for name in names)
-            raise DataError(f"no data for tldr in {folder}; looked for {looked}. Set data.path to the right folder")
-        return splits
-
-    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
-        """Fields `prompt` and `completion` of the hub rows."""
-        return [
-            RawRow({k: row[k] for k in ("prompt", "completion") if k in row}, f"{self.hub[0]}:{split}:{number}")
-            for number, row in enumerate(rows, start=1)
-        ]
 
     def task(self, row: RawRow, index: int) -> Task:
         """Needs a `prompt` that is not empty; `completion` may be missing but must be text.

@@ -15,21 +15,13 @@ import functools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from collm.domains.base import (
-    Domain,
-    Exchange,
-    Message,
-    Metric,
-    Step,
-    Task,
-    embedded_path,
-    printable,
-    require,
-)
+from collm import sources
+from collm.domains.base import Domain, Exchange, Message, Metric, RawRow, Step, Task, embedded_path, printable, require
 from collm.errors import ConfigError
 
 MAX_REWARD = 3.0
@@ -242,7 +234,8 @@ class WritingDomain(Domain):
     """A single-turn domain in which two agents write one text each and the cascade scores the pair.
 
     A subclass gives `cascades` (by profile), `source_field` (the text all agents see) and `prompts`: one (system,
-    instruction) pair per agent; `single_prompt` is the pair for one agent that writes both texts.
+    instruction) pair per agent; `single_prompt` is the pair for one agent that writes both texts. Of its data it gives
+    `files` (names below a folder that may hold a split) and `hub_fields`; embedded rows stand in embedded/<name>.jsonl.
     """
 
     max_turns = 1
@@ -260,6 +253,28 @@ class WritingDomain(Domain):
     source_field: ClassVar[str]
     prompts: ClassVar[tuple[tuple[str, str], ...]]
     single_prompt: ClassVar[tuple[str, str]]
+    files: ClassVar[Mapping[str, Sequence[str]]]
+    hub_fields: ClassVar[tuple[str, ...]]
+    hub: ClassVar[tuple[str, str | None]]
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: of hub and path as in the paper, of the embedded rows 3/4 and 1/4."""
+        paper = ("train[0:1000]", "train[1000:1100]")
+        count = len(sources.embedded_rows(f"{self.name}.jsonl"))
+        return {"hub": paper, "path": paper, "embedded": sources.quarters("train", count)}
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """The texts that ship with the project as split `train`; `seed` is not used."""
+        return {"train": list(sources.embedded_rows(f"{self.name}.jsonl"))}
+
+    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
+        """Every split of which one of its `files` is below `folder`."""
+        return sources.read_splits(self.name, folder, self.files)
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """The `hub_fields` of the hub rows."""
+        return sources.keep_fields(rows, self.hub_fields, f"{self.hub[0]}:{split}")
 
     @property
     def cascade(self) -> Cascade:

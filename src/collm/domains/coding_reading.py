@@ -1,0 +1,87 @@
+"""What is known about a joint answer before it runs, and how running it becomes reward parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collm.sandbox import Verdict
+
+AUX_DEFINED, MAIN_DEFINED, SYNTAX, AUX_USED, NOT_WRAPPER, IGNORED = 0.4, 0.6, 0.5, 0.5, 1.0, -0.5
+TESTS = 1.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One joint answer as a profile reads it; `source` is the program to run if `problem` is None."""
+
+    aux_defined: bool  # the helper is there and returns something
+    main_defined: bool
+    problem: str | None  # why the program is no Python
+    source: str
+    used: bool  # the main function calls the partner's helper
+    wrapper: bool  # ... and only hands its value on
+    ignored: bool  # ... or loses the value of a call
+
+    @property
+    def runs(self) -> bool:
+        """Whether the cascade reaches the tests."""
+        return self.main_defined and self.problem is None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Tests of one joint answer: how many there are, passed, ended by a time limit; `run`: the program loaded."""
+
+    passed: int
+    total: int
+    timeouts: int = 0
+    run: bool = False
+
+    @classmethod
+    def of(cls, verdict: Verdict | None, scored: slice, total: int) -> Outcome:
+        """The checks `scored` of a verdict; without one (nothing was run) none has passed."""
+        if verdict is None:
+            return cls(0, total)
+        checks = verdict.checks[scored]
+        return cls(sum(check.passed for check in checks), total, verdict.timeouts, verdict.loaded)
+
+
+def parts(reading: Reading, outcome: Outcome) -> dict[str, float]:
+    """The named parts of the reward (paper F.2); each level stops the cascade where it fails.
+
+    Constants are the released code's (the paper gives none); 0 to 4, for one agent alone to 2.1.
+    """
+    found = dict.fromkeys(
+        ("aux_defined", "main_defined", "syntax", "tests", "aux_used", "not_wrapper", "ignored_call"), 0.0
+    )
+    found["aux_defined"] = AUX_DEFINED if reading.aux_defined else 0.0
+    if not reading.main_defined:
+        return found
+    found["main_defined"] = MAIN_DEFINED
+    if reading.problem is not None:
+        return found
+    found["syntax"] = SYNTAX
+    if outcome.passed:
+        found["tests"] = TESTS * outcome.passed / outcome.total
+        if reading.used:
+            found["aux_used"] = AUX_USED
+            found["not_wrapper"] = 0.0 if reading.wrapper else NOT_WRAPPER
+            found["ignored_call"] = IGNORED if reading.ignored else 0.0
+    return found
+
+
+def components(found: dict[str, float], outcome: Outcome) -> dict[str, float | int | bool]:
+    """The parts and counts under the names of the golden rows."""
+    return {
+        "aux_defined": found["aux_defined"],
+        "main_defined": found["main_defined"],
+        "syntax": found["syntax"],
+        "tests_passed": outcome.passed,
+        "tests_total": outcome.total,
+        "tests_run": outcome.run,
+        "timeouts": outcome.timeouts,
+        "aux_used_bonus": found["aux_used"],
+        "not_wrapper_bonus": found["not_wrapper"],
+        "ignored_deduction": found["ignored_call"],
+        "test_reward": found["tests"],
+    }

@@ -1,0 +1,99 @@
+"""MBPP sanitized: short functions from a sentence and asserts (protocol and rewards: `collm.domains.coding`).
+
+Profile `paper` builds prompt and tests from the set's own form (code, test_list), whose asserts stay as they are; a
+row whose own code does not pass them is dropped and listed. Profile `released` reads the set that the released code
+converted, with its faults; rows whose asserts no program can pass are dropped and listed too. The paper does not
+report this set; slices are those of the released configurations (test rows 15 to 64 train, 0 to 14 test).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from collm import sources
+from collm.domains.base import RawRow, embedded_path, require_integer
+from collm.domains.coding import CodingDomain
+from collm.domains.coding_rows import RELEASED_CORRUPTION, coding_fields, converted_badly, mbpp_fields
+from collm.errors import DataError, UnusableRow
+from collm.sandbox import Program, shared
+
+FILES = {"paper": "sanitized-mbpp.json", "released": "mbpp_collab_test257.jsonl"}
+HUBS = {"paper": ("google-research-datasets/mbpp", "sanitized"), "released": ("OpenMLRL/MBPP", None)}
+SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}  # by task_id
+_FIELDS = {
+    "paper": ("task_id", "prompt", "code", "test_imports", "test_list"),
+    "released": ("task_id", "prompt", "test", "entry_point"),
+}
+
+
+@functools.cache
+def _embedded_rows() -> tuple[RawRow, ...]:
+    return tuple(sources.read_rows(embedded_path("mbpp.jsonl")))
+
+
+class Mbpp(CodingDomain):
+    """Agent 0 writes a helper, agent 1 the function; which form of the set is read depends on the profile."""
+
+    name = "mbpp"
+    licence = "MBPP CC BY 4.0 (Google Research); embedded problems written for this project (MIT)"
+
+    @property
+    def hub(self) -> tuple[str, str | None]:
+        """The set in its own form, or as the released code converted it."""
+        return HUBS[self.profile]
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: those of the released configurations; of the embedded rows 3/4 and 1/4."""
+        public = ("test[15:65]", "test[0:15]")
+        count = len(_embedded_rows())
+        cut = 3 * count // 4
+        return {"hub": public, "path": public, "embedded": (f"train[0:{cut}]", f"train[{cut}:{count}]")}
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """The problems that ship with the project as split `train`; `seed` is not used."""
+        return {"train": list(_embedded_rows())}
+
+    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
+        """`folder`/mbpp/sanitized-mbpp.json, cut into its splits by task_id; for `released` the converted test rows."""
+        path = Path(folder) / self.name / FILES[self.profile]
+        if not path.is_file():
+            raise DataError(f"no data for mbpp in {folder}; looked for {path}. Set data.path to the right folder")
+        rows = sources.read_rows(path)
+        if self.profile == "released":
+            return {"test": rows}
+        numbers = [require_integer(row.fields, "task_id", 1, row.origin) for row in rows]
+        return {
+            split: [row for row, number in zip(rows, numbers, strict=True) if first <= number <= last]
+            for split, (first, last) in SPLITS.items()
+        }
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """The fields that the profile's form has, of the hub rows."""
+        origin = f"{self.hub[0]}:{split}"
+        return [
+            RawRow({name: row[name] for name in _FIELDS[self.profile] if name in row}, f"{origin}:{number}")
+            for number, row in enumerate(rows, start=1)
+        ]
+
+    def fields(self, row: RawRow) -> dict[str, Any]:
+        """Fields of either form; UnusableRow if its tests cannot be passed."""
+        if self.profile == "released" and "test_list" not in row.fields:
+            fields = coding_fields(row.fields, row.origin)
+            if converted_badly(fields["test"]):
+                raise UnusableRow(f"{row.origin}: {RELEASED_CORRUPTION}")
+            return fields
+        fields = mbpp_fields(row.fields, row.origin, renamed=self.profile == "released")
+        setup, checks = self._checks(fields)
+        limit = self.check_seconds
+        verdict = shared.run([Program(fields["solution"], checks, fields["entry_point"], setup, limit, limit)])[0]
+        if not verdict.all_passed:
+            errors = sorted({check.error for check in verdict.checks if check.error})
+            raise UnusableRow(
+                f"{row.origin}: its own code passes {verdict.passed} of {len(checks)} tests ({', '.join(errors)}), "
+                "so they cannot be passed"
+            )
+        return fields
