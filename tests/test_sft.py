@@ -195,3 +195,18 @@ def test_best_of_n_leaves_out_tasks_without_a_best(team, monkeypatch):
         ConfigError, match="no answer better than its task's mean over 3 tasks; raise warm_start.best_of"
     ):
         sft.best_of_n(Rollout(team, Toy({}), rollout_settings()), tasks(3), 4, seed=0)
+
+
+def test_any_number_of_steps_has_a_schedule():
+    for total in range(1, 60):
+        optimiser = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1.0)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, 1.0, total_steps=total + 1, pct_start=sft._rising(total + 1)
+        )
+        rates = []
+        for _ in range(total):
+            rates.append(schedule.get_last_lr()[0])
+            optimiser.step()
+            schedule.step()
+        assert max(rates) == pytest.approx(1.0) if total > 1 else rates[0] > 0.0
+        assert rates[0] < 0.1 and all(rate > 0.0 for rate in rates)

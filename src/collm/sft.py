@@ -77,6 +77,12 @@ def examples(team: Team, shown: Sequence[Demonstration], reserve: int) -> list[l
     return per_agent
 
 
+def _rising(steps: int) -> float:
+    """Share of the steps in which the learning rate rises: a tenth, but two steps at least (OneCycleLR divides by
+    the number of rising steps less one)."""
+    return min(1.0, max(0.1, 2 / steps))
+
+
 class WarmStart:
     """Fits all agents; one step trains one batch of every agent."""
 
@@ -93,7 +99,9 @@ class WarmStart:
             for agent in team.agents
         ]
         self.schedules = [
-            torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=self.total + 1, pct_start=0.1)
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, rate, total_steps=self.total + 1, pct_start=_rising(self.total + 1)
+            )
             for optimiser in self.optimisers
         ]
 
