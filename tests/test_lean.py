@@ -10,7 +10,7 @@ from toy import make_team
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Qwen2Config, Qwen3Config
 
 from collm import lean_scoring
-from collm.attention import BLOCK, Causal, Heads, triangle
+from collm.attention import BLOCK, Causal, Heads, Layout, Rows, attend, fused, triangle
 from collm.generation import Sampling
 from collm.lean import obstacle
 from collm.team import derive
@@ -159,6 +159,25 @@ def test_blocks_of_attention_against_the_whole_in_float64(length):
         torch.testing.assert_close(blocks.forward(), whole.detach())
         for found, wanted in zip(blocks.backward(weight), expected, strict=True):
             torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_fused_kernel_of_other_devices_gives_the_same(copies):
+    """The branch for CUDA devices runs on CPUs too."""
+    draw = torch.Generator().manual_seed(copies)
+    heads, first, then = Heads(6, 2, 8, 8**-0.5), [5, 9, 2], [4, 1, 3, 3, 0, 6]
+    device = torch.device("cpu")
+    layout = Layout(Rows(first, device), Rows(then, device) if copies > 1 else None, copies)
+    tokens = sum(first) + (sum(then) if copies > 1 else 0)
+    inputs = [torch.randn(tokens, n * 8, dtype=torch.float64, generator=draw).requires_grad_() for n in (6, 2, 2)]
+    tables = tuple(torch.randn(tokens, 1, 8, dtype=torch.float64, generator=draw) for _ in range(2))
+    weight = torch.randn(tokens, 48, dtype=torch.float64, generator=draw)
+    results = []
+    for passes in (attend, fused):
+        mixed = passes(*inputs, tables, layout, heads)
+        results.append((mixed, *torch.autograd.grad((mixed * weight).sum(), inputs)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_entropy_carries_a_gradient_when_asked(family):

@@ -48,6 +48,8 @@ def test_what_depends_on_what(folders):
     assert estimate(folders, None)["adapters"] == pytest.approx(plain["adapters"] * 2 / 3)
     assert estimate(folders, "local")["adapters"] == pytest.approx(plain["adapters"] * 4 / 3)
     assert estimate(folders, team__dtype="bfloat16")["weights"] == plain["weights"] / 2
+    assert estimate(folders, team__dtype="bfloat16")["packed weights"] == plain["weights"] / 2
+    assert plain["packed weights"] == estimate(folders, team__adapter="full")["packed weights"] == 0
     assert estimate(folders, team__adapter="full")["weights"] == 3 * plain["weights"]
     assert estimate(folders, rollout__max_rows=512)["cache"] == 2 * plain["cache"]
     half = estimate(folders, training__micro_batch_tokens=2048)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-BLOCK = 128  # queries per block: finer blocks leave out more of the upper triangle, coarser ones are faster products
+BLOCK = 96  # queries per block: finer blocks leave out more of the upper triangle, coarser ones are faster products
 KEPT = 256  # longest sequence whose attention weights are kept for the backward pass instead of computed again
 
 
@@ -88,7 +89,35 @@ def attend(
     Returns:
         [tokens, query heads * width].
     """
-    return _Attention.apply(query, key, value, tables, layout, heads)
+    passes = fused if query.device.type == "cuda" else _Attention.apply
+    return passes(query, key, value, tables, layout, heads)
+
+
+def fused(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor],
+    layout: Layout, heads: Heads,
+) -> torch.Tensor:  # fmt: skip
+    """The same by torch's fused kernel and automatic gradients; see `attend`."""
+    query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in (query, key, value))
+    query, key = (rotate(x, *tables).to(x.dtype) for x in (query, key))
+    rows, count = layout.first, len(layout.first.places)
+    options = {"scale": heads.scale, "enable_gqa": heads.groups > 1}
+    q, k, v = (rows.grid(x[:count]).transpose(1, 2) for x in (query, key, value))
+    mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
+    found = [rows.flat(mixed.transpose(1, 2))]
+    if layout.then is not None:
+        q, then_k, then_v = (layout.then.grid(x[count:]).transpose(1, 2) for x in (query, key, value))
+        keys, values = (
+            torch.cat([shared.repeat_interleave(layout.copies, 0), own], 2)
+            for shared, own in ((k, then_k), (v, then_v))
+        )
+        width = layout.then.width
+        own = torch.ones(width, width, dtype=torch.bool, device=q.device).tril().expand(len(q), 1, -1, -1)
+        seen = rows.valid.repeat_interleave(layout.copies, 0)[:, None, None].expand(-1, -1, width, -1)
+        mask = torch.cat([seen, own], -1)
+        mixed = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, **options)
+        found.append(layout.then.flat(mixed.transpose(1, 2)))
+    return torch.cat(found).flatten(1)
 
 
 def by_key(rows: Rows, x: torch.Tensor, heads: Heads, copies: int = 1, zero: bool = False) -> torch.Tensor:

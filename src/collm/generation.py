@@ -146,13 +146,16 @@ def _head(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch
     vocabulary = scaled.shape[-1]
     if sampling.top_k is not None:
         return scaled.topk(min(sampling.top_k, vocabulary), dim=-1)
-    count = min(256, vocabulary)
-    values, order = scaled.topk(count, dim=-1)
-    mass = torch.exp(values.logsumexp(-1) - scaled.logsumexp(-1))
-    if count < vocabulary and bool((mass <= sampling.top_p).any()):
-        return scaled.sort(dim=-1, descending=True)
-    rest = torch.log1p(-mass.clamp(max=1 - 1e-7)) + scaled.logsumexp(-1)
-    return torch.cat([values, rest[:, None]], -1), torch.cat([order, order[:, :1]], -1)
+    whole = scaled.logsumexp(-1)
+    for count in (256, 4096):
+        if count >= vocabulary:
+            break
+        values, order = scaled.topk(count, dim=-1)
+        mass = torch.exp(values.logsumexp(-1) - whole)
+        if bool((mass > sampling.top_p).all()):
+            rest = torch.log1p(-mass.clamp(max=1 - 1e-7)) + whole
+            return torch.cat([values, rest[:, None]], -1), torch.cat([order, order[:, :1]], -1)
+    return scaled.sort(dim=-1, descending=True)
 
 
 def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

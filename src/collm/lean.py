@@ -21,6 +21,8 @@ from collm.products import Gate, Norm, Plain, Product
 FAMILY = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 STACKS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 
+PACKED = 1 << 30  # bytes of a model up to which its weights are kept a second time, in the order products want
+
 
 def obstacle(causal: nn.Module) -> str | None:
     """Why `causal` (adapters included) cannot take the passes of this module; None if it can."""
@@ -50,10 +52,10 @@ def obstacle(causal: nn.Module) -> str | None:
 class Layer:
     """Products and norms of one decoder layer."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, pack: bool):
         owners = (module.self_attn, module.self_attn, module.mlp, module.mlp)
         self.qkv, self.out, self.gate_up, self.down = (
-            Product([getattr(owner, name) for name in names]) for owner, names in zip(owners, STACKS, strict=True)
+            Product([getattr(owner, name) for name in names], pack) for owner, names in zip(owners, STACKS, strict=True)
         )
         self.products = (self.qkv, self.out, self.gate_up, self.down)
         self.before_attention, self.before_mlp = Norm(module.input_layernorm), Norm(module.post_attention_layernorm)
@@ -82,9 +84,10 @@ class Lean:
 
     def __init__(self, causal: nn.Module):
         self.decoder, self.head = causal.get_decoder(), causal.get_output_embeddings()
-        self.layers = [Layer(module) for module in self.decoder.layers]
+        size = sum(part.numel() * part.element_size() for part in causal.parameters())
+        self.layers = [Layer(module, size <= PACKED) for module in self.decoder.layers]
         self.norm = Norm(self.decoder.norm)
-        self.output = Product([self.head])
+        self.output = Product([self.head], size <= PACKED)
         self._plain, self._gate = Plain(), Gate()
 
     def refresh(self) -> None:
@@ -138,7 +141,7 @@ class _Normed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return ctx.norm.backward(*ctx.saved_tensors, gradient), None
+        return ctx.norm.again(*ctx.saved_tensors)[1](gradient), None
 
 
 def token_ids(sequences: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:

@@ -25,6 +25,7 @@ class LeanStepper:
         self.gate = Gate()
         lean.refresh()
         self.dtype = lean.layers[0].qkv.weight.dtype
+        self._copies = 1
         self._steps = [
             tuple(_RowProduct(product, self.adapters) for product in layer.products) for layer in lean.layers
         ]
@@ -41,59 +42,53 @@ class LeanStepper:
         groups = list(zip(self.adapters, bounds[:-1], bounds[1:], strict=True))
         tables = self.lean.tables(token_positions(lengths, [0] * len(lengths), self.device))
         states = functional.embedding(token_ids(prompts, self.device), self.lean.decoder.embed_tokens.weight)
-        self.caches: list[tuple[torch.Tensor, torch.Tensor]] = []
+        caches: list[tuple[torch.Tensor, torch.Tensor]] = []
         for layer in self.lean.layers:
-            states = self._prefill_layer(layer, states, rows, groups, tables)
+            states = self._prefill_layer(layer, states, rows, groups, tables, caches)
         last = self.lean.norm.forward(states[rows.lengths.cumsum(0) - 1])
         self.length = rows.width
         self.positions = rows.lengths.clone()
         hidden = torch.zeros(len(prompts), rows.width + self.room, dtype=self.dtype, device=self.device)
         hidden[:, : rows.width].masked_fill_(~rows.valid, float("-inf"))
         self.hidden = None if rows.full else hidden[:, None, None]
+        self._caches = [_Cache(*cache, self.room, self.lean.layers[0].heads) for cache in caches]
         self._own(len(prompts))
         return self.lean.output(last)
 
     def _prefill_layer(
         self, layer: Layer, states: torch.Tensor, rows: Rows, groups: list[tuple[str | None, int, int]],
-        tables: tuple[torch.Tensor, torch.Tensor],
+        tables: tuple[torch.Tensor, torch.Tensor], caches: list[tuple[torch.Tensor, torch.Tensor]],
     ) -> torch.Tensor:  # fmt: skip
         heads = layer.heads
         stacked = _grouped(layer.qkv, layer.before_attention.forward(states), groups)
         query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in layer.heads_of(stacked))
         q, k, v = (by_key(rows, x, heads) for x in (rotate(query, *tables), rotate(key, *tables), value))
         mixed = from_key(rows, Causal(q, k, v, heads, keep=False).forward(), heads).flatten(1)
-        self.caches.append(tuple(self._roomy(x.unflatten(0, (rows.rows, heads.keys))) for x in (k, v)))
+        caches.append((k.unflatten(0, (rows.rows, heads.keys)), v.unflatten(0, (rows.rows, heads.keys))))
         states = _grouped(layer.out, mixed, groups).add_(states)
         stacked = _grouped(layer.gate_up, layer.before_mlp.forward(states), groups)
         return _grouped(layer.down, self.gate.forward(stacked), groups).add_(states)
 
-    def _roomy(self, states: torch.Tensor) -> torch.Tensor:
-        """[rows, heads, tokens + room, width] from [rows, heads, tokens, width]."""
-        rows, heads, held, width = states.shape
-        found = states.new_empty(rows, heads, held + self.room, width)
-        found[:, :, :held] = states
-        return found
-
     # rows
 
     def repeat(self, copies: int) -> None:
-        """Let every row stand `copies` times in a row."""
-        self._pick(torch.arange(len(self.positions), device=self.device).repeat_interleave(copies))
+        """Let every row stand `copies` times in a row; keys and values of prompts stay where they are."""
+        for cache in self._caches:
+            cache.repeat(copies)
+        self._copies = copies
+        self._moved(torch.arange(len(self.positions), device=self.device).repeat_interleave(copies))
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep `rows`; groups stay in order and of equal size."""
-        self._pick(rows)
+        for cache in self._caches:
+            cache.select(rows)
+        self._copies = 1
+        self._moved(rows)
 
-    def _pick(self, rows: torch.Tensor) -> None:
-        self.caches = [tuple(self._moved(buffer, rows) for buffer in cache) for cache in self.caches]
+    def _moved(self, rows: torch.Tensor) -> None:
         self.positions = self.positions[rows]
         self.hidden = None if self.hidden is None else self.hidden[rows]
         self._own(len(rows))
-
-    def _moved(self, buffer: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        found = buffer.new_empty(len(rows), *buffer.shape[1:])
-        found[:, :, : self.length] = buffer[:, :, : self.length].index_select(0, rows)
-        return found
 
     def _own(self, rows: int) -> None:
         for products in self._steps:
@@ -106,11 +101,11 @@ class LeanStepper:
         """Append one token per row, [rows]; returns the logits of the next, [rows, vocabulary]."""
         states = functional.embedding(tokens, self.lean.decoder.embed_tokens.weight)
         tables = self.lean.tables(self.positions)
-        length = self.length = self.length + 1
-        hidden = None if self.hidden is None else self.hidden[..., :length]
-        for layer, cache, (qkv, out, gate_up, down) in zip(self.lean.layers, self.caches, self._steps, strict=True):
+        self.length += 1
+        hidden = None if self.hidden is None else self.hidden[:: self._copies, ..., : self.length]
+        for layer, cache, (qkv, out, gate_up, down) in zip(self.lean.layers, self._caches, self._steps, strict=True):
             stacked = qkv(layer.before_attention.forward(states))
-            mixed = _attend_one(layer, stacked, cache, tables, length, hidden)
+            mixed = cache.attend(*_rotated(layer, stacked, tables), hidden)
             states = out(mixed).add_(states)
             stacked = gate_up(layer.before_mlp.forward(states))
             states = down(self.gate.forward(stacked)).add_(states)
@@ -118,28 +113,97 @@ class LeanStepper:
         return self.lean.output(self.lean.norm.forward(states))
 
 
-def _attend_one(
-    layer: Layer, stacked: torch.Tensor, cache: tuple[torch.Tensor, torch.Tensor],
-    tables: tuple[torch.Tensor, torch.Tensor], length: int, hidden: torch.Tensor | None,
-) -> torch.Tensor:  # fmt: skip
-    """Attention of one new token per row to all of its row, [rows, heads * width]; its key and value are kept."""
-    heads: Heads = layer.heads
+def _rotated(
+    layer: Layer, stacked: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Query, key and value [rows, heads, width] of one token per row, with their rotary embedding."""
+    heads = layer.heads
     if layer.query_norm is None:
         split = heads.queries + heads.keys
         whole = stacked.unflatten(-1, (-1, heads.width))
-        rotated, value = rotate(whole[:, :split], *tables), whole[:, split:]
-        query, key = rotated[:, : heads.queries], rotated[:, heads.queries :]
-    else:
-        query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in layer.heads_of(stacked))
-        query, key = rotate(query, *tables), rotate(key, *tables)
-    keys, values = cache
-    keys[:, :, length - 1] = key
-    values[:, :, length - 1] = value
-    query = query.unflatten(1, (heads.keys, heads.groups))
-    mixed = functional.scaled_dot_product_attention(
-        query, keys[:, :, :length], values[:, :, :length], attn_mask=hidden, scale=heads.scale
-    )
-    return mixed.flatten(1)
+        rotated = rotate(whole[:, :split], *tables)
+        return rotated[:, : heads.queries], rotated[:, heads.queries :], whole[:, split:]
+    query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in layer.heads_of(stacked))
+    return rotate(query, *tables), rotate(key, *tables), value
+
+
+class _Cache:
+    """Keys and values of one layer: [rows, heads, tokens, width] with room for more, or, as long as every prompt has
+    its rows beside each other, those of prompts once and those of rows [prompts, heads, copies, room, width]."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, room: int, heads: Heads):
+        self.shared: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.prompt, self.room, self.heads, self.held = keys.shape[2], room, heads, 0
+        self.own = (keys, values)
+        self._roomy = False
+
+    def repeat(self, copies: int) -> None:
+        """From now on `copies` rows stand for every row there was."""
+        prompts, heads, _, width = self.own[0].shape
+        self.shared = self.own
+        keys, values = (part.new_empty(prompts, heads, copies, self.room, width) for part in self.own)
+        self.own, self._roomy = (keys, values), True
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep `rows`."""
+        filled = self.prompt + self.held
+        if self.shared is None:
+            self.own = self._with_room(*(part[:, :, :filled].index_select(0, rows) for part in self.own))
+            return
+        prompts, copies = rows // self.own[0].shape[2], self.shared
+        said = (part.transpose(1, 2).flatten(0, 1)[:, :, : self.held].index_select(0, rows) for part in self.own)
+        whole = (torch.cat([part.index_select(0, prompts), new], 2) for part, new in zip(copies, said, strict=True))
+        self.shared = None
+        self.own = self._with_room(*whole)
+
+    def _with_room(self, *parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self._roomy = True
+        keys, values = (part.new_empty(*part.shape[:2], self.prompt + self.room, part.shape[3]) for part in parts)
+        for roomy, part in zip((keys, values), parts, strict=True):
+            roomy[:, :, : part.shape[2]] = part
+        return keys, values
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, hidden: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Keep a new token's key and value and attend to all of its row.
+
+        Args:
+            query, key, value: [rows, heads, width].
+            hidden: [rows or prompts, 1, 1, tokens], minus infinity where there is padding; None if there is none.
+        Returns:
+            [rows, query heads * width].
+        """
+        self.held += 1
+        if self.shared is not None:
+            return self._attend_shared(query, key, value, hidden)
+        if not self._roomy:
+            self.own = self._with_room(*self.own)
+        keys, values = (part[:, :, : self.prompt + self.held] for part in self.own)
+        keys[:, :, -1], values[:, :, -1] = key, value
+        query = query.unflatten(1, (self.heads.keys, self.heads.groups))
+        mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=hidden, scale=self.heads.scale)
+        return mixed.flatten(1)
+
+    def _attend_shared(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, hidden: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The same, the copies of a prompt as rows of one product with the prompt's keys and values."""
+        prompts, heads, copies = self.own[0].shape[:3]
+        keys, values = (part[:, :, :, : self.held] for part in self.own)
+        keys[:, :, :, -1] = key.unflatten(0, (prompts, copies)).transpose(1, 2)
+        values[:, :, :, -1] = value.unflatten(0, (prompts, copies)).transpose(1, 2)
+        query = query.unflatten(1, (heads, -1)).unflatten(0, (prompts, copies)).transpose(1, 2) * self.heads.scale
+        wide = query.flatten(2, 3).flatten(0, 1)
+        before = torch.bmm(wide, self.shared[0].flatten(0, 1).transpose(1, 2)).unflatten(0, (prompts, heads))
+        if hidden is not None:
+            before += hidden[..., : self.prompt]
+        own = torch.bmm(query.flatten(0, 2), keys.flatten(0, 2).transpose(1, 2))
+        weights = torch.softmax(torch.cat([before.view(*own.shape[:2], -1), own], -1), -1)
+        shared = weights.view(prompts * heads, -1, weights.shape[-1])[..., : self.prompt]
+        mixed = torch.bmm(shared, self.shared[1].flatten(0, 1)).view(*own.shape[:2], -1)
+        mixed = torch.baddbmm(mixed, weights[..., self.prompt :], values.flatten(0, 2))
+        return mixed.view(prompts, heads, copies, -1).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 def _grouped(product: Product, h: torch.Tensor, groups: list[tuple[str | None, int, int]]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from transformers import AutoConfig
 
 from collm import config, models
 from collm.errors import ModelError
+from collm.lean import PACKED
 
 RUNTIME = 450e6  # interpreter and libraries, measured on CPU
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
@@ -39,6 +40,7 @@ def estimate(job: config.Job, folders: Mapping[str, Path], critics: str | None) 
     full = team.adapter == "full"
     loaded = members if full else sorted(set(members))
     weights = sum(sizes[name] * (4 if full else DTYPE_BYTES[team.dtype]) for name in loaded)
+    twice = [name for name in loaded if not full and team.dtype == "bfloat16" and sizes[name] * 2 <= PACKED]
     trained = 0
     for name in members:
         layers = shapes[name].num_hidden_layers
@@ -56,6 +58,7 @@ def estimate(job: config.Job, folders: Mapping[str, Path], critics: str | None) 
     return {
         "runtime": RUNTIME,
         "weights": weights,
+        "packed weights": sum(sizes[name] * 2 for name in twice),  # on CPUs
         "adapters" if not full else "copies": trained * (4 if not full else 0),
         "gradients and optimiser": trained * 12,
         "activations": activations,

@@ -6,7 +6,8 @@ computed again instead of kept. Adapters and their gradients stay in float32, pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,13 +15,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+Pull = Callable[[torch.Tensor], torch.Tensor]  # gradient of h -> gradient of x
+
 
 class Before(Protocol):
-    """What happens to the input before the product, with its gradient."""
+    """What happens to the input before the product."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor: ...
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """h of x."""
+        ...
 
-    def backward(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor: ...
+    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
+        """h of x once more, in the backward pass, and how its gradient goes back to x."""
+        ...
 
 
 class Plain:
@@ -30,9 +37,9 @@ class Plain:
         """x itself."""
         return x
 
-    def backward(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """The gradient itself."""
-        return gradient
+    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
+        """x and the gradient themselves."""
+        return x, lambda gradient: gradient
 
 
 class Norm:
@@ -45,8 +52,11 @@ class Norm:
         """[tokens, width] normalised and weighted."""
         return functional.rms_norm(x, x.shape[-1:], self.module.weight, self.eps)
 
-    def backward(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """Gradient of x from that of h."""
+    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
+        """The same with its way back."""
+        return self.forward(x), functools.partial(self._back, x)
+
+    def _back(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         exact = torch.promote_types(x.dtype, torch.float32)
         wide = x.to(exact)
         inverse = torch.rsqrt(torch.linalg.vecdot(wide, wide)[:, None] / x.shape[-1] + self.eps)
@@ -63,14 +73,19 @@ class Gate:
         gate, up = x.chunk(2, -1)
         return functional.silu(gate).mul_(up)
 
-    def backward(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """Gradient of x from that of h."""
+    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
+        """The same with its way back."""
         gate, up = x.chunk(2, -1)
-        found = torch.empty_like(x)
-        of_gate, of_up = found.chunk(2, -1)
-        torch.mul(gradient, functional.silu(gate), out=of_up)
-        of_gate.copy_(torch.ops.aten.silu_backward(gradient * up, gate))
-        return found
+        opened = functional.silu(gate)
+
+        def back(gradient: torch.Tensor) -> torch.Tensor:
+            found = torch.empty_like(x)
+            of_gate, of_up = found.chunk(2, -1)
+            torch.mul(gradient, opened, out=of_up)
+            torch.ops.aten.silu_backward.grad_input(torch.mul(gradient, up, out=opened), gate, grad_input=of_gate)
+            return found
+
+        return opened * up, back
 
 
 def packs(weight: torch.Tensor) -> bool:
@@ -100,8 +115,12 @@ class Adapters:
 class Product:
     """One or more linear layers that read the same input; their frozen weights are kept as one."""
 
-    def __init__(self, modules: Sequence[nn.Module]):
-        """`modules` are PEFT layers or plain linear ones; their weights become views of one stacked weight."""
+    def __init__(self, modules: Sequence[nn.Module], pack: bool):
+        """`modules` are PEFT layers or plain linear ones; their weights become views of one stacked weight.
+
+        `pack`: keep a second copy of the weights in the order that products are fastest in, where that helps.
+        """
+        self.pack = pack
         self.modules = list(modules)
         self.bases = [module.get_base_layer() if hasattr(module, "get_base_layer") else module for module in modules]
         self._key: tuple[Any, ...] = ()
@@ -124,7 +143,8 @@ class Product:
         if any(bias is not None for bias in biases):
             zeros = (self.weight.new_zeros(base.out_features) for base in self.bases)
             self.bias = torch.cat([z if bias is None else bias.detach() for z, bias in zip(zeros, biases, strict=True)])
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, 1024) if packs(self.weight) else None
+        packing = self.pack and packs(self.weight)
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, 1024) if packing else None
         self._key = tuple((base.weight.data_ptr(), base.weight._version, base.weight.dtype) for base in self.bases)
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
@@ -181,6 +201,8 @@ class _Adapted(torch.autograd.Function):
         product, before, adapters, dtype = ctx.plan
         of_residual = gradient if ctx.needs_input_grad[1] else None
         gradient = gradient.to(dtype)
+        h, pull = before.again(x)
+        h = h.to(dtype)
         of_parameters: list[torch.Tensor | None] = []
         of_inner = None
         if adapters is not None:
@@ -188,7 +210,6 @@ class _Adapted(torch.autograd.Function):
             pieces = [part @ second for part, second in zip(parts, ctx.seconds, strict=True)]
             of_inner = pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
             if any(ctx.needs_input_grad[3:]):
-                h = before.forward(x).to(dtype)
                 firsts = (of_inner.t() @ h).to(adapters.parameters[0].dtype).chunk(len(parts))
                 for index, kept in enumerate(inner.chunk(len(parts), -1)):
                     second = (kept.t() @ parts[index]).t().to(adapters.parameters[0].dtype)
@@ -200,5 +221,5 @@ class _Adapted(torch.autograd.Function):
             of_h = gradient @ product.weight.to(dtype)
             if of_inner is not None:
                 of_h.addmm_(of_inner, ctx.first)
-            of_x = before.backward(x, of_h).to(x.dtype)
+            of_x = pull(of_h).to(x.dtype)
         return of_x, of_residual, None, *of_parameters
