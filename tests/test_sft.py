@@ -208,5 +208,5 @@ def test_any_number_of_steps_has_a_schedule():
             rates.append(schedule.get_last_lr()[0])
             optimiser.step()
             schedule.step()
-        assert max(rates) == pytest.approx(1.0) if total > 1 else rates[0] > 0.0
         assert rates[0] < 0.1 and all(rate > 0.0 for rate in rates)
+        assert total == 1 or 0.9 < max(rates) <= 1.0
