@@ -151,11 +151,11 @@ def test_released_fixes_what_that_code_has_no_setting_for(overlay):
             assert (found.shuffle, found.td_lambda, found.kl_coefficient) == (False, 0.0, 0.0)
     job = config.job(merged, "tldr", "collm_cc")
     assert job.raw["fixed"] == {
-        "training.tasks_per_rollout": 13, "training.passes": 3, "training.shuffle": True, "training.gradient_clip": 1.0,
+        "training.tasks_per_rollout": 27, "training.passes": 3, "training.shuffle": True, "training.gradient_clip": 1.0,
         "training.advantage_clip": 0.2, "training.global_information": True, "training.ratio_clip": 0.2,
     }  # fmt: skip
     said = fixed_in_words(job)
-    assert said.startswith("semantics released fixes training.tasks_per_rollout 1 (configured: 13); ")
+    assert said.startswith("semantics released fixes training.tasks_per_rollout 1 (configured: 27); ")
     assert "training.gradient_clip None (configured: 1.0)" in said and "\n" not in said
 
 
