@@ -220,7 +220,9 @@ def get_warm_start_settings(wildcards) -> dict:
 def get_warm_starts() -> list[str]:
     """Warm starts that the configured methods and baselines need: of the team, of one agent alone."""
     needed = {collm_config.start(method, True) for method in config["methods"]} | set(config["baselines"])
-    return [name for name in WARM_STARTS if name in needed or (name == "warm_start" and not config["methods"])]
+    return [
+        name for name in WARM_STARTS if name in needed or (name == "warm_start" and not config["methods"])
+    ]
 
 
 def get_start(wildcards) -> list[str]:
