@@ -169,7 +169,8 @@ def test_one_key_of_one_method_trains_only_that(plan):
 
 
 def test_evaluation_settings_train_nothing(plan):
-    jobs = Counter(rule for rule, _ in planned(plan({"domain": {name: {"evaluation": {"samples": 2}} for name in ("tldr", "str_build")}})))
+    change = {"domain": {name: {"evaluation": {"samples": 2}} for name in ("tldr", "str_build")}}
+    jobs = Counter(rule for rule, _ in planned(plan(change)))
     assert jobs == {"evaluate": 10, "tables": 1, "figure": 2, "worlds": 1, "all": 1}
 
 
