@@ -216,7 +216,7 @@ def test_one_model_name_serves_all_agents(overlay):
         ("data: {source: path}", ["data.source is 'path' but data.path is empty"]),
         ("data: null", ["data: None is refused"]),
         (
-            "defaults: {methods: {magrpo: {rollout: {generations: 1}}}}",
+            "domain: {tldr: {methods: {magrpo: {rollout: {generations: 1}}}}}",
             ["magrpo: rollout.generations is 1", "at least 2"],
         ),
         (

@@ -38,7 +38,7 @@ def job(method="collm_cc", semantics="paper", training=None, rollout=None, warm_
     }  # fmt: skip
     plain = {"domain": "toy", "method": method, "profile": "paper", "semantics": semantics, "revision": "1"}
     raw = {**plain, "training": vars(blocks["training"]), "rollout": vars(blocks["rollout"])}
-    return config.Job(**plain, tracker="none", options={}, data={}, models={}, **blocks, raw=raw)
+    return config.Job(**plain, tracker="none", sandbox="refuse", options={}, data={}, models={}, **blocks, raw=raw)
 
 
 def session(models_folder, root, **changes):

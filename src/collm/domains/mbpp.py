@@ -17,7 +17,7 @@ from collm import sources
 from collm.domains.base import RawRow, embedded_path, require_integer
 from collm.domains.coding import CodingDomain
 from collm.domains.coding_rows import RELEASED_CORRUPTION, coding_fields, converted_badly, mbpp_fields
-from collm.errors import DataError, UnusableRow
+from collm.errors import DataError, RowError, UnusableRow
 from collm.sandbox import Program, shared
 
 FILES = {"paper": "sanitized-mbpp.json", "released": "mbpp_collab_test257.jsonl"}
@@ -32,6 +32,10 @@ _FIELDS = {
 @functools.cache
 def _embedded_rows() -> tuple[RawRow, ...]:
     return tuple(sources.read_rows(embedded_path("mbpp.jsonl")))
+
+
+# Seconds per test for a row's own code: a busy machine must not cost a row.
+REFERENCE_SECONDS = 8.0
 
 
 class Mbpp(CodingDomain):
@@ -87,8 +91,11 @@ class Mbpp(CodingDomain):
                 raise UnusableRow(f"{row.origin}: {RELEASED_CORRUPTION}")
             return fields
         fields = mbpp_fields(row.fields, row.origin, renamed=self.profile == "released")
-        setup, checks = self._checks(fields)
-        limit = self.check_seconds
+        try:
+            setup, checks = self._checks(fields)
+        except RowError as error:
+            raise RowError(f"{row.origin}: {error}") from error
+        limit = max(self.check_seconds, REFERENCE_SECONDS)
         verdict = shared.run([Program(fields["solution"], checks, fields["entry_point"], setup, limit, limit)])[0]
         if not verdict.all_passed:
             errors = sorted({check.error for check in verdict.checks if check.error})
