@@ -1,4 +1,4 @@
-"""K samples per prompt: how many calls they cost (Proposition 4.3) and what variance they leave (Proposition 4.2)."""
+"""K samples per prompt: how many calls they cost (Proposition 4.3) and what variance they leave (our reading: 1/K)."""
 
 from __future__ import annotations
 
