@@ -20,7 +20,20 @@ from collm.team import Team, derive
 CRITICS = {name: method.critics for name, method in METHODS.items()}
 
 
-class Toy(Domain):
+class NoData(Domain):
+    """A domain without rows: its tasks are made by the test that uses it."""
+
+    def embedded(self, seed):
+        return {}
+
+    def read(self, folder, seed=0):
+        return {}
+
+    def hub_rows(self, split, rows):
+        return []
+
+
+class Toy(NoData):
     """Every agent repeats its own last response to itself; the reward lies in [0, 2)."""
 
     name = "toy"
@@ -31,15 +44,6 @@ class Toy(Domain):
     max_reward = 2.0
     min_reward = 0.0
     team_sizes = None
-
-    def embedded(self, seed):
-        return {}
-
-    def read(self, folder, seed=0):
-        return {}
-
-    def hub_rows(self, split, rows):
-        return []
 
     def task(self, row, index):
         return task(index)

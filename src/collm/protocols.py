@@ -6,6 +6,7 @@ Nothing here is used by a method that is trained.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from collm.domains.base import Message
@@ -13,12 +14,12 @@ from collm.rollout import Node, Rollout
 from collm.team import Response, derive
 
 
-class Protocol(Rollout):
+class Protocol(Rollout, ABC):
     """Agents answer in order; before that, each is shown what it may hear of the others."""
 
+    @abstractmethod
     def heard(self, node: Node, agent: int) -> dict[int, str]:
         """Texts of other agents, by agent, that stand at the end of this agent's prompt."""
-        raise NotImplementedError
 
     def _respond(self, nodes: Sequence[Node], copies: int) -> int:
         tokens = 0

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from toy import NoData
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from collm import config
 from collm import models as models_of_project
-from collm.domains.base import Domain, Metric, Step, Task
+from collm.domains.base import Metric, Step, Task
 from collm.rollout import Node, Rollout
 from collm.team import Response, Team
 
@@ -33,7 +34,7 @@ def text(tokens: Sequence[str]) -> str:
     return "".join(tokens).removesuffix(END)
 
 
-class SmallWorld(Domain):
+class SmallWorld(NoData):
     """Rewards from a fixed table of random numbers; dense (every turn) or sparse (after the last one)."""
 
     name = "small_world"
@@ -77,15 +78,6 @@ class SmallWorld(Domain):
         told = [[*bits, (state + index * actions[0]) % 2] for index, bits in enumerate(world["told"])]
         following = {"state": state, "told": told, "sum": world["sum"] + own}
         return Step({"own": reward}, reward, {"score": reward}, tuple(told), following, {})
-
-    def embedded(self, seed):
-        return {}
-
-    def read(self, folder, seed=0):
-        return {}
-
-    def hub_rows(self, split, rows):
-        return []
 
     def task(self, row, index):
         return self.tasks()[index]

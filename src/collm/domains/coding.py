@@ -9,13 +9,15 @@ feedback on the levels in between. docs/coding.md lists where the profiles diffe
 from __future__ import annotations
 
 import builtins
+import functools
 import random
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from typing import Any, ClassVar
 
+from collm import sources
 from collm.domains import coding_paper, coding_prompts, coding_released
 from collm.domains.base import (
     Demonstration,
@@ -27,6 +29,7 @@ from collm.domains.base import (
     RawRow,
     Step,
     Task,
+    embedded_path,
     nearest,
     printable,
     require,
@@ -55,6 +58,12 @@ def kind(error: str | None) -> str | None:
     return error if known else "Exception"
 
 
+@functools.cache
+def shipped_rows(name: str) -> tuple[RawRow, ...]:
+    """The problems of a coding domain that ship with the project."""
+    return tuple(sources.read_rows(embedded_path(f"{name}.jsonl")))
+
+
 class CodingDomain(Domain):
     """Options: feedback, feedback_tests, feedback_slice, check_seconds.
 
@@ -72,6 +81,7 @@ class CodingDomain(Domain):
         Metric("pass_at_5", "pass@5", "%", higher_is_better=True, draws=5, of="pass_at_1"),
         Metric("pass_at_10", "pass@10", "%", higher_is_better=True, draws=10, of="pass_at_1"),
     )
+    columns: tuple[str, ...] = ("task_id", "prompt", "test", "entry_point")
     defaults: ClassVar[Mapping[str, Any]] = {
         "feedback": "level_feedback", "feedback_tests": "disjoint", "feedback_slice": 1, "check_seconds": 0.0
     }  # fmt: skip
@@ -108,6 +118,14 @@ class CodingDomain(Domain):
     def ready(self, sandbox: str = "refuse") -> None:
         """Start the sandbox and say which walls are on."""
         shared.start(sandbox)
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """The `columns` of the hub rows."""
+        origin = f"{self.hub[0]}:{split}"
+        return [
+            RawRow({name: row[name] for name in self.columns if name in row}, f"{origin}:{number}")
+            for number, row in enumerate(rows, start=1)
+        ]
 
     def fields(self, row: RawRow) -> dict[str, Any]:
         """The checked fields of one row; MBPP has rows of its own form."""
@@ -293,3 +311,21 @@ class CodingDomain(Domain):
     @abstractmethod
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """Rows that ship with the project."""
+
+
+class ShippedProblems(CodingDomain):
+    """A coding domain with problems of its own, written for this project: source `embedded`, split `train`."""
+
+    public_slices: tuple[str, str]
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: `public_slices` for hub and path, 3/4 and 1/4 of the shipped problems."""
+        count = len(shipped_rows(self.name))
+        cut = 3 * count // 4
+        shipped = (f"train[0:{cut}]", f"train[{cut}:{count}]")
+        return {"hub": self.public_slices, "path": self.public_slices, "embedded": shipped}
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """The shipped problems as split `train`; `seed` is not used."""
+        return {"train": list(shipped_rows(self.name))}

@@ -7,14 +7,13 @@ evaluated on HumanEval too; the manifest lists them. The paper trains on them: `
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from collm import sources
-from collm.domains.base import RawRow, Task, embedded_path, nearest
-from collm.domains.coding import CodingDomain
+from collm.domains.base import RawRow, Task, nearest
+from collm.domains.coding import ShippedProblems
 from collm.errors import ConfigError, DataError
 
 HUMANEVAL_FUNCTIONS = frozenset(
@@ -23,21 +22,16 @@ HUMANEVAL_FUNCTIONS = frozenset(
     + ("skjkasdkd", "factorize")
 )
 CHOICES = ("drop", "keep")
-_FIELDS = ("task_id", "prompt", "test", "entry_point")
 
 
-@functools.cache
-def _embedded_rows() -> tuple[RawRow, ...]:
-    return tuple(sources.read_rows(embedded_path("coophe.jsonl")))
-
-
-class CoopHe(CodingDomain):
+class CoopHe(ShippedProblems):
     """Agent 0 writes a helper, agent 1 the function; option `humaneval_functions` beside those of all coding sets."""
 
     name = "coophe"
     licence = "CoopHumanEval Apache-2.0; embedded problems written for this project (MIT)"
     hub = ("OpenMLRL/CoopHumanEval", None)
-    defaults: ClassVar[Mapping[str, Any]] = {**CodingDomain.defaults, "humaneval_functions": "drop"}
+    public_slices = ("test[0:66]", "test[66:82]")
+    defaults: ClassVar[Mapping[str, Any]] = {**ShippedProblems.defaults, "humaneval_functions": "drop"}
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
@@ -45,32 +39,12 @@ class CoopHe(CodingDomain):
         if choice not in CHOICES:
             raise ConfigError(f"domain.coophe.options.humaneval_functions: {choice!r}; {nearest(choice, CHOICES)}")
 
-    @property
-    def slices(self) -> dict[str, tuple[str, str]]:
-        """Default (train, test) slices: of hub and path as in the paper, of the embedded rows 3/4 and 1/4."""
-        paper = ("test[0:66]", "test[66:82]")
-        count = len(_embedded_rows())
-        cut = 3 * count // 4
-        return {"hub": paper, "path": paper, "embedded": (f"train[0:{cut}]", f"train[{cut}:{count}]")}
-
-    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """The problems that ship with the project as split `train`; `seed` is not used."""
-        return {"train": list(_embedded_rows())}
-
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/coophumaneval/test.jsonl."""
         path = Path(folder) / "coophumaneval" / "test.jsonl"
         if not path.is_file():
             raise DataError(f"no data for coophe in {folder}; looked for {path}. Set data.path to the right folder")
         return {"test": sources.read_rows(path)}
-
-    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
-        """Fields task_id, prompt, test and entry_point of the hub rows."""
-        origin = f"{self.hub[0]}:{split}"
-        return [
-            RawRow({name: row[name] for name in _FIELDS if name in row}, f"{origin}:{number}")
-            for number, row in enumerate(rows, start=1)
-        ]
 
     def withheld(self, task: Task) -> str | None:
         """Functions of HumanEval are not trained on, unless the options say so."""

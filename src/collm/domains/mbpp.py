@@ -8,14 +8,12 @@ report this set; slices are those of the released configurations (test rows 15 t
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from collm import sources
-from collm.domains.base import RawRow, embedded_path, require_integer
-from collm.domains.coding import CodingDomain
+from collm.domains.base import RawRow, require_integer
+from collm.domains.coding import ShippedProblems
 from collm.domains.coding_rows import RELEASED_CORRUPTION, coding_fields, converted_badly, mbpp_fields
 from collm.errors import DataError, RowError, UnusableRow
 from collm.sandbox import Program, shared
@@ -23,43 +21,29 @@ from collm.sandbox import Program, shared
 FILES = {"paper": "sanitized-mbpp.json", "released": "mbpp_collab_test257.jsonl"}
 HUBS = {"paper": ("google-research-datasets/mbpp", "sanitized"), "released": ("OpenMLRL/MBPP", None)}
 SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}  # by task_id
-_FIELDS = {
+COLUMNS = {
     "paper": ("task_id", "prompt", "code", "test_imports", "test_list"),
     "released": ("task_id", "prompt", "test", "entry_point"),
 }
+REFERENCE_SECONDS = 8.0  # per test, for a row's own code: a busy machine must not cost a row
 
 
-@functools.cache
-def _embedded_rows() -> tuple[RawRow, ...]:
-    return tuple(sources.read_rows(embedded_path("mbpp.jsonl")))
-
-
-# Seconds per test for a row's own code: a busy machine must not cost a row.
-REFERENCE_SECONDS = 8.0
-
-
-class Mbpp(CodingDomain):
+class Mbpp(ShippedProblems):
     """Agent 0 writes a helper, agent 1 the function; which form of the set is read depends on the profile."""
 
     name = "mbpp"
     licence = "MBPP CC BY 4.0 (Google Research); embedded problems written for this project (MIT)"
+    public_slices = ("test[15:65]", "test[0:15]")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the profile's form of the set has."""
+        return COLUMNS[self.profile]
 
     @property
     def hub(self) -> tuple[str, str | None]:
         """The set in its own form, or as the released code converted it."""
         return HUBS[self.profile]
-
-    @property
-    def slices(self) -> dict[str, tuple[str, str]]:
-        """Default (train, test) slices: those of the released configurations; of the embedded rows 3/4 and 1/4."""
-        public = ("test[15:65]", "test[0:15]")
-        count = len(_embedded_rows())
-        cut = 3 * count // 4
-        return {"hub": public, "path": public, "embedded": (f"train[0:{cut}]", f"train[{cut}:{count}]")}
-
-    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """The problems that ship with the project as split `train`; `seed` is not used."""
-        return {"train": list(_embedded_rows())}
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/mbpp/sanitized-mbpp.json, cut into its splits by task_id; for `released` the converted test rows."""
@@ -74,14 +58,6 @@ class Mbpp(CodingDomain):
             split: [row for row, number in zip(rows, numbers, strict=True) if first <= number <= last]
             for split, (first, last) in SPLITS.items()
         }
-
-    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
-        """The fields that the profile's form has, of the hub rows."""
-        origin = f"{self.hub[0]}:{split}"
-        return [
-            RawRow({name: row[name] for name in _FIELDS[self.profile] if name in row}, f"{origin}:{number}")
-            for number, row in enumerate(rows, start=1)
-        ]
 
     def fields(self, row: RawRow) -> dict[str, Any]:
         """Fields of either form; UnusableRow if its tests cannot be passed."""
