@@ -9,12 +9,12 @@ rule evaluate:
     output:
         samples="results/{domain}/{method}/seed{seed}/samples.jsonl",
         record="results/{domain}/{method}/seed{seed}/evaluation.json",
-    wildcard_constraints:
-        domain=any_of(set(config["domains"]) - set(EVALUATED_TOGETHER)),
     log:
         "logs/evaluate/{domain}/{method}/seed{seed}.log",
     benchmark:
         "results/benchmarks/evaluate/{domain}_{method}_seed{seed}.tsv"
+    wildcard_constraints:
+        domain=any_of(set(config["domains"]) - set(EVALUATED_TOGETHER)),
     priority: 10
     conda:
         "../envs/collm.yaml"
@@ -41,12 +41,12 @@ rule evaluate_together:
     output:
         samples=expand("results/{{domain}}/{method}/seed{{seed}}/samples.jsonl", method=ROWS),
         record=expand("results/{{domain}}/{method}/seed{{seed}}/evaluation.json", method=ROWS),
-    wildcard_constraints:
-        domain=any_of(EVALUATED_TOGETHER),
     log:
         "logs/evaluate/{domain}/seed{seed}.log",
     benchmark:
         "results/benchmarks/evaluate/{domain}_seed{seed}.tsv"
+    wildcard_constraints:
+        domain=any_of(EVALUATED_TOGETHER),
     priority: 10
     conda:
         "../envs/collm.yaml"
