@@ -106,7 +106,8 @@ class Engines:
         self._adapters = Adapters(self.vllm.LoRARequest)
         self._room = next(room for room in RANKS if room >= rank)
         self._max_rows, self._share = max_rows, share
-        self._engines = {member.base.name: self._engine(member.base) for member in agents}
+        self._bases = {member.base.name: member.base for member in agents}
+        self._engines = {name: self._engine(base) for name, base in self._bases.items()}
 
     def _engine(self, base: Base) -> Any:
         adapters = sum(member.base is base for member in self.agents)
@@ -139,7 +140,7 @@ class Engines:
 
     def _ask(self, name: str, wanted: Sequence[Wanted], sampling: Sampling) -> list[Generated]:
         """One call of a base's engine: a request per key, which is the seed of all its randomness."""
-        base = next(member.base for member in self.agents if member.base.name == name)
+        base = self._bases[name]
         requests = {agent: self._adapters.request(self.agents[agent]) for agent in {agent for agent, _, _ in wanted}}
         asked = [(agent, prompt, key) for agent, prompt, keys in wanted for key in keys]
         outputs = self._engines[name].generate(
