@@ -33,7 +33,7 @@ from collm.trainer import Journal, Trainer
 
 RUNS = {
     "paper": {"method": "collm_cc", "training": {"checkpoint_every": 1}},
-    "released": {"method": "collm_dc", "semantics": "released", "training": {"checkpoint_every": 2}},
+    "released": {"method": "collm_dc", "semantics": "released", "training": {"checkpoint_every": 2, "epochs": 1}},
 }
 TEAM = {"agents": ("tiny", "other"), "critic": "other"}  # two bases
 PHASES = {
