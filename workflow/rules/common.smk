@@ -207,7 +207,7 @@ def get_model_settings(wildcards) -> dict:
     """What a model made from scratch depends on."""
     return {
         **get_dependencies("scratch_model", wildcards.domain),
-        **flat(config["models"][wildcards.model]),
+        **flat(collm_config.model_spec(config, wildcards.model, wildcards.domain)),
     }
 
 
