@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda for models of the hub, else cpu")
     parser.add_argument("--price", type=float, default=0.0, help="of a GPU-hour, in any currency")
     parser.add_argument("--cores", type=int, default=2, help="cores that jobs on a CPU share, one each")
-    parser.add_argument("--device-memory", type=float, default=24.0, help="GB of the GPU that jobs should fit")
+    parser.add_argument("--device-memory", type=float, default=24.0, help="GiB of the GPU that jobs should fit")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan there, too")
     arguments = parser.parse_args(argv)
     settings = config.load([BASE, *arguments.configfile])

@@ -36,7 +36,9 @@ def run(folder, monkeypatch, *arguments):
 def test_papers_five_benchmarks_fit_one_gpu_of_24_gb(planned):
     assert list(dict.fromkeys(line.domain for line in planned.lines)) == FIVE
     assert {line.method for line in planned.lines} >= {"grpo", "ac", "magrpo", "collm_dc", "collm_cc", "raw"}
-    assert all(line.device == "cuda" and 2e9 < line.peak < 24e9 for line in planned.lines)
+    assert all(line.device == "cuda" and 2e9 < line.peak < 24 * 2**30 for line in planned.lines)
+    tight = {(line.domain, line.method) for line in planned.lines if line.peak > 24e9}
+    assert tight <= {("house_build", "collm_cc")}  # its critic reads two prompts that list a house
     assert planned.hours("cpu") == 0 and planned.hours("cuda") > 100
 
 
@@ -69,14 +71,14 @@ def test_a_further_agent_on_a_base_of_4_billion():
 def test_table_json_and_price(tmp_path, monkeypatch, capsys):
     assert run(tmp_path, monkeypatch, "--configfile", PAPER, "--price", 2, "--json", "plan.json") == 0
     said = capsys.readouterr().out
-    assert "all jobs fit in 24 GB" in said and "house_build" in said
+    assert "all jobs fit in 24 GiB" in said and "house_build" in said
     found = json.loads((tmp_path / "plan.json").read_text())
     hours = found["totals"]["gpu_hours"]
     assert found["totals"]["price"] == pytest.approx(2 * hours) and f"GPU: {hours:.0f} hours" in said
     line = next(line for line in found["lines"] if (line["domain"], line["method"]) == ("coophe", "collm_cc"))
     parts = line["memory"]["train"]
     assert {"weights", "adapters", "gradients and optimiser", "activations", "cache"} <= set(parts)
-    assert line["peaks"]["train"] == pytest.approx(footprint.peak(parts)) and line["hours"] > 0
+    assert line["peaks"]["train"] == pytest.approx(footprint.peak(parts, "cuda")) and line["hours"] > 0
 
 
 def test_given_rate(paper, tmp_path):

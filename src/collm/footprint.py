@@ -17,9 +17,12 @@ from collm.workload import EVALUATED_AT_ONCE, INFORMATION, Lengths
 
 PACKED = 1 << 30  # bytes of a model up to which lean passes keep its weights a second time (see lean.py)
 KEPT = 256  # longest sequence whose attention weights are kept for the backward pass (see attention.py)
-RUNTIME = {"cpu": 450e6, "cuda": 700e6}  # interpreter and libraries; CUDA's context and kernels
+RUNTIME = {"cpu": 430e6, "cuda": 700e6}  # interpreter and libraries; CUDA's context and kernels
 GENERAL_PER_LAYER = 34  # numbers kept per token, layer and hidden unit by transformers' own passes
-CHUNK = 5 * (4 << 22)  # bytes of logits looked at at once, in five forms
+CHUNK, FORMS = 4 << 22, 5  # bytes of logits looked at at once (see lean_scoring.py), and in how many forms
+BLOCK = 96  # queries whose attention weights are there at once, twice (see attention.py)
+RETAINED = {"cpu": 0.5, "cuda": 0.0}  # share of one phase's memory that the allocator keeps while the other runs
+WORKING = {"float32": 1.0, "bfloat16": 1.5}  # what passes take on a CPU, relative to the tensors counted (oneDNN)
 ADAM = 12  # bytes of a gradient and two moments per trained number
 GENERATION = ("cache", "prefill", "drawing")
 UPDATE = ("activations", "attention weights", "backward", "logits")
@@ -29,8 +32,9 @@ UPDATE = ("activations", "attention weights", "backward", "logits")
 class Batches:
     """What stands in memory at once, in tokens and rows."""
 
-    trained: int  # tokens of the largest micro-batch of a backward pass, on the model named
+    trained: int  # tokens of the largest micro-batch of a backward pass
     sequence: int  # tokens of one of its sequences
+    scored: int  # response tokens in a micro-batch of an agent
     rows: int  # responses of one agent decoded together, if nothing limits them
     prompts: int  # distinct prompts among them
     prompt: int  # tokens of one
@@ -53,27 +57,33 @@ def batches_of_evaluation(job: config.Job, lengths: Lengths, tests: int) -> Batc
     """The largest batches of the final evaluation on `tests` tasks; nothing is trained."""
     samples = job.evaluation.samples
     episodes = min(EVALUATED_AT_ONCE, tests * samples)
-    return Batches(0, 0, episodes, max(1, episodes // samples), lengths.mean, lengths.response)
+    prompts = episodes if job.rollout.turns > 1 else max(1, episodes // samples)
+    return Batches(0, 0, 0, episodes, prompts, lengths.last, lengths.response)
 
 
 def batches(job: config.Job, lengths: Lengths, critics: str | None, tests: int) -> Batches:
     """The largest batches of a training run whose test split has `tests` tasks."""
     team, rollout, plan, watched = job.team, job.rollout, job.training, job.evaluation
-    agents, response, same = team.num_agents, lengths.response, rollout.generations
-    distinct = max(1, plan.minibatch // same)
+    fitted = job.method in config.WARM_STARTS
+    minibatch, same = (job.warm_start.batch, 1) if fitted else (plan.minibatch, rollout.generations)
+    agents, response = team.num_agents, lengths.said
+    groups = max(1, minibatch // same)
     text = (agents if critics == "joint" else 1) * lengths.mean + INFORMATION
     sequence = lengths.mean + response
-    own = distinct * lengths.mean + plan.minibatch * response
-    of_critic = distinct * text if critics else 0
+    own = groups * lengths.mean + minibatch * response
+    of_critic = groups * text if critics else 0
     longest = max(lengths.longest + response, agents * lengths.longest if critics == "joint" else 0)
     if team.max_prompt_tokens is not None:
         longest = min(longest, team.max_prompt_tokens + response)
     trained = max(min(plan.micro_batch_tokens, max(own, of_critic)), longest)
     episodes = min(EVALUATED_AT_ONCE, min(tests, watched.tasks_during or tests) * watched.samples_during)
-    played = plan.tasks_per_rollout * same**rollout.turns
-    prompts = max(episodes // watched.samples_during, played // same)
+    played = 0 if fitted else plan.tasks_per_rollout * same**rollout.turns
+    rows = max(episodes, played)
+    distinct = episodes if rollout.turns > 1 else episodes // watched.samples_during
+    prompts = max(distinct, played // same)
+    scored = min(minibatch, max(1, plan.micro_batch_tokens // sequence)) * response
     return Batches(
-        trained, text if of_critic > own else sequence, max(episodes, played), prompts, lengths.mean, response
+        trained, text if of_critic > own else sequence, scored, rows, prompts, lengths.last, lengths.response
     )
 
 
@@ -106,36 +116,50 @@ def parts(
     }
 
 
-def peak(found: Mapping[str, float]) -> float:
+def peak(found: Mapping[str, float], device: str = "cpu") -> float:
     """Largest sum of parts that are there at the same time."""
     phases = [sum(found[part] for part in phase) for phase in (GENERATION, UPDATE)]
-    return sum(value for part, value in found.items() if part not in GENERATION + UPDATE) + max(phases)
+    always = sum(value for part, value in found.items() if part not in GENERATION + UPDATE)
+    return always + max(phases) + RETAINED[device] * min(phases)
 
 
 def _passes(job: config.Job, name: str, shape: Shape, found: Batches, device: str) -> dict[str, float]:
     """Bytes that generation and a backward pass take on one base; its agents are decoded together."""
-    size = 2 if job.team.precision == "bf16" else 4
-    stored = 4 if job.team.adapter == "full" else DTYPE_BYTES[job.team.dtype]
-    tokens, layers, rank = found.trained, shape.layers, job.team.lora["rank"]
-    inputs = 2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 2 * shape.intermediate + 7 * rank
-    inputs += (shape.queries + 2 * shape.keys) * shape.normed
-    activations = tokens * layers * inputs * size
-    short = device == "cpu" and found.sequence <= KEPT
-    weights = tokens * layers * shape.heads * found.sequence / 2 * size if short else 0
-    logits = CHUNK
-    if job.team.adapter == "full":
-        activations, weights = tokens * layers * shape.hidden * GENERAL_PER_LAYER * size, 0
-        logits = tokens * shape.vocabulary * 4 * 3 * found.room / (found.prompt + found.room)
     together = 1 if job.team.adapter == "full" or job.rollout.decode == "sequential" else job.team.agents.count(name)
+    used = {**_update(job, shape, found, device), **_generation(job, shape, found, device, together)}
+    factor = WORKING[job.team.dtype] if device == "cpu" else 1.0
+    return {part: factor * value for part, value in used.items()}
+
+
+def _update(job: config.Job, shape: Shape, found: Batches, device: str) -> dict[str, float]:
+    """Bytes of a backward pass: inputs of all products and of attention are kept, h is computed again."""
+    size = 2 if job.team.precision == "bf16" else 4
+    tokens, layers = found.trained, shape.layers
+    backward = tokens * 6 * shape.intermediate * size
+    if job.team.adapter == "full":
+        general = tokens * layers * shape.hidden * GENERAL_PER_LAYER * size
+        logits = 3 * found.scored * shape.vocabulary * 4
+        return {"activations": general, "attention weights": 0, "backward": backward, "logits": logits}
+    inputs = 2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 2 * shape.intermediate
+    inputs += 7 * job.team.lora["rank"] + (shape.queries + 2 * shape.keys) * shape.normed
+    kept = layers * inputs
+    short = device == "cpu" and found.sequence <= KEPT
+    return {
+        "activations": tokens * kept * size,
+        "attention weights": tokens * layers * shape.heads * found.sequence / 2 * size if short else 0,
+        "backward": backward,
+        "logits": FORMS * min(CHUNK, found.scored * shape.vocabulary * 4),
+    }
+
+
+def _generation(job: config.Job, shape: Shape, found: Batches, device: str, together: int) -> dict[str, float]:
+    """Bytes of decoding the rows of `together` agents: keys and values, one layer of the prompts, sampling."""
+    stored = 4 if job.team.adapter == "full" else DTYPE_BYTES[job.team.dtype]
     rows = min(job.rollout.max_rows, together * found.rows)
     prefilled = min(rows, together * found.prompts) * found.prompt
-    held = rows * (found.prompt + found.room)
+    scores = 2 * BLOCK * shape.heads if device == "cpu" else 0
     return {
-        "activations": activations,
-        "attention weights": weights,
-        "backward": tokens * 6 * shape.intermediate * size,
-        "logits": logits,
-        "cache": held * layers * 2 * shape.keys * stored,
-        "prefill": prefilled * (3 * shape.intermediate + 4 * shape.hidden) * stored,
+        "cache": rows * (found.prompt + found.room) * shape.layers * 2 * shape.keys * stored,
+        "prefill": prefilled * (3 * shape.intermediate + 4 * shape.hidden + scores) * stored,
         "drawing": rows * shape.vocabulary * 4 * 6,
     }

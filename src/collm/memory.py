@@ -49,7 +49,7 @@ def check(job: config.Job, parts: Mapping[str, float], device: torch.device) -> 
     Raises:
         ModelError: it cannot fit; names the knobs to lower.
     """
-    peak, there = footprint.peak(parts), available(device)
+    peak, there = footprint.peak(parts, device.type), available(device)
     update, generation = (sum(parts[name] for name in phase) for phase in (footprint.UPDATE, footprint.GENERATION))
     always = {name: size for name, size in parts.items() if name not in footprint.UPDATE + footprint.GENERATION}
     shown = {**always, "generation": generation, "update": update}

@@ -110,7 +110,7 @@ def _line(
     response = rates.response(job)
     work = workload.of(job, seen.train, seen.test, response)
     stages = dict(_footprints(job, shapes, seen, place))
-    peaks = {stage: footprint.peak(parts) for stage, parts in stages.items()}
+    peaks = {stage: footprint.peak(parts, place) for stage, parts in stages.items()}
     size = sum(shapes[name].parameters for name in job.team.agents) / len(job.team.agents)
     seconds: Seconds = rates.seconds(job, work, seen, place, size)
     return Line(

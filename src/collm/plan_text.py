@@ -11,11 +11,12 @@ COLUMNS = (
     "domain", "method", "seeds", "on", "weights", "adapters", "optimiser", "update", "KV cache", "peak GB",
     "evaluate GB", "hours", "disk GB", "rate",
 )  # fmt: skip
+GIB = 1 << 30
 LEFT = {"domain", "method", "on", "rate"}
 
 
 def text(plan: Plan, price: float, cores: int, device_memory: float) -> str:
-    """Table and totals; `price` per GPU-hour, `device_memory` in GB (10^9 bytes) of the GPU that jobs should fit."""
+    """Table and totals; `price` per GPU-hour, `device_memory` in GiB of the GPU that jobs should fit."""
     cells = [COLUMNS, *(_cells(line) for line in plan.lines)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
     lines = ["  ".join(_padded(row, widths)).rstrip() for row in cells]
@@ -40,11 +41,11 @@ def _totals(plan: Plan, price: float, cores: int, device_memory: float) -> list[
     gpu, cpu = plan.hours("cuda"), plan.hours("cpu")
     if gpu:
         found.append(f"GPU: {gpu:.0f} hours, {gpu * price:.0f} at {price:g} per hour")
-        large = [line for line in plan.lines if line.device == "cuda" and line.peak > device_memory * GB]
+        large = [line for line in plan.lines if line.device == "cuda" and line.peak > device_memory * GIB]
         largest = max((line for line in plan.lines if line.device == "cuda"), key=lambda line: line.peak)
         where = f"{largest.domain}/{largest.method}, {_gb(largest.peak)} GB"
-        fits = "all jobs fit" if not large else f"{len(large)} of {len(plan.lines)} jobs do not fit"
-        found.append(f"largest job on a GPU: {where}; {fits} in {device_memory:g} GB")
+        fits = "all jobs fit" if not large else f"{len(large)} of {len(plan.lines)} do not fit"
+        found.append(f"largest job on a GPU: {where}; {fits} in {device_memory:g} GiB ({_gb(device_memory * GIB)} GB)")
         found += [f"  too large: {line.domain}/{line.method}, {_gb(line.peak)} GB" for line in large]
     if cpu:
         wall = f"{cpu / cores:.1f} hours on {cores} cores" if cpu >= cores else f"{60 * cpu / cores:.0f} minutes"

@@ -17,8 +17,8 @@ from collm.domains.base import Domain, Task
 from collm.errors import ConfigError
 from collm.models import folder
 
-PRETRAINED, SCRATCH = 3.6, 2.6  # characters per token where no tokenizer is there yet
-WORLDS = {"str_build": 1.8, "house_build": 1.8}  # coordinates: fewer characters per token
+PRETRAINED, SCRATCH = 3.6, 3.7  # characters per token where no tokenizer is there yet
+WORLDS = {"str_build": 2.5, "house_build": 1.9}  # coordinates: fewer characters per token
 PUBLIC_PROMPTS = {
     "tldr": (1653, 2651),
     "arxiv": (1449, 2177),

@@ -15,7 +15,8 @@ from collm import config
 from collm.domains.base import Domain, Task
 from collm.methods import METHODS
 
-TOLD = 100  # tokens of what the environment says between turns, about
+TOLD = 60  # tokens of what the environment says between turns, about
+SAYS, SCRATCH_SAYS = 0.9, 0.6  # mean response over the longest allowed, about: pretrained models, scratch ones
 INFORMATION = 60  # tokens of m_t and of the labels in a critic's text
 EVALUATED_AT_ONCE = 64  # episodes
 READ = 64  # tasks whose prompts are measured
@@ -23,17 +24,23 @@ READ = 64  # tasks whose prompts are measured
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens per agent: prompt of the first turn (mean), the longest one of any turn, the most of a response."""
+    """Tokens per agent: prompt of the first turn (mean), the longest one of any turn, responses (most, mean)."""
 
     prompt: int
     longest: int
     response: int
+    said: int
     turns: int = 1
 
     @property
     def growth(self) -> int:
         """What a follow-up prompt is longer by: the own last response and the environment's words."""
-        return self.response + TOLD if self.turns > 1 else 0
+        return self.said + TOLD if self.turns > 1 else 0
+
+    @property
+    def last(self) -> int:
+        """Mean prompt of the last turn."""
+        return self.prompt + self.growth
 
     @property
     def mean(self) -> int:
@@ -65,7 +72,9 @@ def lengths(job: config.Job, domain: Domain, tasks: Sequence[Task], count: Calla
 
 def known(job: config.Job, mean: int, longest: int) -> Lengths:
     """Lengths from the mean and longest prompt of a first turn."""
-    first = Lengths(mean, longest, job.rollout.max_new_tokens, job.rollout.turns)
+    most = job.rollout.max_new_tokens
+    scratch = all(spec["source"] == "scratch" for spec in job.models.values())
+    first = Lengths(mean, longest, most, round(most * (SCRATCH_SAYS if scratch else SAYS)), job.rollout.turns)
     return dataclasses.replace(first, longest=longest + first.growth)
 
 
