@@ -89,9 +89,7 @@ def make(settings: Mapping[str, Any], rates: Rates, root: Path = Path("."), devi
             if key not in known:
                 known[key] = prospect(job, root)
             lines.append(_line(job, shapes, known[key], rates, len(settings["seeds"]), device))
-        models = {name for line_job in [config.job(settings, domain)] for name in line_job.models}
-        if any(settings["models"][name]["source"] == "scratch" for name in models):
-            lines.append(_models_line(settings, domain, rates))
+        lines += _models_lines(config.job(settings, domain), rates)
     return Plan(lines, stored)
 
 
@@ -159,16 +157,15 @@ def _stored(job: config.Job, name: str, shape: Shape) -> float:
     return shape.parameters * (2 if job.models[name]["source"] == "hub" else 4)
 
 
-def _models_line(settings: Mapping[str, Any], domain: str, rates: Rates) -> Line:
-    """The model of a domain, made from scratch once for all seeds."""
-    job = config.job(settings, domain)
-    specs = [spec for spec in job.models.values() if spec["source"] == "scratch"]
-    tokens = sum(spec["pretrain"]["steps"] * spec["pretrain"]["batch"] * spec["pretrain"]["window"] for spec in specs)
+def _models_lines(job: config.Job, rates: Rates) -> list[Line]:
+    """The models of a domain that are made from scratch, once for all seeds."""
+    pretrain = [spec["pretrain"] for spec in job.models.values() if spec["source"] == "scratch"]
+    if not pretrain:
+        return []
+    tokens = sum(plan["steps"] * plan["batch"] * plan["window"] for plan in pretrain)
+    memory, peaks = {"model": {"runtime": footprint.RUNTIME["cpu"]}}, {"model": footprint.RUNTIME["cpu"]}
     seconds = {"model": rates.model_seconds(tokens)}
-    size = footprint.RUNTIME["cpu"]
-    return Line(
-        domain, "(model)", 1, "cpu", {"model": {"runtime": size}}, {"model": size}, seconds, 0, 0.0, "default rate"
-    )
+    return [Line(job.domain, "(model)", 1, "cpu", memory, peaks, seconds, 0, 0.0, "default rate")]
 
 
 def as_json(plan: Plan, price: float, cores: int) -> dict[str, Any]:
