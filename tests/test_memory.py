@@ -15,7 +15,7 @@ import torch
 import yaml
 from toy import make_team, rollout_settings, team_settings, training_settings
 
-from collm import config, footprint, memory
+from collm import attention, config, footprint, lean, lean_scoring, memory
 from collm.errors import ModelError
 from collm.workload import Lengths
 
@@ -78,6 +78,11 @@ def test_what_depends_on_what(folders):
 def test_an_evaluation_trains_nothing(folders):
     parts = estimate(folders, None, trained=False)
     assert parts["gradients and optimiser"] == parts["activations"] == parts["backward"] == 0 < parts["cache"]
+
+
+def test_constants_are_those_of_the_passes():
+    assert (footprint.PACKED, footprint.CHUNK) == (lean.PACKED, lean_scoring.CHUNK * 4)
+    assert (footprint.KEPT, footprint.BLOCK) == (attention.KEPT, attention.BLOCK)
 
 
 def test_phases_take_turns():
