@@ -26,6 +26,7 @@ CORE_FALL = 0.8  # rates fall with this power of the parameters: SmolLM2 has 135
 GENERATION = 1.5  # tokens per second without updates, relative to Monte Carlo training
 FIT = 15.0  # prompt and response tokens per second of a warm start, relative to the same
 START = {"cpu": 8.0, "cuda": 60.0}  # seconds of a process before it does anything: imports, loading
+TOGETHER = 1.5  # the same per row where one process evaluates all rows of a benchmark (models made from scratch)
 PRETRAINING = 10_000.0  # tokens per second of making a scratch model, one core
 
 
@@ -76,7 +77,8 @@ class Rates:
             bases.add("measured" if share is not None else self._basis(device))
         share = _share(measured.get("evaluation"), ("summary", "episodes"), work.episodes)
         whole = measured["evaluation"]["wall_seconds"] * share if share is not None else work.evaluated / alone
-        stages["evaluate"] = START[device] + whole
+        scratch = all(spec["source"] == "scratch" for spec in job.models.values())
+        stages["evaluate"] = (TOGETHER if scratch else START[device]) + whole
         bases.add("measured" if share is not None else self._basis(device))
         return Seconds(stages, " and ".join(sorted(bases)))
 

@@ -105,7 +105,7 @@ def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
 def test_plan_of_the_miniature_with_one_seed(clone):
     output = snakemake(clone, "-n", "--config", "seeds=[0]", overlays=("config/miniature.yaml",))
     jobs = Counter(rule for rule, _ in planned(output))
-    assert (jobs["train"], jobs["warm_start"], jobs["evaluate"]) == (12 * 8, 12 * 2, 12 * 14)
+    assert (jobs["train"], jobs["warm_start"], jobs["evaluate_together"]) == (12 * 8, 12 * 2, 12)
 
 
 def test_plan_of_one_benchmark_alone(clone):
