@@ -34,7 +34,7 @@ def evaluate(job: config.Job, arguments: argparse.Namespace) -> None:
     places = Places.of(job.domain, job.method, arguments.seed)
     session = open_session(job, arguments.seed, places, arguments.threads)
     record = RunRecord("evaluate", job, arguments.seed, session.accelerator.device)
-    team = session.team()
+    team = session.team(trained=False)
     if job.method not in config.UNTRAINED:
         team.load_agents(arguments.adapters or places.out / "adapters")
     facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
