@@ -17,14 +17,14 @@ from collm import domains, memory, models, prospects, workload
 from collm.checkpoint import flatten
 from collm.data import load_tasks
 from collm.domains.base import Domain, Task
-from collm.errors import ConfigError
+from collm.errors import ConfigError, ModelError
 from collm.files import sha256
 from collm.protocols import PROTOCOLS
 from collm.rollout import Rollout
 from collm.team import Team
 
 KNOBS = (
-    "tracker", "sandbox", "fixed", "rollout.max_rows", "training.micro_batch_tokens",
+    "tracker", "sandbox", "fixed", "rollout.max_rows", "rollout.vllm_memory", "training.micro_batch_tokens",
     "training.checkpoint_every", "training.keep_checkpoints", "evaluation.latency_tasks",
 )  # fmt: skip
 
@@ -66,7 +66,22 @@ class Session:
         lengths = workload.lengths(self.job, self.domain, self.train, prospects.counter(self.folders[name]))
         needed = memory.estimate(self.job, self.folders, critics, lengths, len(self.test), device.type, trained)
         memory.check(self.job, needed, device)
-        return Team(self.job.team, self.folders, self.seed, critics, self.accelerator)
+        team = Team(self.job.team, self.folders, self.seed, critics, self.accelerator)
+        if self.job.rollout.backend == "vllm":
+            team.engines = self._engines(team)
+        return team
+
+    def _engines(self, team: Team) -> Any:
+        """Engines of vLLM for the agents of a team; ModelError if it is not installed or the job has more processes."""
+        from collm import vllm_backend
+
+        if self.accelerator.num_processes > 1:
+            raise ModelError(
+                f"rollout.backend is vllm in {self.accelerator.num_processes} processes; its engines serve one: start "
+                "one process, or set rollout.backend to transformers"
+            )
+        plan = self.job.rollout
+        return vllm_backend.Engines(team.agents, self.job.team.lora["rank"], plan.max_rows, plan.vllm_memory)
 
     def rollout(self, team: Team, settings: configuration.Rollout | None = None) -> Rollout:
         """A player of this job's episodes, by the protocol of the method where it has one."""

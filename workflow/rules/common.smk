@@ -40,7 +40,7 @@ DEPENDS = {
     "evaluate": [*PLAYED, "evaluation.samples", "evaluation.latency_tasks"],
 }
 # Keys inside those blocks that do not change what the stage computes.
-MEMORY_KNOBS = {"rollout.max_rows", "training.micro_batch_tokens"}
+MEMORY_KNOBS = {"rollout.max_rows", "rollout.vllm_memory", "training.micro_batch_tokens"}
 BOOKKEEPING = {"training.checkpoint_every", "training.keep_checkpoints"}
 OF_TRAINING = {"team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode"}
 NEUTRAL = {
