@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from collm import cli, config, evaluation
+from collm import cli, config, evaluation, processes
 from collm.files import write_json, write_jsonl
 from collm.runinfo import RunRecord
 from collm.session import Places, open_session
@@ -16,8 +16,10 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, evaluate, write samples.jsonl and evaluation.json; return the exit status."""
     parser = cli.parser(__doc__, method=True, seed=True)
     cli.add_threads(parser)
+    cli.add_processes(parser)
     parser.add_argument("--adapters", type=Path, help="adapters to evaluate; default: those of the run")
     arguments = parser.parse_args(argv)
+    processes.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
     places = Places.of(job.domain, job.method, arguments.seed)
     session = open_session(job, arguments.seed, places, arguments.threads)
@@ -27,7 +29,11 @@ def main(argv: list[str] | None = None) -> int:
         team.load_agents(arguments.adapters or places.out / "adapters")
     facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
     plan = job.evaluation
-    rows = evaluation.sample_rows(session.rollout(team), session.test, plan.samples, arguments.seed, facts)
+    mine = [session.test[index] for index in session.processes.share([1] * len(session.test))]
+    rows = evaluation.sample_rows(session.rollout(team), mine, plan.samples, arguments.seed, facts)
+    rows = session.processes.gather(rows)
+    if not session.processes.main:
+        return 0
     alone = session.rollout(team, dataclasses.replace(job.rollout, decode="sequential"))
     timed = evaluation.latency(alone, session.test[: plan.latency_tasks], arguments.seed)
     write_jsonl(places.out / "samples.jsonl", rows)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from collm import config as configuration
 from collm import domains, memory, models
@@ -19,12 +20,14 @@ from collm.data import load_tasks
 from collm.domains.base import Domain, Task
 from collm.errors import ConfigError
 from collm.files import sha256
+from collm.processes import PATIENCE, Processes
 from collm.protocols import PROTOCOLS
 from collm.rollout import Rollout
 from collm.team import Team
 
 KNOBS = (
     "tracker", "sandbox", "fixed", "rollout.max_rows", "training.micro_batch_tokens",
+    "training.gradient_checkpointing", "training.offload_optimiser",
     "training.checkpoint_every", "training.keep_checkpoints", "evaluation.latency_tasks",
 )  # fmt: skip
 
@@ -60,10 +63,19 @@ class Session:
     test: list[Task]
     folders: Mapping[str, Path]
 
+    @property
+    def processes(self) -> Processes:
+        """The processes that this one works with."""
+        return Processes.of(self.accelerator)
+
     def team(self, critics: str | None = None) -> Team:
         """Tell the memory that is needed and load the team; ModelError if the machine has too little."""
         memory.check(self.job, self.folders, critics, self.accelerator.device)
-        return Team(self.job.team, self.folders, self.seed, critics, self.accelerator)
+        maps = {name: spec.get("device_map") for name, spec in self.job.models.items()}
+        if self.processes.count > 1 and any(maps.values()):
+            raise ConfigError("device_map gives all GPUs to one process; set it to null or start one process")
+        recompute = self.job.training.gradient_checkpointing
+        return Team(self.job.team, self.folders, self.seed, critics, self.accelerator, maps, recompute)
 
     def rollout(self, team: Team, settings: configuration.Rollout | None = None) -> Rollout:
         """A player of this job's episodes, by the protocol of the method where it has one."""
@@ -78,6 +90,7 @@ class Session:
         """
         left_out = (*KNOBS, *without)
         settings = {key: value for key, value in flatten(self.job.raw).items() if not key.startswith(left_out)}
+        settings = {key: value for key, value in settings.items() if not key.endswith(".device_map")}
         read = {"data": sha256(self.places.data / "manifest.json")}
         read |= {f"model.{name}": sha256(path / "model.json") for name, path in self.folders.items()}
         return {"config": settings, "seed": self.seed, "inputs": read, **more}
@@ -114,8 +127,9 @@ def accelerator(job: configuration.Job, folder: Path) -> Accelerator:
     made = Accelerator(
         cpu=not torch.cuda.is_available(), mixed_precision=precision, log_with=tracker,
         project_dir=str(folder / "trackers") if tracker else None,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )  # fmt: skip
-    if tracker:
+    if tracker and made.is_main_process:
         (folder / "trackers").mkdir(parents=True, exist_ok=True)
         made.init_trackers("collm", config={"domain": job.domain, "method": job.method})
     return made

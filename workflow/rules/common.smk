@@ -36,7 +36,12 @@ DEPENDS = {
     "evaluate": [*PLAYED, "evaluation.samples", "evaluation.latency_tasks"],
 }
 # Keys inside those blocks that do not change what the stage computes.
-MEMORY_KNOBS = {"rollout.max_rows", "training.micro_batch_tokens"}
+MEMORY_KNOBS = {
+    "rollout.max_rows",
+    "training.micro_batch_tokens",
+    "training.gradient_checkpointing",
+    "training.offload_optimiser",
+}
 BOOKKEEPING = {"training.checkpoint_every", "training.keep_checkpoints"}
 OF_TRAINING = {"team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode"}
 NEUTRAL = {
@@ -203,13 +208,13 @@ def get_model_settings(wildcards) -> dict:
     """What a model made from scratch depends on."""
     return {
         **get_dependencies("scratch_model", wildcards.domain),
-        **flat(config["models"][wildcards.model]),
+        **get_model_spec(wildcards),
     }
 
 
 def get_model_spec(wildcards) -> dict:
     """What a pretrained model depends on."""
-    return flat(config["models"][wildcards.model])
+    return {key: value for key, value in flat(config["models"][wildcards.model]).items() if key != "device_map"}
 
 
 def get_warm_start_settings(wildcards) -> dict:
