@@ -18,6 +18,10 @@ from collm.files import write_json
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
+# `--config seeds=[0,1]` gives a list whose entries are text.
+if isinstance(config.get("seeds"), list):
+    config["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in config["seeds"]]
+
 try:
     collm_config.check(config)
 except ConfigError as error:
@@ -208,13 +212,18 @@ def get_model_settings(wildcards) -> dict:
     """What a model made from scratch depends on."""
     return {
         **get_dependencies("scratch_model", wildcards.domain),
-        **get_model_spec(wildcards),
+        **placed_anywhere(collm_config.model_spec(config, wildcards.model, wildcards.domain)),
     }
 
 
 def get_model_spec(wildcards) -> dict:
     """What a pretrained model depends on."""
-    return {key: value for key, value in flat(config["models"][wildcards.model]).items() if key != "device_map"}
+    return placed_anywhere(config["models"][wildcards.model])
+
+
+def placed_anywhere(spec: dict) -> dict:
+    """A model's specification with dotted keys, without where a run puts it."""
+    return {key: value for key, value in flat(spec).items() if key != "device_map"}
 
 
 def get_warm_start_settings(wildcards) -> dict:
