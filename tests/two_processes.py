@@ -93,6 +93,7 @@ def stopped(models: Path, root: Path, case: str, patched: contextlib.AbstractCon
         with patched:
             train(models, root, case)
     except (Interrupted, OtherProcessFailed, NonFiniteReward) as error:
+        Processes(int(os.environ["RANK"]), 2).gather([])  # the main process has saved
         kept = sorted(path.name for path in (root / case / "checkpoints").glob("step_*"))
         return f"{type(error).__name__} {','.join(kept)}"
     return "nothing"

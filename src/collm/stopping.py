@@ -58,15 +58,14 @@ class Stopping:
     def interruptible(self) -> Iterator[None]:
         """A block that changes nothing that is saved, and may be left at any point; sends nothing to others."""
         self.check()
-        self._at_once = True
         try:
+            self._at_once = True
             yield
+            self._at_once = False
         except Interrupted:
             pass  # raised again by `check`, in all processes
         except BaseException:
             self._at_once = False
             self._processes.largest(FAILED)
             raise
-        finally:
-            self._at_once = False
         self.check()
