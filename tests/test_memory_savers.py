@@ -77,15 +77,15 @@ def test_less_is_kept(models_folder, tmp_path):
     def held(general, recompute):
         team, _ = setting(models_folder, tmp_path, "magrpo")
         team.agents[0].base._general, team._recompute = general, recompute
-        before, sizes = {}, []
+        kept = {}
 
         def pack(tensor):
-            sizes.append(before.setdefault(tensor.data_ptr(), tensor.numel()))
+            kept[tensor.data_ptr()] = tensor.numel()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             team.logprobs(0, [(tuple(range(5, 60)), tuple(range(60, 80)))] * 2)
-        return sum(before.values())
+        return sum(kept.values())
 
     for general in (False, True):
         assert held(general, True) < 0.7 * held(general, False)

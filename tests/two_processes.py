@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -54,7 +55,7 @@ def train(models: Path, root: Path, case: str) -> None:
 
 
 @contextlib.contextmanager
-def double() -> None:
+def double() -> Iterator[None]:
     """New tensors in float64."""
     torch.set_default_dtype(torch.float64)
     try:
