@@ -30,6 +30,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # of our side: arguments of our worker
     "lora-released": ("--semantics", "released"),
 }
 SIDES = ("peer", *VARIANTS)
+PARTS = ("runs", "profiles", "generation")
 UPDATE_GOAL, GENERATION_GOAL = 0.5, 0.7
 HEADER = (
     "case", "trainer", "precision", "joint samples", "steps", "s", "tokens", "tokens/s", "samples/s", "peak MB",
@@ -56,6 +57,7 @@ CASES = (
     Case("magrpo", "magrpo", 32, 4, speed_goal=10.0, memory_goal=1 / 3),
     Case("str_build", "collm_cc", 8, game="str_build", speed_goal=12.0),  # two episodes of four turns
 )
+DECODED = ("collm_cc", "magrpo")  # whose batches generation is compared on: K = 1 and K = 4
 NAMES = tuple(case.name for case in CASES)
 QUICK = (
     Case("collm_cc", "collm_cc", 2),
@@ -71,6 +73,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer-env", type=Path, default=harness.ROOT / ".venv-peer", help="made when missing")
     parser.add_argument("--cases", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=("peer", "lora", "full"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the benchmark")
     parser.add_argument("--earlier", type=Path, help="results whose runs of the peer are taken instead of new ones")
     return parser.parse_args(argv)
 
@@ -191,18 +194,13 @@ def operators_text(line: dict[str, Any]) -> str:
     return f"{line['case']}, most of its own time ({line['wall_seconds']:.1f} s with the profiler): {', '.join(shown)}"
 
 
-def generation(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Our decoding beside transformers' generate, on the batches of the two families of methods."""
-    found = []
-    for case in CASES if not arguments.quick else QUICK:
-        if case.name in ("collm_cc", "magrpo") and case.name in arguments.cases:
-            options = {
-                "method": case.method, "samples": min(4, case.samples // case.generations) * case.generations,
-                "generations": case.generations, "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
-            }  # fmt: skip
-            name = f"generation {case.name}"
-            found.append(harness.worker("generation_worker.py", sys.executable, name, options, arguments))
-    return found
+def generation(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Our decoding beside transformers' generate, on the batch of a case's rollout."""
+    options = {
+        "method": case.method, "samples": min(4, case.samples // case.generations) * case.generations,
+        "generations": case.generations, "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
+    }  # fmt: skip
+    return harness.worker("generation_worker.py", sys.executable, f"generation {case.name}", options, arguments)
 
 
 def generation_table(found: Sequence[dict[str, Any]]) -> str:
@@ -229,26 +227,31 @@ def compare(arguments: argparse.Namespace) -> None:
     harness.make_inputs(arguments.work, arguments.threads)
     results: dict[str, Any] = harness.facts("against_comlrl.py", arguments.threads) | {"quick": arguments.quick}
     results |= {"runs": [], "ratios": [], "profiles": [], "generation": []}
-    for case in cases:
+    for case in cases if "runs" in arguments.parts else ():
         for side in arguments.sides:
             known = earlier(case, arguments) if side == "peer" else None
             results["runs"].append(known or measure(case, side, python_of(side, arguments), arguments))
             results["ratios"] = ratios(results["runs"], cases)
             harness.save(out, results)
-    if "lora" in arguments.sides:
-        results["generation"] = generation(arguments)
-        results["profiles"] = [measure(case, "lora", sys.executable, arguments, "--profile") for case in cases]
+    for case in cases if "profiles" in arguments.parts else ():
+        results["profiles"].append(measure(case, "lora", sys.executable, arguments, "--profile"))
         harness.save(out, results)
+    for case in cases if "generation" in arguments.parts else ():
+        if case.name in DECODED:
+            results["generation"].append(generation(case, arguments))
+            harness.save(out, results)
     report(results)
     print(f"saved: {harness.show(out)}")
 
 
 def report(results: dict[str, Any]) -> None:
     """Print the tables with all that their numbers depend on."""
-    print("\n" + table(results["runs"], results["ratios"]) + "\n")
-    if results["profiles"]:
+    if results["runs"]:
+        print("\n" + table(results["runs"], results["ratios"]) + "\n")
         print(limits_table(results["runs"]) + "\n")
+    if results["generation"]:
         print(generation_table(results["generation"]) + "\n")
+    if results["profiles"]:
         print("\n".join(map(operators_text, results["profiles"])) + "\n")
     harness.tell_facts(results, results["runs"])
     print("tokens/s: generated tokens (end token counted, padding not) per second of training, not loading")

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from collm.generation import Sampling
 from collm.team import derive
 
-REPEATS = 3
+REPEATS = 2
 
 
 def best(call: Callable[[], Any], tokens: int) -> float:
