@@ -13,7 +13,7 @@ import transformers
 from accelerate import Accelerator
 
 from collm import config as configuration
-from collm import domains, memory, models
+from collm import domains, memory, models, prospects, workload
 from collm.checkpoint import flatten
 from collm.data import load_tasks
 from collm.domains.base import Domain, Task
@@ -60,9 +60,12 @@ class Session:
     test: list[Task]
     folders: Mapping[str, Path]
 
-    def team(self, critics: str | None = None) -> Team:
+    def team(self, critics: str | None = None, trained: bool = True) -> Team:
         """Tell the memory that is needed and load the team; ModelError if the machine has too little."""
-        memory.check(self.job, self.folders, critics, self.accelerator.device)
+        device, name = self.accelerator.device, self.job.team.agents[0]
+        lengths = workload.lengths(self.job, self.domain, self.train, prospects.counter(self.folders[name]))
+        needed = memory.estimate(self.job, self.folders, critics, lengths, len(self.test), device.type, trained)
+        memory.check(self.job, needed, device)
         return Team(self.job.team, self.folders, self.seed, critics, self.accelerator)
 
     def rollout(self, team: Team, settings: configuration.Rollout | None = None) -> Rollout:

@@ -18,6 +18,10 @@ from collm.files import write_json
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
+# `--config seeds=[0,1]` gives a list whose entries are text.
+if isinstance(config.get("seeds"), list):
+    config["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in config["seeds"]]
+
 try:
     collm_config.check(config)
 except ConfigError as error:
@@ -129,6 +133,20 @@ def get_sources(domain: str, method: str = "warm_start") -> set[str]:
     return {spec["source"] for spec in job_settings(domain, method)["models"].values()}
 
 
+ROWS = [*config["methods"], *config["baselines"]]
+# Domains whose rows are evaluated by one job: nothing but models made from scratch.
+EVALUATED_TOGETHER = [
+    domain
+    for domain in config["domains"]
+    if get_rows(domain) == ROWS and all(get_sources(domain, row) == {"scratch"} for row in ROWS)
+]
+
+
+def any_of(names) -> str:
+    """A regular expression that matches these names, and nothing if there are none."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
 def get_largest(sizes: dict[str, int], wildcards) -> int:
     """The largest of `sizes` over the models of a job."""
     return max(
@@ -203,7 +221,7 @@ def get_model_settings(wildcards) -> dict:
     """What a model made from scratch depends on."""
     return {
         **get_dependencies("scratch_model", wildcards.domain),
-        **flat(config["models"][wildcards.model]),
+        **flat(collm_config.model_spec(config, wildcards.model, wildcards.domain)),
     }
 
 
@@ -246,6 +264,23 @@ def get_adapters(wildcards) -> list[str]:
 def get_evaluate_settings(wildcards) -> dict:
     """What the evaluation depends on."""
     return get_dependencies("evaluate", wildcards.domain, wildcards.method)
+
+
+def get_models_of_rows(wildcards) -> list[str]:
+    """Descriptions of the models of all rows of a domain."""
+    names = {name for row in ROWS for name in job_settings(wildcards.domain, row)["models"]}
+    return [get_model(wildcards.domain, name) for name in sorted(names)]
+
+
+def get_adapters_of_rows(wildcards) -> list[str]:
+    """Adapters of all rows of a domain that have some."""
+    trained = [row for row in ROWS if row not in collm_config.UNTRAINED]
+    return [f"{get_run(wildcards.domain, row, wildcards.seed)}/adapters" for row in trained]
+
+
+def get_evaluate_settings_of_rows(wildcards) -> dict:
+    """What the evaluation of all rows of a domain depends on."""
+    return {row: get_dependencies("evaluate", wildcards.domain, row) for row in ROWS}
 
 
 def get_tables() -> list[str]:
