@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 CORES ?= all
+# Files of tests that run side by side.
+WORKERS ?= 2
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
 CONFIG ?= config/config.yaml
 
@@ -38,7 +40,7 @@ report: .venv/.installed
 	snakemake --report $(REPORT) --configfile $(CONFIG)
 
 test: .venv/.installed-dev
-	python -m pytest
+	python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: .venv/.installed-dev
 	ruff check .

@@ -21,10 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
     arguments = parser.parse_args(argv)
     settings = config.load(arguments.config)
-    if arguments.model not in settings["models"]:
-        known = ", ".join(settings["models"])
-        raise ConfigError(f"unknown model {arguments.model!r}; the configuration knows: {known}")
-    spec = settings["models"][arguments.model]
+    spec = config.model_spec(settings, arguments.model, arguments.domain)
     texts: list[str] = []
     if spec["source"] == "scratch":
         if arguments.domain is None:

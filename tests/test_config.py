@@ -100,6 +100,22 @@ def test_layers_win_in_order(overlay):
     assert config.job(merged, "tldr", "collm_dc").warm_start == config.job(merged, "tldr", "warm_start").warm_start
 
 
+def test_models_from_scratch_differ_per_domain(overlay):
+    own = "per_domain: {algebra: {vocabulary: 600, pretrain: {steps: 7}}}"
+    merged = overlay(f"models: {{scratch: {{vocabulary: 900, {own}}}}}")
+    models = {name: config.job(merged, name).models["scratch"] for name in ("algebra", "physics")}
+    assert (models["algebra"]["vocabulary"], models["physics"]["vocabulary"]) == (600, 900)
+    assert models["algebra"]["pretrain"] == {**models["physics"]["pretrain"], "steps": 7}
+    assert "per_domain" not in models["algebra"]
+
+
+def test_models_that_domains_share_differ_for_none(overlay):
+    message = refused(overlay, "models: {scratch: {source: wheel, package: some}}")
+    assert "models.scratch.per_domain" in message and "domain.<name>.team.agents" in message
+    message = refused(overlay, "models: {scratch: {per_domain: {algebar: {vocabulary: 600}}}}")
+    assert "algebar" in message and "algebra" in message
+
+
 def test_methods_alike_share_settings(overlay):
     merged = overlay(
         "methods: [magrpo, mareinforce, grpo, ac, collm_dc]\nbaselines: [raw, parallel, warm_start_single]\n"
@@ -149,13 +165,14 @@ def test_released_fixes_what_that_code_has_no_setting_for(overlay):
             assert (found.gradient_clip, found.tasks_per_rollout, found.passes) == (None, 1, 1)
             assert (found.advantage_clip, found.ratio_clip, found.global_information) == (None, None, False)
             assert (found.shuffle, found.td_lambda, found.kl_coefficient) == (False, 0.0, 0.0)
-    job = config.job(merged, "tldr", "collm_cc")
+    job, tasks = config.job(merged, "tldr", "collm_cc"), merged["domain"]["tldr"]["training"]["tasks_per_rollout"]
     assert job.raw["fixed"] == {
-        "training.tasks_per_rollout": 27, "training.passes": 3, "training.shuffle": True, "training.gradient_clip": 1.0,
-        "training.advantage_clip": 0.2, "training.global_information": True, "training.ratio_clip": 0.2,
+        "training.tasks_per_rollout": tasks, "training.passes": 3, "training.shuffle": True,
+        "training.gradient_clip": 1.0, "training.advantage_clip": 0.2, "training.global_information": True,
+        "training.ratio_clip": 0.2,
     }  # fmt: skip
     said = fixed_in_words(job)
-    assert said.startswith("semantics released fixes training.tasks_per_rollout 1 (configured: 27); ")
+    assert said.startswith(f"semantics released fixes training.tasks_per_rollout 1 (configured: {tasks}); ")
     assert "training.gradient_clip None (configured: 1.0)" in said and "\n" not in said
 
 

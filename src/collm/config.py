@@ -224,11 +224,9 @@ def settings(config: Mapping[str, Any], domain: str, method: str = "warm_start")
     if isinstance(team["agents"], str):
         team["agents"] = [team["agents"]] * team["num_agents"]
     names = sorted({*team["agents"], team["critic"]})
-    for name in names:
-        _known("model", name, config["models"])
     source = resolved["data"]["source"] or config["data"]["source"]
     resolved["data"] = {**config["data"], **resolved["data"], "source": source}
-    resolved["models"] = {name: config["models"][name] for name in names}
+    resolved["models"] = {name: model_spec(config, name, domain) for name in names}
     for key in ("profile", "semantics", "revision", "sandbox"):
         resolved[key] = config[key]
     rollout = resolved["rollout"]
@@ -270,6 +268,23 @@ def _family(method: str) -> list[str]:
     while (like := BASELINES.get(names[0]) if names[0] in BASELINES else METHODS[names[0]].like) is not None:
         names.insert(0, like)
     return names
+
+
+def model_spec(config: Mapping[str, Any], name: str, domain: str | None) -> dict[str, Any]:
+    """Specification of a model, with what `per_domain` says for a model made from scratch on that domain's text.
+
+    Raises:
+        ConfigError: unknown model, or `per_domain` on one that all domains share.
+    """
+    _known("model", name, config["models"])
+    spec = dict(config["models"][name])
+    own = spec.pop("per_domain", {})
+    if own and spec["source"] != "scratch":
+        raise ConfigError(
+            f"models.{name}.per_domain: only models of source scratch differ per domain, this one is {spec['source']}; "
+            "give the domain a model of its own by domain.<name>.team.agents"
+        )
+    return merge(spec, own.get(domain, {}))
 
 
 def model(job: Job, name: str) -> Mapping[str, Any]:

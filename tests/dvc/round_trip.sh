@@ -18,6 +18,17 @@ cd "$work/clone"
 git config user.name "The CoLLM developers"
 git config user.email "collm@example.org"
 sed -i "s|overlay: config/config.yaml|overlay: $overlay|" dvc.yaml
+# The benchmarks of that overlay.
+python - "$overlay" <<'PYTHON'
+import sys, yaml
+stages = yaml.safe_load(open("dvc.yaml"))
+names = yaml.safe_load(open(sys.argv[1]))["domains"]
+stages["stages"]["reproduce"]["matrix"]["domain"] = names
+report = stages["stages"]["report"]
+others = [dependency for dependency in report["deps"] if not dependency.startswith("results/")]
+report["deps"] = [*others, *(f"results/{name}" for name in names)]
+yaml.safe_dump(stages, open("dvc.yaml", "w"), sort_keys=False)
+PYTHON
 git commit --quiet --all --allow-empty --message "Overlay of this test"
 # The environment that runs this test, not a second one.
 mkdir .venv && ln -s "$(dirname "$python")" .venv/bin && sleep 1 && touch .venv/.installed .venv/.installed-dev

@@ -18,6 +18,10 @@ from collm.files import write_json
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
+# `--config seeds=[0,1]` gives a list whose entries are text.
+if isinstance(config.get("seeds"), list):
+    config["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in config["seeds"]]
+
 try:
     collm_config.check(config)
 except ConfigError as error:
@@ -203,7 +207,7 @@ def get_model_settings(wildcards) -> dict:
     """What a model made from scratch depends on."""
     return {
         **get_dependencies("scratch_model", wildcards.domain),
-        **flat(config["models"][wildcards.model]),
+        **flat(collm_config.model_spec(config, wildcards.model, wildcards.domain)),
     }
 
 
