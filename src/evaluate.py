@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from collm import cli, config, evaluation
+from collm import cli, config, evaluation, processes
 from collm.errors import ConfigError
 from collm.files import write_json, write_jsonl
 from collm.runinfo import RunRecord
@@ -19,8 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.parser(__doc__, seed=True)
     parser.add_argument("--method", nargs="+", required=True, help="methods or baselines, e.g. parallel collm_cc")
     cli.add_threads(parser)
+    cli.add_processes(parser)
     parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
     arguments = parser.parse_args(argv)
+    processes.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     if arguments.adapters and len(arguments.method) > 1:
         raise ConfigError(f"--adapters belong to one --method, and {len(arguments.method)} were given")
     settings = config.load(arguments.config)
@@ -34,12 +36,16 @@ def evaluate(job: config.Job, arguments: argparse.Namespace) -> None:
     places = Places.of(job.domain, job.method, arguments.seed)
     session = open_session(job, arguments.seed, places, arguments.threads)
     record = RunRecord("evaluate", job, arguments.seed, session.accelerator.device)
-    team = session.team()
+    team = session.team(trained=False)
     if job.method not in config.UNTRAINED:
         team.load_agents(arguments.adapters or places.out / "adapters")
     facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
     plan = job.evaluation
-    rows = evaluation.sample_rows(session.rollout(team), session.test, plan.samples, arguments.seed, facts)
+    mine = [session.test[index] for index in session.processes.share([1] * len(session.test))]
+    rows = evaluation.sample_rows(session.rollout(team), mine, plan.samples, arguments.seed, facts)
+    rows = session.processes.gather(rows)
+    if not session.processes.main:
+        return
     alone = session.rollout(team, dataclasses.replace(job.rollout, decode="sequential"))
     timed = evaluation.latency(alone, session.test[: plan.latency_tasks], arguments.seed)
     write_jsonl(places.out / "samples.jsonl", rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from collm import cli, config
+from collm import cli, config, processes
 from collm.session import Places, open_session
 from collm.trainer import Trainer
 
@@ -14,8 +14,10 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, train, write adapters, run.json and metrics.jsonl; return the exit status."""
     parser = cli.parser(__doc__, method=True, seed=True)
     cli.add_threads(parser)
+    cli.add_processes(parser)
     parser.add_argument("--start", type=Path, help="warm-started adapters; default: the conventional place if enabled")
     arguments = parser.parse_args(argv)
+    processes.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
     places = Places.of(job.domain, job.method, arguments.seed)
     start = arguments.start
@@ -24,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         start = Places.of(job.domain, warm, arguments.seed).out / "adapters"
     session = open_session(job, arguments.seed, places, arguments.threads)
     Trainer(session, start).run()
+    session.accelerator.end_training()
     return 0
 
 

@@ -18,7 +18,10 @@ def main(argv: list[str] | None = None) -> int:
         raise ConfigError(f"--method {arguments.method} is no warm start; allowed: {', '.join(config.WARM_STARTS)}")
     job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
     places = Places.of(job.domain, job.method, arguments.seed)
-    warmup.run(open_session(job, arguments.seed, places, arguments.threads))
+    session = open_session(job, arguments.seed, places, arguments.threads)
+    if session.processes.count > 1:
+        raise ConfigError(f"warm_start runs in one process, not {session.processes.count}; start it without a launcher")
+    warmup.run(session)
     return 0
 
 

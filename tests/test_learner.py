@@ -105,7 +105,7 @@ def test_released_uses_no_ratio(models_folder, tmp_path):
     for row in steps:
         losses.append(row["policy_loss"])
         assert row["ratio_max/agent_0" if "ratio_max/agent_0" in row else "ratio_max/agent_1"] == 1.0
-    assert len(losses) == 4 and learner._old == {}
+    assert len(losses) == 4 and learner.earlier.old == {}
 
 
 # targets

@@ -44,7 +44,7 @@ class RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep rows `indices`; the next update makes a new buffer."""
-        super().batch_select_indices(indices)
+        super().batch_select_indices(indices.to(self.keys.device))
         self._buffers = None
 
 

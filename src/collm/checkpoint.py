@@ -16,6 +16,7 @@ import torch
 
 from collm.errors import CheckpointError
 from collm.files import atomic_folder, sha256, write_json
+from collm.processes import Processes
 
 MISSING = "(absent)"
 
@@ -31,10 +32,15 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of one run in `folder`, newest last; `fingerprint` is everything that the run depends on."""
+    """The checkpoints of one run in `folder`, newest last; `fingerprint` is everything that the run depends on.
 
-    def __init__(self, folder: Path, fingerprint: Mapping[str, Any], keep: int):
-        self.folder, self.keep = folder, keep
+    Of several processes the main one looks after the folder, and all read what it has found.
+    """
+
+    def __init__(
+        self, folder: Path, fingerprint: Mapping[str, Any], keep: int, processes: Processes | None = None
+    ):  # fmt: skip
+        self.folder, self.keep, self._processes = folder, keep, processes or Processes()
         self.fingerprint = json.loads(json.dumps(flatten(fingerprint)))
 
     def _found(self) -> list[Path]:
@@ -71,6 +77,19 @@ class Checkpoints:
             CheckpointError: an unfinished run with other settings left checkpoints here; says which key
             differs.
         """
+        found: dict[Path, dict[str, Any]] = {}
+
+        def look() -> Path | None:
+            found.update(self._newest())
+            return next(iter(found), None)
+
+        path = self._processes.from_main(look)
+        if path is None:
+            return None
+        return found[path] if found else torch.load(path / "state.pt", weights_only=False)
+
+    def _newest(self) -> dict[Path, dict[str, Any]]:
+        """Place and state of the newest intact checkpoint; empty if there is none."""
         for unfinished in self.folder.glob(".step_*"):
             shutil.rmtree(unfinished)
         for path in reversed(self._found()):
@@ -86,16 +105,16 @@ class Checkpoints:
             changed = self._changed(facts["fingerprint"])
             if changed and facts["finished"]:
                 self._set_aside()
-                return None
+                return {}
             if changed:
                 raise CheckpointError(self._refusal(changed))
             try:
-                return torch.load(path / "state.pt", weights_only=False)
+                return {path: torch.load(path / "state.pt", weights_only=False)}
             except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
                 self._say(f"checkpoint {path} cannot be read ({_reason(error)}); using the one before it")
         if self._found():
             self._say(f"no checkpoint in {self.folder} is intact; starting from the beginning")
-        return None
+        return {}
 
     def _changed(self, stored: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
         keys = sorted({*stored, *self.fingerprint})

@@ -66,6 +66,12 @@ def add_threads(layout: argparse.ArgumentParser) -> None:
     layout.add_argument("--threads", type=int, help="threads of torch; default: torch's own choice")
 
 
+def add_processes(layout: argparse.ArgumentParser) -> None:
+    """Option of the stages that several processes can share."""
+    words = "processes of this machine that share the work, one per GPU; --threads is for all of them together"
+    layout.add_argument("--processes", type=int, default=1, help=words)
+
+
 def _report(message: str) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return USER_ERROR

@@ -107,6 +107,8 @@ class Training:
     ratio_clip: float | None = None
     kl_coefficient: float = 0.0
     entropy_coefficient: float = 0.0
+    gradient_checkpointing: bool = False
+    offload_optimiser: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

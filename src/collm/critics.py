@@ -14,6 +14,7 @@ import torch
 from collm import config as configuration
 from collm.methods import Method, actor_critic, collm_cc, collm_dc
 from collm.packing import by_length
+from collm.processes import Processes
 from collm.rollout import Node
 from collm.schedule import Sample
 from collm.team import Team
@@ -44,6 +45,7 @@ class Critics:
     ):  # fmt: skip
         self.team, self.method, self.settings = team, method, settings
         self.released, self.context = released, context
+        self.processes = Processes.of(team.accelerator)
         self.of_actions = settings.critic_type == "q"
         self.shared = settings.shared_backbone and method.critics == "local"
 
@@ -91,14 +93,16 @@ class Critics:
 
     @torch.no_grad()
     def values(self, critic: int, units: Iterable[Unit]) -> dict[Key, float]:
-        """Values of units, without gradient; every unit is computed once."""
+        """Values of units, without gradient; every unit is computed once, by one of the processes."""
         distinct = list({key(unit): unit for unit in units}.values())
         texts = [self.text(critic, unit) for unit in distinct]
-        found: dict[Key, float] = {}
-        for part in by_length([len(text) for text in texts], self.settings.micro_batch_tokens):
-            values = self.team.values(critic, [texts[index] for index in part]).tolist()
-            found |= {key(distinct[index]): value for index, value in zip(part, values, strict=True)}
-        return found
+        mine = self.processes.share([len(text) for text in texts])
+        found = [0.0] * len(mine)
+        for part in by_length([len(texts[index]) for index in mine], self.settings.micro_batch_tokens):
+            values = self.team.values(critic, [texts[mine[place]] for place in part]).tolist()
+            for place, value in zip(part, values, strict=True):
+                found[place] = value
+        return {key(unit): value for unit, value in zip(distinct, self.processes.gather(found), strict=True)}
 
     # what follows from it
 

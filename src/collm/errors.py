@@ -49,6 +49,10 @@ class NonFiniteReward(CollmError):
     """A domain returned a reward, part or metric that is NaN or infinite; names the file of the texts."""
 
 
+class OtherProcessFailed(CollmError):
+    """One of the processes that train together has failed, so that this one cannot go on."""
+
+
 class Interrupted(Exception):
     """A signal asked to stop and everything is saved; `status` is the exit status that the signal stands for."""
 

@@ -95,7 +95,7 @@ class GeneralStepper:
             input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True
         )
         self.cache = out.past_key_values
-        return self.head(out.last_hidden_state[:, -1])
+        return self.head(out.last_hidden_state[:, -1]).to(self.device)
 
     def repeat(self, copies: int) -> None:
         """Let every row stand `copies` times in a row."""

@@ -6,6 +6,7 @@ attention is in attention.py. The modules, weights and adapters are those of tra
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from peft.tuners.lora import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from collm.attention import Heads, Layout, attend
 from collm.products import Gate, Norm, Plain, Product
@@ -89,6 +91,7 @@ class Lean:
         self.norm = Norm(self.decoder.norm)
         self.output = Product([self.head], size <= PACKED)
         self._plain, self._gate = Plain(), Gate()
+        self.recompute = False  # layers again in the backward pass, instead of keeping what is inside them
 
     def refresh(self) -> None:
         """Notice weights that were moved, cast or overwritten since the last pass."""
@@ -121,15 +124,28 @@ class Lean:
         self.refresh()
         tables = self.tables(positions)
         states = functional.embedding(ids, self.decoder.embed_tokens.weight).detach()
+        again = self.recompute and torch.is_grad_enabled() and adapter is not None
+        if again:
+            states.requires_grad_()  # else reentrant checkpoints see nothing to differentiate
         for layer in self.layers:
-            stacked = layer.qkv.forward(states, layer.before_attention, adapter, dtype)
-            mixed = attend(*layer.heads_of(stacked), tables, layout, layer.heads)
-            if layer is self.layers[-1]:
-                mixed, states = mixed.index_select(0, wanted), states.index_select(0, wanted)
-            states = layer.out.forward(mixed, self._plain, adapter, dtype, states)
-            stacked = layer.gate_up.forward(states, layer.before_mlp, adapter, dtype)
-            states = layer.down.forward(stacked, self._gate, adapter, dtype, states)
+            picked = wanted if layer is self.layers[-1] else None
+            run = functools.partial(self._through, layer, tables, layout, adapter, dtype, picked)
+            # Reentrant: attention keeps its parts in the node of the graph, which must not outlive the pass.
+            states = checkpoint(run, states, use_reentrant=True, preserve_rng_state=False) if again else run(states)
         return _Normed.apply(states, self.norm)
+
+    def _through(
+        self, layer: Layer, tables: Any, layout: Layout, adapter: str | None, dtype: torch.dtype,
+        picked: torch.Tensor | None, states: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """`states` after one layer, of the tokens `picked` or of all."""
+        stacked = layer.qkv.forward(states, layer.before_attention, adapter, dtype)
+        mixed = attend(*layer.heads_of(stacked), tables, layout, layer.heads)
+        if picked is not None:
+            mixed, states = mixed.index_select(0, picked), states.index_select(0, picked)
+        states = layer.out.forward(mixed, self._plain, adapter, dtype, states)
+        stacked = layer.gate_up.forward(states, layer.before_mlp, adapter, dtype)
+        return layer.down.forward(stacked, self._gate, adapter, dtype, states)
 
 
 class _Normed(torch.autograd.Function):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,9 +22,12 @@ import torch
 from collm import config as configuration
 from collm import faults
 from collm.critics import Context, Critics, Key, key
+from collm.earlier_policy import EarlierPolicy, Said, pair, said
 from collm.errors import NonFiniteLoss
+from collm.memory_savers import OffloadedAdamW
 from collm.methods import Method, actor_critic, grpo, magrpo, mareinforce, maremax, marloo, policy_gradient
 from collm.packing import Pair, by_length, by_prompt
+from collm.processes import Processes
 from collm.rollout import Node
 from collm.schedule import Batch, Buffers, Sample, paper_batches
 from collm.step_figures import Totals, starting, value_figures
@@ -39,7 +42,6 @@ GROUP_ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "maremax": maremax.advantage,
     "grpo": grpo.advantage,
 }
-Said = tuple[int, int, int]  # agent, id of the node, response
 Fresh = tuple[list[float], dict[Key, float]]  # targets of a batch's samples and values of its units, of this very step
 
 
@@ -54,6 +56,8 @@ class Learner:
         self.team, self.method, self.settings = team, method, settings
         self.released, self.context, self.evidence = semantics == "released", context, evidence
         self.critics = Critics(team, method, settings, self.released, context)
+        self.earlier = EarlierPolicy(team, settings)
+        self.processes = Processes.of(team.accelerator)
         self.optimisers = {member.name: self._optimiser(member) for member in team.members}
         self.buffers = Buffers(len(team.agents))
         self.steps = {member.name: 0 for member in team.members}
@@ -61,8 +65,7 @@ class Learner:
 
     def _forget(self) -> None:
         """What is remembered of one rollout, from before its first step; sound for the nodes of that rollout only."""
-        self._old: dict[Said, torch.Tensor] = {}  # log pi_old
-        self._reference: dict[Said, torch.Tensor] = {}  # log pi_reference
+        self.earlier.forget()
         self._values: list[dict[Key, float]] = []  # [critic] V or Q
         self._advantages: dict[tuple[int, int, int], float] = {}  # agent, id of the node, joint action
 
@@ -70,14 +73,15 @@ class Learner:
         agent = any(member is other for other in self.team.agents)
         rate = self.settings.agent_learning_rate if agent else self.settings.critic_learning_rate
         parameters = [parameter for _, parameter in member.parameters()]
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.settings.weight_decay)
+        kind = OffloadedAdamW if self.settings.offload_optimiser else torch.optim.AdamW
+        return kind(parameters, lr=rate, weight_decay=self.settings.weight_decay)
 
     def update(self, nodes: Sequence[Node], draw: random.Random, last: bool = False) -> Iterator[dict[str, float]]:
         """Train on the nodes of a rollout; yields the figures of every optimiser step.
 
         Args:
             nodes: in the order of play (depth first within a task).
-            draw: decides the order of minibatches.
+            draw: decides the order of minibatches; like the nodes the same in all processes.
             last: flush buffers that are not full (end of an epoch; released semantics only).
         Raises:
             NonFiniteLoss: a loss or gradient is NaN or infinite; the sample is saved to `evidence`.
@@ -93,7 +97,7 @@ class Learner:
             batches = self.buffers.drain(size, draw, flush=last)
         else:
             batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=groups)
-            self._remember_policy(batches[1:], skip=batches[:1])
+            self.earlier.remember(batches[1:], skip=batches[:1])
             if len(batches) > 1:
                 self._remember_critics(nodes)
         for batch in batches:
@@ -198,25 +202,30 @@ class Learner:
     def _backward_values(
         self, critic: int, batch: Batch, targets: Sequence[float]
     ) -> tuple[torch.Tensor, dict[Key, float]]:
-        """Accumulate the critic's gradient; returns [samples] values and the value of every unit, detached."""
+        """Accumulate the critic's gradient; returns [samples] values and the value of every unit, detached.
+
+        Of several processes each takes a share of the units; the values are those of all.
+        """
         target = self._tensor(targets)
         of_unit: dict[Key, list[int]] = {}
         for index, (node, j) in enumerate(batch.samples):
             of_unit.setdefault(key(self.critics.unit(node, j)), []).append(index)
         units = list({key(unit): unit for unit in (self.critics.unit(*sample) for sample in batch.samples)}.values())
         texts = [self.critics.text(critic, unit) for unit in units]
-        values, known = torch.zeros_like(target), {}
-        for part in by_length([len(text) for text in texts], self.settings.micro_batch_tokens):
-            once = self.team.values(critic, [texts[index] for index in part])
-            known |= {key(units[index]): value for index, value in zip(part, once.tolist(), strict=True)}
-            samples = [index for place in part for index in of_unit[key(units[place])]]
-            copies = torch.tensor([len(of_unit[key(units[place])]) for place in part], device=once.device)
-            value = once.repeat_interleave(copies)
-            losses = self._value_loss(critic, batch, samples, target[samples], value)
-            self._guard(losses, batch, samples, f"value loss of {self.team.critics[critic].name}")
-            self.team.accelerator.backward(self.settings.value_loss_coefficient * losses.sum() / len(target))
-            values[samples] = value.detach().to(values.dtype)
-        return values, known
+        values, losses = torch.zeros_like(target), torch.zeros_like(target)
+        mine = self.processes.share([len(text) for text in texts])
+        for part in by_length([len(texts[index]) for index in mine], self.settings.micro_batch_tokens):
+            groups = [of_unit[key(units[mine[place]])] for place in part]
+            once = self.team.values(critic, [texts[mine[place]] for place in part])
+            samples = [index for group in groups for index in group]
+            value = once.repeat_interleave(torch.tensor([len(group) for group in groups], device=once.device))
+            loss = self._value_loss(critic, batch, samples, target[samples], value)
+            self.team.accelerator.backward(self.settings.value_loss_coefficient * loss.sum() / len(target))
+            values[samples], losses[samples] = value.detach().to(values.dtype), loss.detach().to(losses.dtype)
+        self.processes.add(values, losses)
+        self._guard(losses, batch, f"value loss of {self.team.critics[critic].name}")
+        known = zip(batch.samples, values.tolist(), strict=True)
+        return values, {key(self.critics.unit(*sample)): value for sample, value in known}
 
     def _value_loss(
         self, critic: int, batch: Batch, samples: Sequence[int], target: torch.Tensor, value: torch.Tensor
@@ -235,29 +244,45 @@ class Learner:
         return actor_critic.clipped_value_loss(target, value, self._tensor(old), limit)
 
     def _backward_policy(self, agent: int, batch: Batch, advantage: torch.Tensor) -> dict[str, float]:
-        """Accumulate one agent's gradient; returns its figures. A response of several joint samples is scored once."""
+        """Accumulate one agent's gradient; returns its figures. A response of several joint samples is scored once.
+
+        Of several processes each takes a share of the responses; the figures are those of all.
+        """
         of_response: dict[Said, list[int]] = {}
         for index, sample in enumerate(batch.samples):
-            of_response.setdefault(self._key(agent, *sample), []).append(index)
-        said = list(of_response)
-        pairs = [self._pair(agent, *batch.samples[samples[0]]) for samples in of_response.values()]
-        total, count = Totals(len(advantage), self.team.device), len(advantage)
+            of_response.setdefault(said(agent, *sample), []).append(index)
+        pairs = [pair(agent, *batch.samples[samples[0]]) for samples in of_response.values()]
+        mine = self.processes.share([len(prompt) + len(response) for prompt, response in pairs])
+        names, pairs = [list(of_response)[index] for index in mine], [pairs[index] for index in mine]
+        total = Totals(len(advantage), self.team.device, self.settings.kl_coefficient > 0)
         for part in by_prompt(pairs, self.settings.micro_batch_tokens):
-            names = [said[place] for place in part]
-            samples = [index for name in names for index in of_response[name]]
-            copies = torch.tensor([len(of_response[name]) for name in names], device=self.team.device)
-            chosen = [pairs[place] for place in part]
-            now, entropy = self.team.logprobs(agent, chosen, entropy_gradient=self.settings.entropy_coefficient > 0)
-            old = None if self.released else self._old_logprobs(names, now)
-            reference = self._reference_logprobs(agent, names, chosen)
-            spread = [None if p is None else p.repeat_interleave(copies) for p in (now, entropy, old, reference)]
-            loss, divergence = self._policy_loss(advantage[samples], *spread)
-            self._guard(loss, batch, samples, f"policy loss of {self.team.agents[agent].name}")
-            self.team.accelerator.backward(loss.sum() / count)
-            ratio = None if old is None else policy_gradient.rho(spread[0].detach(), spread[2])
-            total.note(samples, loss, spread[0], spread[1], ratio, divergence)
-        lengths = [len(self._pair(agent, *sample)[1]) for sample in batch.samples]
-        return total.figures(self.team.agents[agent].name, advantage, lengths, self.settings.ratio_clip)
+            groups = {names[index]: of_response[names[index]] for index in part}
+            self._backward_part(agent, groups, [pairs[index] for index in part], advantage, total)
+        total.join(self.processes)
+        member = self.team.agents[agent].name
+        self._guard(total.of("loss"), batch, f"policy loss of {member}")
+        if not self.released:
+            scores = total.of("logprob")
+            self.earlier.keep({name: scores[samples[0]] for name, samples in of_response.items()})
+        lengths = [len(pair(agent, *sample)[1]) for sample in batch.samples]
+        return total.figures(member, advantage, lengths, self.settings.ratio_clip)
+
+    def _backward_part(
+        self, agent: int, groups: Mapping[Said, Sequence[int]], pairs: Sequence[Pair], advantage: torch.Tensor,
+        total: Totals,
+    ) -> None:  # fmt: skip
+        """Accumulate the gradient of a micro-batch: some responses, each with its joint samples."""
+        names = list(groups)
+        samples = [index for group in groups.values() for index in group]
+        copies = torch.tensor([len(group) for group in groups.values()], device=self.team.device)
+        now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=self.settings.entropy_coefficient > 0)
+        old = None if self.released else self.earlier.old_logprobs(names, now)
+        reference = self.earlier.reference_logprobs(agent, names, pairs)
+        spread = [None if p is None else p.repeat_interleave(copies) for p in (now, entropy, old, reference)]
+        loss, divergence = self._policy_loss(advantage[samples], *spread)
+        self.team.accelerator.backward(loss.sum() / len(advantage))
+        ratio = None if old is None else policy_gradient.rho(spread[0].detach(), spread[2])
+        total.note(samples, loss, spread[0], spread[1], ratio, divergence)
 
     def _policy_loss(
         self, advantage: torch.Tensor, now: torch.Tensor, entropy: torch.Tensor, old: torch.Tensor | None,
@@ -272,52 +297,11 @@ class Learner:
         loss = loss + self.settings.kl_coefficient * policy_gradient.kl_loss(now, reference, old)
         return loss, (now - reference).detach()
 
-    @staticmethod
-    def _pair(agent: int, node: Node, j: int) -> Pair:
-        response = node.responses[agent][node.actions[j][agent]]
-        return response.prompt, response.tokens
-
-    @staticmethod
-    def _key(agent: int, node: Node, j: int) -> Said:
-        return agent, id(node), node.actions[j][agent]
-
-    # importance ratio and reference
-
-    def _old_logprobs(self, names: Sequence[Said], now: torch.Tensor) -> torch.Tensor:
-        """log pi_old of responses: what was remembered, else this very pass, before any step."""
-        for name, value in zip(names, now.detach(), strict=True):
-            self._old.setdefault(name, value)
-        return torch.stack([self._old[name] for name in names])
-
-    @torch.no_grad()
-    def _reference_logprobs(self, agent: int, names: Sequence[Said], pairs: Sequence[Pair]) -> torch.Tensor | None:
-        """log pi of responses under the base with its adapters off, once per rollout; None without a KL term."""
-        if not self.settings.kl_coefficient:
-            return None
-        if any(name not in self._reference for name in names):
-            scores, _ = self.team.logprobs(agent, pairs, reference=True)
-            self._reference |= dict(zip(names, scores, strict=True))
-        return torch.stack([self._reference[name] for name in names])
-
-    @torch.no_grad()
-    def _remember_policy(self, batches: Sequence[Batch], skip: Sequence[Batch]) -> None:
-        """Score all samples of later minibatches before the first step changes the policy."""
-        for agent in range(len(self.team.agents)):
-            known = {self._key(agent, node, j) for batch in skip for node, j in batch.samples}
-            missing = {
-                self._key(agent, node, j): self._pair(agent, node, j)
-                for batch in batches for node, j in batch.samples
-                if self._key(agent, node, j) not in known
-            }  # fmt: skip
-            keys, pairs = list(missing), list(missing.values())
-            for part in by_prompt(pairs, self.settings.micro_batch_tokens):
-                scores, _ = self.team.logprobs(agent, [pairs[index] for index in part])
-                self._old.update(zip((keys[index] for index in part), scores, strict=True))
-
     # machinery
 
     def _optimise(self, member: Member, batch: Batch) -> float:
         """Clip, check and step one member; returns its gradient norm before clipping."""
+        self.processes.add_gradients([parameter for _, parameter in member.parameters()])
         parameters = [parameter for _, parameter in member.parameters() if parameter.grad is not None]
         limit = self.settings.gradient_clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit).item()
@@ -328,10 +312,10 @@ class Learner:
         self.steps[member.name] += 1
         return norm
 
-    def _guard(self, losses: torch.Tensor, batch: Batch, part: Sequence[int], what: str) -> None:
-        finite = torch.isfinite(losses)
-        if not bool(finite.all()):
-            self._stop(f"{what} is not finite", batch, [part[i] for i, fine in enumerate(finite.tolist()) if not fine])
+    def _guard(self, losses: torch.Tensor, batch: Batch, what: str) -> None:
+        finite = torch.isfinite(losses).tolist()
+        if not all(finite):
+            self._stop(f"{what} is not finite", batch, [index for index, fine in enumerate(finite) if not fine])
 
     def _stop(self, what: str, batch: Batch, indices: Sequence[int]) -> None:
         rows = []
@@ -341,7 +325,8 @@ class Learner:
             rows.append({"task": node.task.id, "turn": node.turn, "prompts": node.observations, "responses": texts,
                          "tokens": [list(node.responses[a][k].tokens) for a, k in enumerate(node.actions[j])],
                          "reward": node.rewards[j]})  # fmt: skip
-        faults.keep(self.evidence, what, rows)
+        if self.processes.main:
+            faults.keep(self.evidence, what, rows)
         raise NonFiniteLoss(
             f"{what}; training stopped before the step, the samples are in {self.evidence}; "
             "lower the learning rate, set training.gradient_clip, or use precision fp32"

@@ -73,6 +73,13 @@ class Played:
         """All nodes, tree by tree, depth first."""
         return [node for root in self.roots for node in root.walk()]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Played]) -> Played:
+        """Forests that were played side by side as one; the slowest counts."""
+        roots = [root for part in parts for root in part.roots]
+        seconds, rewards = max(part.seconds for part in parts), max(part.reward_seconds for part in parts)
+        return cls(roots, sum(part.tokens for part in parts), seconds, rewards)
+
 
 def joint_actions(copies: int, agents: int, mode: str) -> list[tuple[int, ...]]:
     """Which response every agent contributes to each joint action of a node.
@@ -117,7 +124,7 @@ class Rollout:
         copies = generations or self.settings.generations
         roots = [self._root(task, seed) for task, seed in zip(tasks, seeds, strict=True)]
         frontier, tokens, reward_seconds = roots, 0, 0.0
-        for turn in range(self.settings.turns):
+        for turn in range(self.settings.turns if roots else 0):
             if observe_turn is not None:
                 observe_turn(turn)
             tokens += self._respond(frontier, copies)

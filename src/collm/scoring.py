@@ -16,8 +16,9 @@ from collm.packing import Pair
 
 
 def logprobs(
-    causal: nn.Module, pairs: Sequence[Pair], pad: int, device: torch.device, entropy_gradient: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
+    causal: nn.Module, pairs: Sequence[Pair], pad: int, device: torch.device, entropy_gradient: bool = False,
+    share: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """([batch] sums of token log-probabilities, [batch] mean entropy per token in nats) of responses.
 
     Args:
@@ -25,13 +26,14 @@ def logprobs(
         pairs: (prompt ids, response ids); padding is never seen or counted.
         pad: id to pad with.
         entropy_gradient: whether the entropy carries a gradient.
+        share: compute prompts that stand several times in a row once, by way of the model's cache.
     """
-    copies = _copies(pairs)
+    copies = _copies(pairs) if share else 1
     if copies > 1:
         hidden = _hidden_shared(causal.get_decoder(), pairs, copies, pad, device)
     else:
         hidden = _hidden(causal.get_decoder(), pairs, pad, device)
-    logits = exact(causal.get_output_embeddings()(hidden))
+    logits = exact(causal.get_output_embeddings()(hidden)).to(device)
     rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)]).to(device)
     targets = torch.tensor([token for _, response in pairs for token in response], device=device)
     total = logits.logsumexp(-1)
@@ -48,7 +50,7 @@ def logprobs(
 def last_states(causal: nn.Module, texts: Sequence[Sequence[int]], pad: int, device: torch.device) -> torch.Tensor:
     """[batch, width] final hidden states of the last token of each text."""
     ids = padded(texts, pad, device)
-    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.to(device)
     last = torch.tensor([len(text) - 1 for text in texts], device=device)
     return hidden[torch.arange(len(texts), device=device), last]
 
@@ -76,7 +78,7 @@ def _copies(pairs: Sequence[Pair]) -> int:
 def _hidden(decoder: nn.Module, pairs: Sequence[Pair], pad: int, device: torch.device) -> torch.Tensor:
     """States that predict the response tokens, [all response tokens, width]; one row per pair."""
     ids = padded([prompt + response for prompt, response in pairs], pad, device)
-    states = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    states = decoder(input_ids=ids, use_cache=False).last_hidden_state.to(device)
     rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
     columns = torch.cat([torch.arange(len(p) - 1, len(p) + len(r) - 1) for p, r in pairs])
     return states[rows.to(device), columns.to(device)]
@@ -96,7 +98,7 @@ def _hidden_shared(
     ids, mask = ids.to(device), mask.to(device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     first = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-    states = first.last_hidden_state[:, -1:].repeat_interleave(copies, 0)
+    states = first.last_hidden_state[:, -1:].to(device).repeat_interleave(copies, 0)
     answers = padded([response[:-1] for _, response in pairs], pad, device)
     if answers.shape[1]:
         cache = first.past_key_values
@@ -105,7 +107,7 @@ def _hidden_shared(
         start = positions[:, -1:].repeat_interleave(copies, 0) + 1
         places = start + torch.arange(answers.shape[1], device=device)
         then = decoder(input_ids=answers, attention_mask=mask, position_ids=places, past_key_values=cache)
-        states = torch.cat([states, then.last_hidden_state], 1)
+        states = torch.cat([states, then.last_hidden_state.to(device)], 1)
     rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
     columns = torch.cat([torch.arange(len(r)) for _, r in pairs])
     return states[rows.to(device), columns.to(device)]

@@ -11,20 +11,23 @@ from typing import Any
 import torch
 import transformers
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from collm import config as configuration
-from collm import domains, memory, models
+from collm import domains, memory, models, prospects, workload
 from collm.checkpoint import flatten
 from collm.data import load_tasks
 from collm.domains.base import Domain, Task
 from collm.errors import ConfigError, ModelError
 from collm.files import sha256
+from collm.processes import PATIENCE, Processes
 from collm.protocols import PROTOCOLS
 from collm.rollout import Rollout
 from collm.team import Team
 
 KNOBS = (
     "tracker", "sandbox", "fixed", "rollout.max_rows", "rollout.vllm_memory", "training.micro_batch_tokens",
+    "training.gradient_checkpointing", "training.offload_optimiser",
     "training.checkpoint_every", "training.keep_checkpoints", "evaluation.latency_tasks",
 )  # fmt: skip
 
@@ -60,10 +63,22 @@ class Session:
     test: list[Task]
     folders: Mapping[str, Path]
 
-    def team(self, critics: str | None = None) -> Team:
+    @property
+    def processes(self) -> Processes:
+        """The processes that this one works with."""
+        return Processes.of(self.accelerator)
+
+    def team(self, critics: str | None = None, trained: bool = True) -> Team:
         """Tell the memory that is needed and load the team; ModelError if the machine has too little."""
-        memory.check(self.job, self.folders, critics, self.accelerator.device)
-        team = Team(self.job.team, self.folders, self.seed, critics, self.accelerator)
+        device, name = self.accelerator.device, self.job.team.agents[0]
+        lengths = workload.lengths(self.job, self.domain, self.train, prospects.counter(self.folders[name]))
+        needed = memory.estimate(self.job, self.folders, critics, lengths, len(self.test), device.type, trained)
+        memory.check(self.job, needed, device)
+        maps = {name: spec.get("device_map") for name, spec in self.job.models.items()}
+        if self.processes.count > 1 and any(maps.values()):
+            raise ConfigError("device_map gives all GPUs to one process; set it to null or start one process")
+        recompute = self.job.training.gradient_checkpointing
+        team = Team(self.job.team, self.folders, self.seed, critics, self.accelerator, maps, recompute)
         if self.job.rollout.backend == "vllm":
             team.engines = self._engines(team)
         return team
@@ -72,9 +87,9 @@ class Session:
         """Engines of vLLM for the agents of a team; ModelError if it is not installed or the job has more processes."""
         from collm import vllm_backend
 
-        if self.accelerator.num_processes > 1:
+        if self.processes.count > 1:
             raise ModelError(
-                f"rollout.backend is vllm in {self.accelerator.num_processes} processes; its engines serve one: start "
+                f"rollout.backend is vllm in {self.processes.count} processes; its engines serve one: start "
                 "one process, or set rollout.backend to transformers"
             )
         plan = self.job.rollout
@@ -93,6 +108,7 @@ class Session:
         """
         left_out = (*KNOBS, *without)
         settings = {key: value for key, value in flatten(self.job.raw).items() if not key.startswith(left_out)}
+        settings = {key: value for key, value in settings.items() if not key.endswith(".device_map")}
         read = {"data": sha256(self.places.data / "manifest.json")}
         read |= {f"model.{name}": sha256(path / "model.json") for name, path in self.folders.items()}
         return {"config": settings, "seed": self.seed, "inputs": read, **more}
@@ -129,8 +145,9 @@ def accelerator(job: configuration.Job, folder: Path) -> Accelerator:
     made = Accelerator(
         cpu=not torch.cuda.is_available(), mixed_precision=precision, log_with=tracker,
         project_dir=str(folder / "trackers") if tracker else None,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )  # fmt: skip
-    if tracker:
+    if tracker and made.is_main_process:
         (folder / "trackers").mkdir(parents=True, exist_ok=True)
         made.init_trackers("collm", config={"domain": job.domain, "method": job.method})
     return made

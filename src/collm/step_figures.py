@@ -6,27 +6,34 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from collm.processes import Processes
+
 
 class Totals:
     """Figures of one agent's step, collected over micro-batches."""
 
-    def __init__(self, count: int, device: torch.device):
-        self._parts = {name: torch.zeros(count, device=device) for name in ("loss", "logprob", "entropy", "ratio")}
-        self._parts["ratio"] += 1.0
-        self._divergence: torch.Tensor | None = None
+    def __init__(self, count: int, device: torch.device, divergence: bool = False):
+        """`divergence`: whether the distance from a reference belongs to them."""
+        names = ("loss", "logprob", "entropy", "ratio", *(["divergence"] if divergence else []))
+        self._parts = {name: torch.zeros(count, device=device) for name in names}
 
     def note(
         self, samples: Sequence[int], loss: torch.Tensor, logprob: torch.Tensor, entropy: torch.Tensor,
         ratio: torch.Tensor | None, divergence: torch.Tensor | None,
     ) -> None:  # fmt: skip
-        """Numbers of the joint samples `samples`."""
-        for name, value in (("loss", loss), ("logprob", logprob), ("entropy", entropy), ("ratio", ratio)):
-            if value is not None:
-                self._parts[name][samples] = value.detach().to(self._parts[name].dtype)
-        if divergence is not None:
-            if self._divergence is None:
-                self._divergence = torch.zeros_like(self._parts["loss"])
-            self._divergence[samples] = divergence.to(self._divergence.dtype)
+        """Numbers of the joint samples `samples`; without an importance ratio it counts as 1."""
+        ratio = torch.ones_like(loss) if ratio is None else ratio
+        found = {"loss": loss, "logprob": logprob, "entropy": entropy, "ratio": ratio, "divergence": divergence}
+        for name, part in self._parts.items():
+            part[samples] = found[name].detach().to(part.dtype)
+
+    def join(self, processes: Processes) -> None:
+        """Fill in what other processes have noted; no sample is noted by two."""
+        processes.add(*self._parts.values())
+
+    def of(self, name: str) -> torch.Tensor:
+        """[samples] numbers of one kind."""
+        return self._parts[name]
 
     def figures(
         self, name: str, advantage: torch.Tensor, lengths: Sequence[int], ratio_clip: float | None
@@ -45,8 +52,8 @@ class Totals:
         }
         if ratio_clip is not None:
             found["clipped_share"] = ((ratio - 1.0).abs() > ratio_clip).float().mean().item()
-        if self._divergence is not None:
-            found["divergence"] = self._divergence.mean().item()
+        if "divergence" in self._parts:
+            found["divergence"] = self._parts["divergence"].mean().item()
         return {f"{figure}/{name}": value for figure, value in found.items()}
 
 

@@ -1,11 +1,10 @@
-"""A team: bases loaded once, agents and critics as adapters (or whole copies) on them; the only place that knows
-tokenizers, adapters and devices."""
+"""A team: bases loaded once, agents and critics as adapters (or whole copies) on them; beside bases.py the only place
+that knows tokenizers, adapters and devices."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +16,21 @@ from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from collm import config as configuration
 from collm import lean_scoring, scoring
+from collm.bases import Base, Message
 from collm.errors import ModelError
 from collm.generation import GeneralStepper, Generated, Request, Sampling, decode
 from collm.grouped_lora import grouped
-from collm.lean import Lean, obstacle
 from collm.lean_decoding import LeanStepper
+from collm.memory_savers import recomputing
 from collm.packing import Pair, Wanted, by_asker
 
 if TYPE_CHECKING:
     from collm.vllm_backend import Engines
 
-Message = Mapping[str, str]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -52,66 +51,6 @@ class Response:
     logprob: float
     ended: bool
     seconds: float
-
-
-class Base:
-    """One pretrained model with its tokenizer."""
-
-    def __init__(self, name: str, folder: Path, dtype: torch.dtype, device: torch.device):
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"no model {name!r} in {folder}; make it with: python src/make_model.py --model {name}")
-        self.name, self.folder, self.device = name, folder, device
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
-        self.model.requires_grad_(False)
-        self.context = int(self.model.config.max_position_embeddings)
-        self.ends = self._ends()
-        pad = self.tokenizer.pad_token_id
-        self.pad = pad if pad is not None else min(self.ends)
-        self._check_head()
-        self._lean: Lean | None = None
-        self._general = False
-
-    def lean(self) -> Lean | None:
-        """The lean passes of this model with its adapters; None, told once, where transformers' own are needed."""
-        if self._lean is None and not self._general:
-            reason = obstacle(self.model)
-            if reason is None:
-                self._lean = Lean(self.model)
-            else:
-                self._general = True
-                print(f"model {self.name}: general passes of transformers, since {reason}", file=sys.stderr)
-        return self._lean
-
-    def _ends(self) -> frozenset[int]:
-        ids = {self.tokenizer.eos_token_id}
-        generation = self.model.generation_config.eos_token_id
-        ids |= set(generation) if isinstance(generation, (list, tuple)) else {generation}
-        ends = frozenset(int(token) for token in ids if token is not None)
-        if not ends:
-            raise ModelError(f"model {self.name!r} has no end token; responses could never end")
-        return ends
-
-    @torch.no_grad()
-    def _check_head(self) -> None:
-        """Scoring applies the output layer to chosen positions only: refuse models that do more than that."""
-        ids = torch.tensor([[min(self.ends)] * 3], device=self.device)
-        whole = self.model(input_ids=ids).logits
-        parts = self.model.get_output_embeddings()(self.model.get_decoder()(input_ids=ids).last_hidden_state)
-        if not torch.allclose(whole.float(), parts.float(), rtol=1e-2, atol=1e-2):
-            raise ModelError(f"model {self.name!r} transforms its logits after the output layer; not supported")
-
-    def encode(self, messages: Sequence[Message], chat: bool, limit: int | None) -> tuple[tuple[int, ...], int]:
-        """Token ids of a prompt and how many were cut from its left to fit `limit`."""
-        if chat and self.tokenizer.chat_template:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        else:
-            ids = self.tokenizer("\n\n".join(message["content"] for message in messages))["input_ids"]
-        cut = max(0, len(ids) - limit) if limit is not None else 0
-        return tuple(ids[cut:]), cut
 
 
 class Member:
@@ -174,10 +113,12 @@ class Team:
     def __init__(
         self, settings: configuration.Team, folders: Mapping[str, Path], seed: int,
         critics: str | None = None, accelerator: Accelerator | None = None,
+        device_maps: Mapping[str, str | None] | None = None, recompute: bool = False,
     ):  # fmt: skip
+        """`device_maps`: of bases that are spread over GPUs; `recompute`: layers are computed again for gradients."""
         self.accelerator = accelerator or Accelerator(cpu=True)
         self.settings, self.device, self.seed = settings, self.accelerator.device, seed
-        self._folders = folders
+        self._folders, self._device_maps, self._recompute = folders, device_maps or {}, recompute
         self._bases: dict[str, Base] = {}
         self._wrapped: dict[str, PeftModel] = {}
         shared = critics == "shared"
@@ -198,11 +139,11 @@ class Team:
         with torch.random.fork_rng():
             torch.manual_seed(derive(self.seed, "member", name) % 2**32)
             if full:
-                base = Base(model, self._folders[model], dtype, self.device)
+                base = self._base(model, dtype)
                 base.model.requires_grad_(True)
                 return Member(name, base, base.model, None, with_head)
             if model not in self._bases:
-                self._bases[model] = Base(model, self._folders[model], dtype, self.device)
+                self._bases[model] = self._base(model, dtype)
             base = self._bases[model]
             lora = LoraConfig(
                 r=self.settings.lora["rank"], lora_alpha=self.settings.lora["alpha"],
@@ -213,6 +154,13 @@ class Team:
             else:
                 self._wrapped[model] = get_peft_model(base.model, lora, adapter_name=name).eval()
             return Member(name, base, self._wrapped[model], name, with_head)
+
+    def _base(self, model: str, dtype: torch.dtype) -> Base:
+        return Base(model, self._folders[model], dtype, self.device, self._device_maps.get(model))
+
+    def _recomputing(self, causal: nn.Module) -> contextlib.AbstractContextManager[Any]:
+        wanted = self._recompute and torch.is_grad_enabled()
+        return recomputing(causal) if wanted else contextlib.nullcontext()
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast as configured."""
@@ -355,19 +303,22 @@ class Team:
         causal, lean = member.activate(), member.base.lean()
         if lean is not None:
             adapter, dtype = None if reference else member.adapter, self._products(member.base)
+            lean.recompute = self._recompute
             return lean_scoring.logprobs(lean, adapter, pairs, dtype, self.device, entropy_gradient)
         without = member.model.disable_adapter() if reference else contextlib.nullcontext()
-        with without, self.precision():
-            return scoring.logprobs(causal, pairs, member.base.pad, self.device, entropy_gradient)
+        share = not (self._recompute and torch.is_grad_enabled())  # sharing prompts needs the cache
+        with without, self.precision(), self._recomputing(causal):
+            return scoring.logprobs(causal, pairs, member.base.pad, self.device, entropy_gradient, share)
 
     def values(self, critic: int, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """[batch] values read at the last token of each text; no vocabulary logits are computed."""
         member = self.critics[critic]
         causal, lean = member.activate(), member.base.lean()
         if lean is not None:
+            lean.recompute = self._recompute
             states = lean_scoring.last_states(lean, member.adapter, texts, self._products(member.base), self.device)
         else:
-            with self.precision():
+            with self.precision(), self._recomputing(causal):
                 states = scoring.last_states(causal, texts, member.base.pad, self.device)
         return member.head(states.to(member.head.weight.dtype))[:, 0]
 

@@ -1,7 +1,11 @@
-"""The training loop of every method: play, learn, evaluate, keep; and the same end after any kill."""
+"""The training loop of every method: play, learn, evaluate, keep; and the same end after any kill.
+
+Several processes run the same loop; the main one alone writes.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -79,16 +83,18 @@ class Trainer:
 
     def __init__(self, session: Session, start: Path | None):
         """`start` holds warm-started adapters, None starts from the bare base."""
-        self.session, self.job = session, session.job
+        self.session, self.job, self.processes = session, session.job, session.processes
         self.settings = self.job.training
         self.record = RunRecord("train", self.job, session.seed, session.accelerator.device)
         if self.job.method not in METHODS:
             raise ConfigError(f"method {self.job.method!r} is not trained; methods that are: {', '.join(METHODS)}")
         method = METHODS[self.job.method]
-        if (fixed := fixed_in_words(self.job)) is not None:
+        if (fixed := fixed_in_words(self.job)) is not None and self.processes.main:
             print(fixed, file=sys.stderr, flush=True)
         fingerprint = session.fingerprint(start=_digest(start))
-        self.checkpoints = Checkpoints(session.places.checkpoints, fingerprint, self.settings.keep_checkpoints)
+        self.checkpoints = Checkpoints(
+            session.places.checkpoints, fingerprint, self.settings.keep_checkpoints, self.processes
+        )
         state = self.checkpoints.latest()
         shared = self.settings.shared_backbone and method.critics == "local"
         self.team = session.team("shared" if shared else method.critics)
@@ -107,7 +113,9 @@ class Trainer:
             self.learner.steps = state["steps"]
             self.progress_state = state["progress"]
         self.threads = threads_of(state.get("threads", []) if state else [])
-        self.journal = Journal(session.places.checkpoints / "metrics.jsonl", state["journal"] if state else 0)
+        self.journal = self.processes.from_main(
+            lambda: Journal(session.places.checkpoints / "metrics.jsonl", state["journal"] if state else 0)
+        )
         self._earlier = self.progress_state["seconds"]  # spent by interrupted attempts
         self._started = time.monotonic() - self._earlier
         self._saved = self.progress_state["iteration"] if state is not None else -1
@@ -145,38 +153,48 @@ class Trainer:
         progress = Progress(
             min(self.total, self.settings.max_updates or self.total),
             f"{self.job.domain}/{self.job.method} seed {self.session.seed}",
+            None if self.processes.main else io.StringIO(),
         )
         progress.skip(self.progress_state["iteration"])
-        with Stopping() as stopping:
+        with Stopping(self.processes) as stopping:
             try:
                 while True:
                     if self._evaluation_due():
                         with stopping.interruptible():
-                            row = self._evaluate()
-                        self._log(row)
+                            rows = self._evaluate()
+                        self._log(self._evaluation_row(self.processes.gather(rows)))
                         self.progress_state["evaluated"] = self.progress_state["iteration"]
                     if self._done():
                         break
                     with stopping.interruptible():
                         played = self._play()
+                    played = self._together(played)
                     reward = self._learn(played)
                     progress.advance(tokens=played.tokens, note=f"reward {reward:.3f}")
                     stopping.check()
                     if self.progress_state["iteration"] % self.settings.checkpoint_every == 0:
-                        self._save()
+                        self.processes.from_main(self._save)
             except BaseException:
                 self._save_if_whole()
                 raise
         progress.close()
-        self._save(finished=True)
-        self._write_outputs()
+        self.processes.from_main(lambda: self._save(finished=True))
+        self.processes.from_main(self._write_outputs)
 
     def _play(self) -> Played:
+        """Play this process's share of the next tasks."""
         iteration = self.progress_state["iteration"]
         tasks = self._tasks(iteration)
         seeds = [derive("episode", self.session.seed, iteration, place, t.id) for place, t in enumerate(tasks)]
+        mine = self.processes.share([1] * len(tasks))
         self.team.cut_prompts = 0
-        return self.rollout.play(tasks, seeds)
+        return self.rollout.play([tasks[index] for index in mine], [seeds[index] for index in mine])
+
+    def _together(self, played: Played) -> Played:
+        """The forest of all processes: everything that is learnt from is known to each."""
+        parts = self.processes.gather([(played, self.team.cut_prompts)])
+        self.team.cut_prompts = sum(cut for _, cut in parts)
+        return Played.joined([part for part, _ in parts])
 
     def _learn(self, played: Played) -> float:
         """Update on a rollout and move the counters; returns the mean raw reward."""
@@ -221,14 +239,21 @@ class Trainer:
             return False
         return state["iteration"] == 0 or self._done() or (every is not None and state["iteration"] % every == 0)
 
-    def _evaluate(self) -> dict[str, Any]:
-        plan, state = self.job.evaluation, self.progress_state
+    def _evaluate(self) -> list[dict[str, Any]]:
+        """Rows of this process's share of the test tasks."""
+        plan = self.job.evaluation
         tasks = self.session.test[: plan.tasks_during]
-        rows = evaluation.sample_rows(self.rollout, tasks, plan.samples_during, self.session.seed, {})
+        mine = [tasks[index] for index in self.processes.share([1] * len(tasks))]
+        return evaluation.sample_rows(self.rollout, mine, plan.samples_during, self.session.seed, {})
+
+    def _evaluation_row(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        state = self.progress_state
         facts = {"iteration": state["iteration"], "env_step": state["env_step"], "samples": state["samples"]}
-        return {"event": "evaluation", **facts, **evaluation.summary(rows, plan.examples)}
+        return {"event": "evaluation", **facts, **evaluation.summary(rows, self.job.evaluation.examples)}
 
     def _log(self, row: Mapping[str, Any]) -> None:
+        if not self.processes.main:
+            return
         self.journal.write(row)
         if self.job.tracker != "none":
             flat = {f"{row['event']}/{key}": value for key, value in row.items() if isinstance(value, (int, float))}
@@ -249,8 +274,8 @@ class Trainer:
         self._saved = self.progress_state["iteration"]
 
     def _save_if_whole(self) -> None:
-        """On the way out: keep the newest whole state, unless it is kept already."""
-        if self._whole and self._saved != self.progress_state["iteration"]:
+        """On the way out: keep the newest whole state, unless it is kept already. No process waits for another."""
+        if self.processes.main and self._whole and self._saved != self.progress_state["iteration"]:
             self._save()
 
     def _write_outputs(self) -> None:
@@ -262,9 +287,9 @@ class Trainer:
         run = self.record.finish(
             self._earlier, counts=counts | {"optimiser_steps": self.learner.steps},
             training_seconds=round(state["seconds"], 2), threads_of_attempts=self.threads,
+            processes=self.processes.count,
         )  # fmt: skip
         write_json(places.out / "run.json", run)
-        self.session.accelerator.end_training()
 
 
 def _digest(start: Path | None) -> dict[str, str]:

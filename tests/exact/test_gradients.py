@@ -180,8 +180,8 @@ def move_and_measure(made, names):
     learner = made.learner
     learner._forget()
     batches = [type("B", (), {"samples": [(n, j) for n in made.nodes for j in range(len(n.actions))]})]
-    learner._remember_policy(batches, skip=[])
-    old = dict(learner._old)
+    learner.earlier.remember(batches, skip=[])
+    old = dict(learner.earlier.old)
     with torch.no_grad():
         for member in made.team.agents:
             for _, part in member.parameters():
@@ -189,7 +189,7 @@ def move_and_measure(made, names):
     exact = Exact(made.team, made.domain)
     objective = exact.objective()
     learner._forget = lambda: None
-    learner._values, learner._advantages, learner._reference, learner._old = [], {}, {}, old
+    learner._values, learner._advantages, learner.earlier.old = [], {}, old
     found = learner.gradients(made.nodes, made.weights)  # weights of the policy that played
     return max(relative(found[name], exact.gradient(agent, objective)) for agent, name in enumerate(names))
 

@@ -97,9 +97,15 @@ def test_default_plan(clone):
 def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
     output = snakemake(clone, "-n", overlays=("config/paper.yaml",))
     jobs = Counter(rule for rule, _ in planned(output))
-    assert jobs["train"] == 2 * 3 * 5 and jobs["pretrained_model"] == 3
+    assert jobs["train"] == 5 * 5 * 5 and jobs["pretrained_model"] == 6
     assert not {"warm_start", "scratch_model"} & set(jobs), "the paper trains hub models without warm start"
     assert output.count("gpu=1") == jobs["train"] + jobs["evaluate"]
+
+
+def test_plan_of_the_miniature_with_one_seed(clone):
+    output = snakemake(clone, "-n", "--config", "seeds=[0]", overlays=("config/miniature.yaml",))
+    jobs = Counter(rule for rule, _ in planned(output))
+    assert (jobs["train"], jobs["warm_start"], jobs["evaluate_together"]) == (12 * 8, 12 * 2, 12)
 
 
 def test_plan_of_one_benchmark_alone(clone):

@@ -40,7 +40,13 @@ DEPENDS = {
     "evaluate": [*PLAYED, "evaluation.samples", "evaluation.latency_tasks"],
 }
 # Keys inside those blocks that do not change what the stage computes.
-MEMORY_KNOBS = {"rollout.max_rows", "rollout.vllm_memory", "training.micro_batch_tokens"}
+MEMORY_KNOBS = {
+    "rollout.max_rows",
+    "rollout.vllm_memory",
+    "training.micro_batch_tokens",
+    "training.gradient_checkpointing",
+    "training.offload_optimiser",
+}
 BOOKKEEPING = {"training.checkpoint_every", "training.keep_checkpoints"}
 OF_TRAINING = {"team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode"}
 NEUTRAL = {
@@ -221,13 +227,18 @@ def get_model_settings(wildcards) -> dict:
     """What a model made from scratch depends on."""
     return {
         **get_dependencies("scratch_model", wildcards.domain),
-        **flat(collm_config.model_spec(config, wildcards.model, wildcards.domain)),
+        **placed_anywhere(collm_config.model_spec(config, wildcards.model, wildcards.domain)),
     }
 
 
 def get_model_spec(wildcards) -> dict:
     """What a pretrained model depends on."""
-    return flat(config["models"][wildcards.model])
+    return placed_anywhere(config["models"][wildcards.model])
+
+
+def placed_anywhere(spec: dict) -> dict:
+    """A model's specification with dotted keys, without where a run puts it."""
+    return {key: value for key, value in flat(spec).items() if key != "device_map"}
 
 
 def get_warm_start_settings(wildcards) -> dict:

@@ -21,6 +21,7 @@ rule evaluate:
     threads: get_threads
     resources:
         gpu=get_gpu,
+        processes=1,
         mem_mb=get_memory,
         runtime=get_runtime,
     params:
@@ -28,7 +29,7 @@ rule evaluate:
     shell:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config results/config.json "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
-        "--threads {threads} > {log} 2>&1"
+        "--threads {threads} --processes {resources.processes} > {log} 2>&1"
 
 
 # All rows of a domain in one job, where models are made from scratch: to start a process takes longer than to play with

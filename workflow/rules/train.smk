@@ -24,6 +24,7 @@ rule train:
     threads: get_threads
     resources:
         gpu=get_gpu,
+        processes=1,
         mem_mb=get_memory,
         runtime=get_runtime,
     params:
@@ -31,4 +32,4 @@ rule train:
     shell:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config results/config.json "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
-        "--threads {threads} > {log} 2>&1"
+        "--threads {threads} --processes {resources.processes} > {log} 2>&1"
