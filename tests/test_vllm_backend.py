@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -171,7 +172,7 @@ def test_transformers_never_imports_it(models_folder, tmp_path, monkeypatch):
 
 def test_several_processes_are_refused(models_folder, tmp_path, engines):
     made = session(models_folder, tmp_path, rollout=VLLM)
-    made.accelerator = type("Two", (), {"num_processes": 2})()
+    made.accelerator = SimpleNamespace(num_processes=2, process_index=0)
     with pytest.raises(ModelError, match="rollout.backend is vllm in 2 processes"):
         made._engines(None)
 

@@ -87,6 +87,9 @@ class Member:
         if self.adapter is None:
             self.model.save_pretrained(folder / self.name)
         else:
+            settings = self.model.peft_config[self.adapter]
+            if not isinstance(settings.target_modules, str):  # PEFT keeps a set: another order in every process
+                settings.target_modules = sorted(settings.target_modules)
             self.model.save_pretrained(folder, selected_adapters=[self.adapter])
         if self.head is not None:
             torch.save(self.head.state_dict(), folder / self.name / "value_head.pt")
