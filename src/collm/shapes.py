@@ -14,7 +14,7 @@ from typing import Any
 
 from collm.errors import ModelError
 
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
+DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 SCRATCH_WIDENING = 3  # intermediate over hidden size of models made from scratch
 
 
