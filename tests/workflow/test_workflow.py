@@ -89,8 +89,8 @@ def test_default_plan(clone):
     output = snakemake(clone, "-n")
     assert "profiles/default" in output
     assert Counter(rule for rule, _ in planned(output)) == {
-        **{"data": 2, "scratch_model": 2, "warm_start": 2, "train": 6, "evaluate": 10},
-        **{"tables": 1, "figure": 2, "worlds": 1, "all": 1},
+        **{"data": 12, "scratch_model": 12, "warm_start": 12, "train": 36, "evaluate_together": 12},
+        **{"tables": 1, "figure": 12, "worlds": 2, "all": 1},
     }
 
 
