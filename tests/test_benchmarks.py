@@ -62,7 +62,7 @@ def counted(models_folder, call):
 
 
 def check(needed, found):
-    """Torch also counts upper triangles of attention, padding and what is computed again: a third in models so small."""
+    """Torch also counts upper triangles of attention, padding and what is computed again: a third in models so tiny."""
     assert 0.6 * found < needed < 1.02 * found
 
 
