@@ -70,7 +70,7 @@ class Learner:
         agent = any(member is other for other in self.team.agents)
         rate = self.settings.agent_learning_rate if agent else self.settings.critic_learning_rate
         parameters = [parameter for _, parameter in member.parameters()]
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.settings.weight_decay)
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
 
     def update(self, nodes: Sequence[Node], draw: random.Random, last: bool = False) -> Iterator[dict[str, float]]:
         """Train on the nodes of a rollout; yields the figures of every optimiser step.
