@@ -181,6 +181,8 @@ class Team:
         self.agents = [self._member(f"agent_{i}", name, shared) for i, name in enumerate(settings.agents)]
         names = {"joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}.get(critics or "", [])
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
+        for base in self._bases.values():
+            base.lean()  # weights are stacked and packed now, not within the first pass
         self.cut_prompts = 0
 
     @property
