@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from collm.attention import Causal, Heads, Rows, by_key, from_key, rotate
 from collm.lean import Layer, Lean, token_ids, token_positions
-from collm.products import Gate, Product
+from collm.products import Gate, Matrix, Product
 
 
 class LeanStepper:
@@ -221,25 +221,29 @@ def _grouped(product: Product, h: torch.Tensor, groups: list[tuple[str | None, i
 
 
 class _RowProduct:
-    """W h + s B A h for few rows, grouped by adapter: one product for all A's, one for all B's."""
+    """W h + s B A h for few rows, grouped by adapter: one product for all A's, one for all B's.
+
+    Both are kept in oneDNN's order like W: without it every call would put them in order again, for longer than the
+    product of so few rows takes.
+    """
 
     def __init__(self, product: Product, names: Sequence[str | None]):
         self.product, self.own = product, None
         found = [product.adapters(name) for name in names]
         stacks = [None if adapters is None else adapters.stacked(product.weight.dtype) for adapters in found]
         firsts = [stack[0] for stack in stacks if stack is not None]
-        self.first = torch.cat(firsts) if firsts else None
-        self.second = product.weight.new_zeros(sum(map(len, firsts)), product.weight.shape[0])
-        self._groups = product.weight.new_zeros(len(names), len(self.second))
+        self.first = Matrix(torch.cat(firsts), None, product.pack) if firsts else None
+        second = product.weight.new_zeros(product.weight.shape[0], sum(map(len, firsts)))
+        self._groups = product.weight.new_zeros(len(names), second.shape[1])
         place = 0
         for group, (adapters, stack) in enumerate(zip(found, stacks, strict=True)):
             if adapters is None or stack is None:
                 continue
             self._groups[group, place : place + len(stack[0])] = 1
-            for (left, right), second in zip(adapters.columns, stack[1], strict=True):
-                rank = second.shape[1]
-                self.second[place : place + rank, left:right] = second.t()
-                place += rank
+            for (left, right), part in zip(adapters.columns, stack[1], strict=True):
+                second[left:right, place : place + part.shape[1]] = part
+                place += part.shape[1]
+        self.second = Matrix(second, None, product.pack and self.first is not None)
 
     def own_rows(self, rows: int) -> None:
         """Expect `rows` rows, the same number for every adapter."""
@@ -248,10 +252,9 @@ class _RowProduct:
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
         """[rows, out] from [rows, in]."""
-        result = self.product(h)
         if self.first is None:
-            return result
-        inner = functional.linear(h, self.first)
+            return self.product(h)
+        inner = self.first(h)
         if self.own is not None:
             inner.mul_(self.own)
-        return result.addmm_(inner, self.second)
+        return self.product(h, self.second(inner))

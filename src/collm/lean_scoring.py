@@ -109,11 +109,13 @@ class _TokenScores(torch.autograd.Function):
         scores, entropies = [], []
         for part, wanted in zip(states.split(size), targets.split(size), strict=True):
             logits = output(part).to(exact)
-            total = logits.logsumexp(-1, keepdim=True)
-            chosen = logits.gather(-1, wanted[:, None])
-            probabilities = torch.exp(logits - total)
+            logits -= logits.amax(-1, keepdim=True)
+            probabilities = logits.exp()
+            mass = probabilities.sum(-1, keepdim=True)
+            total = mass.log()
+            probabilities /= mass
             entropy = total - torch.linalg.vecdot(probabilities, logits)[:, None]
-            scores.append((chosen - total)[:, 0])
+            scores.append((logits.gather(-1, wanted[:, None]) - total)[:, 0])
             entropies.append(entropy[:, 0])
             if ctx.directions is not None:
                 ctx.directions.append(_directions(output, wanted, logits, total, probabilities, entropy, with_entropy))

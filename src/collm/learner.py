@@ -74,7 +74,7 @@ class Learner:
         rate = self.settings.agent_learning_rate if agent else self.settings.critic_learning_rate
         parameters = [parameter for _, parameter in member.parameters()]
         kind = OffloadedAdamW if self.settings.offload_optimiser else torch.optim.AdamW
-        return kind(parameters, lr=rate, weight_decay=self.settings.weight_decay)
+        return kind(parameters, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
 
     def update(self, nodes: Sequence[Node], draw: random.Random, last: bool = False) -> Iterator[dict[str, float]]:
         """Train on the nodes of a rollout; yields the figures of every optimiser step.

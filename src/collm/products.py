@@ -96,6 +96,25 @@ def packs(weight: torch.Tensor) -> bool:
     )  # fmt: skip
 
 
+class Matrix:
+    """x -> x W^T + b; W is kept a second time in oneDNN's order where products with that are faster."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, pack: bool):
+        self.weight, self.bias = weight, bias
+        packing = pack and packs(weight)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, 1024) if packing else None
+
+    def __call__(self, h: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+        """[tokens, out] from [tokens, in], `onto` [tokens, out] added before the sum is rounded where W is packed."""
+        if self.packed is not None and h.dtype == torch.bfloat16:
+            if onto is None:
+                return torch.ops.mkldnn._linear_pointwise(h, self.packed, self.bias, "none", [], "")
+            return torch.ops.mkldnn._linear_pointwise.binary(h, onto, self.packed, self.bias, "add")
+        bias = None if self.bias is None else self.bias.to(h.dtype)
+        result = functional.linear(h, self.weight.to(h.dtype), bias)
+        return result if onto is None else result.add_(onto)
+
+
 @dataclass
 class Adapters:
     """One adapter's parts in a product: columns [start, stop), scaling, A [rank, in] and B [out, rank]."""
@@ -124,7 +143,6 @@ class Product:
         self.modules = list(modules)
         self.bases = [module.get_base_layer() if hasattr(module, "get_base_layer") else module for module in modules]
         self._key: tuple[Any, ...] = ()
-        self._packed: torch.Tensor | None = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -133,26 +151,27 @@ class Product:
         if key == self._key:
             return
         if len(self.bases) > 1:
-            self.weight = torch.cat([base.weight.detach() for base in self.bases])
-            for base, part in zip(self.bases, self.weight.split([b.out_features for b in self.bases]), strict=True):
+            weight = torch.cat([base.weight.detach() for base in self.bases])
+            for base, part in zip(self.bases, weight.split([b.out_features for b in self.bases]), strict=True):
                 base.weight.data = part
         else:
-            self.weight = self.bases[0].weight.detach()
+            weight = self.bases[0].weight.detach()
         biases = [base.bias for base in self.bases]
-        self.bias = None
-        if any(bias is not None for bias in biases):
-            zeros = (self.weight.new_zeros(base.out_features) for base in self.bases)
-            self.bias = torch.cat([z if bias is None else bias.detach() for z, bias in zip(zeros, biases, strict=True)])
-        packing = self.pack and packs(self.weight)
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, 1024) if packing else None
+        bias = None
+        if any(part is not None for part in biases):
+            zeros = (weight.new_zeros(base.out_features) for base in self.bases)
+            bias = torch.cat([z if part is None else part.detach() for z, part in zip(zeros, biases, strict=True)])
+        self.matrix = Matrix(weight, bias, self.pack)
         self._key = tuple((base.weight.data_ptr(), base.weight._version, base.weight.dtype) for base in self.bases)
 
-    def __call__(self, h: torch.Tensor) -> torch.Tensor:
-        """[tokens, out] without adapters."""
-        if self._packed is not None and h.dtype == torch.bfloat16:
-            return torch.ops.mkldnn._linear_pointwise(h, self._packed, self.bias, "none", [], "")
-        bias = None if self.bias is None else self.bias.to(h.dtype)
-        return functional.linear(h, self.weight.to(h.dtype), bias)
+    @property
+    def weight(self) -> torch.Tensor:
+        """[out, in] of all layers, without adapters."""
+        return self.matrix.weight
+
+    def __call__(self, h: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+        """[tokens, out] without adapters, see `Matrix`."""
+        return self.matrix(h, onto)
 
     def adapters(self, name: str | None) -> Adapters | None:
         """Parts of adapter `name` in this product; None if it has none here."""
