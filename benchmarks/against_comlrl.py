@@ -2,30 +2,25 @@
 
     python benchmarks/against_comlrl.py                  # everything; about half an hour on two cores
     python benchmarks/against_comlrl.py --quick          # does it run? (few samples of 8 tokens, no meaning)
+    python benchmarks/against_comlrl.py --earlier FILE   # the peer's runs from an earlier results.json
 
-Every run is a process of its own, one after another; nothing else should use the machine. Standard library
-only, so that the parent stays small; the peer runs in its own environment, made here when it is missing.
+Every run is a process of its own, one after another; nothing else should use the machine. The peer runs in its own
+environment, made here with venv and pip when it is missing. Also printed: where our time goes, which share of the
+machine's rate of products the update reaches, and our generation beside that of transformers.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
-import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-WORK = ROOT / "results" / "benchmarks" / "against_comlrl"
+import harness
+
 PEER = "comlrl==1.4.3"
 COMPARED = {"tokens": "tokens_per_second", "samples": "samples_per_second", "memory": "vm_hwm_mb"}
 VARIANTS: dict[str, tuple[str, ...]] = {  # of our side: arguments of our worker
@@ -35,234 +30,239 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # of our side: arguments of our worker
     "lora-released": ("--semantics", "released"),
 }
 SIDES = ("peer", *VARIANTS)
-NEW_TOKENS = 48
-
-
-class BenchmarkError(Exception):
-    """Something the person at the keyboard can put right; printed on one line, exit status 2."""
+PARTS = ("runs", "profiles", "generation")
+UPDATE_GOAL, GENERATION_GOAL = 0.5, 0.7
+HEADER = (
+    "case", "trainer", "precision", "joint samples", "steps", "s", "tokens", "tokens/s", "samples/s", "peak MB",
+    "× tokens/s", "× samples/s", "× memory", "goal",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Case:
     """One comparison: a method, its joint samples and K, and the ratios that CoLLM with LoRA is to reach."""
 
+    name: str
     method: str
     samples: int
-    generations: int
+    generations: int = 1
+    game: str = "prompts"
     speed_goal: float | None = None
     memory_goal: float | None = None
 
 
 CASES = (
-    Case("collm_cc", 8, 1, speed_goal=6.0, memory_goal=1 / 4),
-    Case("collm_dc", 8, 1),
-    Case("magrpo", 32, 4, speed_goal=4.0, memory_goal=1 / 3),
+    Case("collm_cc", "collm_cc", 8, speed_goal=12.0, memory_goal=1 / 4),
+    Case("collm_dc", "collm_dc", 8, speed_goal=12.0, memory_goal=1 / 5),
+    Case("magrpo", "magrpo", 32, 4, speed_goal=10.0, memory_goal=1 / 3),
+    Case("str_build", "collm_cc", 8, game="str_build", speed_goal=12.0),  # two episodes of four turns
 )
-METHODS = tuple(case.method for case in CASES)
-QUICK = (Case("collm_cc", 2, 1), Case("collm_dc", 2, 1), Case("magrpo", 4, 2))
+DECODED = ("collm_cc", "magrpo")  # whose batches generation is compared on: K = 1 and K = 4
+NAMES = tuple(case.name for case in CASES)
+QUICK = (
+    Case("collm_cc", "collm_cc", 2),
+    Case("collm_dc", "collm_dc", 2),
+    Case("magrpo", "magrpo", 4, 2),
+    Case("str_build", "collm_cc", 4, game="str_build"),
+)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line of the benchmark."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--peer-env", type=Path, default=ROOT / ".venv-peer", help="made when missing")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder of inputs and logs")
-    parser.add_argument("--out", type=Path, help="results as JSON; default WORK/results.json")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser = harness.argument_parser(__doc__, "against_comlrl")
+    parser.add_argument("--peer-env", type=Path, default=harness.ROOT / ".venv-peer", help="made when missing")
+    parser.add_argument("--cases", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=("peer", "lora", "full"))
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="few short samples: checks that everything runs")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the benchmark")
+    parser.add_argument("--earlier", type=Path, help="results whose runs of the peer are taken instead of new ones")
     return parser.parse_args(argv)
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Variables of every worker: offline, the same number of threads, our package importable on our side."""
-    fixed = {
-        "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1",
+def measure(case: Case, side: str, python: Path | str, arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """Run one worker."""
+    script = "peer_worker.py" if side == "peer" else "our_worker.py"
+    options = {
+        "method": case.method, "game": case.game, "samples": case.samples, "generations": case.generations,
+        "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
     }  # fmt: skip
-    return {**os.environ, **fixed}
+    flags = [*VARIANTS.get(side, ()), *more]
+    line = harness.worker(script, python, f"{case.name} {side}{''.join(more)}", options, arguments, flags)
+    harness.tell(line)
+    return {**line, "case": case.name, "variant": side}
 
 
-def show(path: str | Path) -> str:
-    """A path as the reader of the results should see it: relative to the repository where it lies inside."""
-    path = Path(os.path.abspath(path))
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+def python_of(side: str, arguments: argparse.Namespace) -> Path | str:
+    """The Python that a side runs in; the peer's environment is made when it is missing."""
+    if side != "peer":
+        return sys.executable
+    return harness.make_environment(arguments.peer_env, PEER, harness.ours("torch", "transformers"))
 
 
-def make_peer(folder: Path) -> Path:
-    """Python of the peer's environment; made with venv and pip, with our torch and transformers versions."""
-    python = folder / "bin" / "python"
-    if (folder / "ready").is_file():
-        return python
-    if not python.is_file():
-        ours = {name: importlib.metadata.version(name).split("+")[0] for name in ("torch", "transformers")}
-        packages = [PEER, *(f"{name}=={version}" for name, version in ours.items())]
-        print(f"making {show(folder)} with {' '.join(packages)}; pip downloads what it lacks", flush=True)
-        started, log = time.perf_counter(), folder / "install.log"
-        run([sys.executable, "-m", "venv", str(folder)], log)
-        run([str(python), "-m", "pip", "install", *packages], log)
-        (folder / ".gitignore").write_text("*\n")
-        print(f"made {show(folder)} in {time.perf_counter() - started:.0f} s", flush=True)
-    probe = "import importlib.metadata as m, comlrl; print('comlrl==' + m.version('comlrl'))"
-    found = subprocess.run([str(python), "-c", probe], capture_output=True, text=True, env=environment(1))
-    if found.stdout.strip() != PEER:
-        raise BenchmarkError(
-            f"{folder} answers {found.stdout.strip() or found.stderr.strip()[-200:]!r}, {PEER} is needed; "
-            "remove the folder and start again"
-        )
-    (folder / "ready").write_text(PEER + "\n")
-    return python
-
-
-def run(command: list[str], log: Path, threads: int = 1, quiet: bool = True) -> str:
-    """Run a command, stderr to `log`; return its stdout; BenchmarkError with the log's end when it fails."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as stream:
-        stream.write(shlex.join(command) + "\n")
-        stream.flush()
-        variables = environment(threads)
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stream, text=True, env=variables)
-    if done.returncode:
-        tail = " | ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
-        raise BenchmarkError(f"{show(command[1])} ended with status {done.returncode}: {tail} (log: {log})")
-    if not quiet:
-        print(done.stdout, end="", flush=True)
-    return done.stdout
-
-
-def measure(case: Case, side: str, python: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run one worker and return its result line with the command (readable paths) and the load before it."""
-    new_tokens = 8 if arguments.quick else NEW_TOKENS
-    worker = HERE / ("peer_worker.py" if side == "peer" else "our_worker.py")
-    command = [
-        str(python), str(worker), "--model", str(arguments.work / "model"),
-        "--prompts", str(arguments.work / "prompts.jsonl"), "--method", case.method,
-        "--samples", str(case.samples), "--generations", str(case.generations),
-        "--new-tokens", str(new_tokens),
-        "--threads", str(arguments.threads), "--seed", str(arguments.seed),
-        *VARIANTS.get(side, ()),
-    ]  # fmt: skip
-    readable = shlex.join(show(part) if os.sep in part else part for part in command)
-    print(f"{case.method} {side}: {readable}", flush=True)
-    load = os.getloadavg()[0]
-    lines = run(command, arguments.work / f"{case.method}_{side}.log", arguments.threads).splitlines()
-    line = json.loads(lines[-1])
-    speed = f"{line['tokens_per_second']:.2f} tokens/s"
-    print(f"  {line['wall_seconds']:.1f} s, {speed}, {line['vm_hwm_mb']:.0f} MB", flush=True)
-    return {**line, "variant": side, "command": readable, "load_before": load}
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """CPU model, cores, memory and system that the numbers belong to."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    memory = int(Path("/proc/meminfo").read_text().split()[1]) * 1024 / 1e9
-    return {
-        "cpu": names[0] if names else platform.machine(), "cores": os.cpu_count(), "threads": threads,
-        "memory_gb": round(memory, 1), "system": platform.platform(),
-    }  # fmt: skip
+def earlier(case: Case, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """The peer's run of a case from the earlier results; None if they hold none."""
+    if arguments.earlier is None:
+        return None
+    if not arguments.earlier.is_file():
+        raise harness.BenchmarkError(f"no earlier results in {arguments.earlier}; leave --earlier out")
+    for line in json.loads(arguments.earlier.read_text(encoding="utf-8"))["runs"]:
+        same = (line["samples"], line["generations"]) == (case.samples, case.generations)
+        if line["variant"] == "peer" and line.get("case", line["method"]) == case.name and same:
+            print(f"{case.name} peer: as in {harness.show(arguments.earlier)}", flush=True)
+            return {"game": case.game, "agents": 2, **line, "case": case.name}
+    return None
 
 
 def ratios(lines: Iterable[dict[str, Any]], cases: Iterable[Case]) -> list[dict[str, Any]]:
-    """Ours over the peer's, per method and variant: tokens/s, joint samples/s and peak memory."""
-    by_key = {(line["method"], line["variant"]): line for line in lines}
+    """Ours over the peer's, per case and variant: tokens/s, joint samples/s and peak memory."""
+    by_key = {(line["case"], line["variant"]): line for line in lines}
     found = []
     for case in cases:
-        peer = by_key.get((case.method, "peer"))
+        peer = by_key.get((case.name, "peer"))
         for variant in VARIANTS:
-            ours = by_key.get((case.method, variant))
+            ours = by_key.get((case.name, variant))
             if peer is None or ours is None:
                 continue
-            entry: dict[str, Any] = {"method": case.method, "variant": variant}
+            entry: dict[str, Any] = {"case": case.name, "variant": variant}
             entry |= {name: ours[key] / peer[key] for name, key in COMPARED.items()}
-            if variant == "lora" and case.speed_goal and case.memory_goal:
+            if variant == "lora" and case.speed_goal:
                 entry["goal_tokens"], entry["goal_memory"] = case.speed_goal, case.memory_goal
-                entry["reached"] = entry["tokens"] >= case.speed_goal and entry["memory"] <= case.memory_goal
+                fits = case.memory_goal is None or entry["memory"] <= case.memory_goal
+                entry["reached"] = entry["tokens"] >= case.speed_goal and fits
             found.append(entry)
     return found
 
 
+def goal_text(entry: dict[str, Any]) -> str:
+    """The goals of a comparison and whether they were reached."""
+    if "reached" not in entry:
+        return ""
+    memory = "" if entry["goal_memory"] is None else f", ≤ {entry['goal_memory']:.2f}"
+    return f"≥ {entry['goal_tokens']:g}×{memory}: {'reached' if entry['reached'] else 'not reached'}"
+
+
 def table(lines: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> str:
-    """Markdown table of all runs, one line a run, with the ratios to the peer's run of the same method."""
-    by_key = {(entry["method"], entry["variant"]): entry for entry in comparisons}
-    rows = [
-        "| method | trainer | precision | joint samples | steps | s | tokens | tokens/s | samples/s | peak MB "
-        "| × tokens/s | × samples/s | × memory | goal |",
-        "|" + "---|" * 14,
-    ]
+    """Markdown table of all runs, one line a run, with the ratios to the peer's run of the same case."""
+    by_key = {(entry["case"], entry["variant"]): entry for entry in comparisons}
+    rows = []
     for line in lines:
-        entry = by_key.get((line["method"], line["variant"]), {})
+        entry = by_key.get((line["case"], line["variant"]), {})
         name = "comlrl" if line["variant"] == "peer" else f"CoLLM {line['variant']}"
-        steps = "/".join(str(count) for _, count in sorted(line["updates"].items()))
-        goal = ""
-        if "reached" in entry:
-            verdict = "reached" if entry["reached"] else "not reached"
-            goal = f"≥ {entry['goal_tokens']:g}×, ≤ {entry['goal_memory']:.2f}: {verdict}"
-        parts = [f"{entry[key]:.2f}" if key in entry else "" for key in ("tokens", "samples", "memory")]
+        parts = [f"{entry[key]:.2f}" if key in entry else "" for key in COMPARED]
         rows.append(
-            f"| {line['method']} | {name} | {line['precision']} "
-            f"| {line['samples']} (K = {line['generations']}) | {steps} "
-            f"| {line['wall_seconds']:.1f} | {line['generated_tokens']} | {line['tokens_per_second']:.2f} "
-            f"| {line['samples_per_second']:.3f} | {line['vm_hwm_mb']:.0f} | {' | '.join(parts)} | {goal} |"
-        )
-    return "\n".join(rows)
+            [
+                line["case"], name, line["precision"], f"{line['samples']} (K = {line['generations']})",
+                "/".join(str(count) for _, count in sorted(line["updates"].items())), f"{line['wall_seconds']:.1f}",
+                line["generated_tokens"], f"{line['tokens_per_second']:.2f}", f"{line['samples_per_second']:.3f}",
+                f"{line['vm_hwm_mb']:.0f}", *parts, goal_text(entry),
+            ]
+        )  # fmt: skip
+    return harness.markdown(HEADER, rows)
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write the results so far; a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+def limits_table(lines: Sequence[dict[str, Any]]) -> str:
+    """Where the time of our LoRA runs went, and how near they came to the machine's rate of products."""
+    peers = {line["case"]: line for line in lines if line["variant"] == "peer"}
+    header = (
+        "case", "play s", "values s", "policy s", "optimiser s", "rest s", "rewards s", "update Tops",
+        "products Gops/s", f"update's share (≥ {UPDATE_GOAL:.0%} wanted)", "tokens/s if all at that rate",
+        "× comlrl then", "share reached",
+    )  # fmt: skip
+    rows = []
+    for line in lines:
+        if line["variant"] != "lora":
+            continue
+        peer, bound = peers.get(line["case"]), line["tokens_per_second_at_matmul_rate"]
+        operations = line["gigaoperations"]
+        rows.append(
+            [
+                line["case"], *(f"{seconds:.2f}" for seconds in line["parts"].values()),
+                f"{line['reward_seconds']:.3f}", f"{(operations.get('values', 0) + operations['policy']) / 1000:.2f}",
+                f"{line['matmul_gigaoperations_per_second']:.0f}", f"{line['update_share_of_matmul_rate']:.0%}",
+                f"{bound:.0f}", f"{bound / peer['tokens_per_second']:.1f}" if peer else "",
+                f"{line['tokens_per_second'] / bound:.0%}",
+            ]
+        )  # fmt: skip
+    return harness.markdown(header, rows)
+
+
+def operators_text(line: dict[str, Any]) -> str:
+    """The operators that took most time, by torch's profiler."""
+    shown = (
+        f"{entry['operator']} {entry['share']:.0%} ({entry['seconds']:.1f} s, {entry['calls']}×)"
+        for entry in line["operators"]
+    )
+    return f"{line['case']}, most of its own time ({line['wall_seconds']:.1f} s with the profiler): {', '.join(shown)}"
+
+
+def generation(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Our decoding beside transformers' generate, on the batch of a case's rollout."""
+    options = {
+        "method": case.method, "samples": min(4, case.samples // case.generations) * case.generations,
+        "generations": case.generations, "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
+    }  # fmt: skip
+    return harness.worker("generation_worker.py", sys.executable, f"generation {case.name}", options, arguments)
+
+
+def generation_table(found: Sequence[dict[str, Any]]) -> str:
+    """Tokens per second of decoding."""
+    rows = [
+        [
+            line["rows"], line["adapters"], f"{line['ours']:.0f}", f"{line['theirs']:.0f} ({line['best']})",
+            f"{line['theirs_with_adapter']:.0f}", f"{line['ours'] / line['theirs']:.2f}",
+            "reached" if line["ours"] >= GENERATION_GOAL * line["theirs"] else "not reached",
+        ]
+        for line in found
+    ]  # fmt: skip
+    header = (
+        "rows", "adapters of ours", "CoLLM tokens/s", "transformers, no adapter", "transformers, one adapter", "×",
+        f"≥ {GENERATION_GOAL:.0%}",
+    )  # fmt: skip
+    return harness.markdown(header, rows)
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Make what is missing, run every worker in turn, print the table; results are saved after each run."""
-    cases = [case for case in (QUICK if arguments.quick else CASES) if case.method in arguments.methods]
-    peer = make_peer(arguments.peer_env) if "peer" in arguments.sides else None
+    """Make what is missing, run every worker in turn, print the tables; results are saved after each run."""
+    cases = [case for case in (QUICK if arguments.quick else CASES) if case.name in arguments.cases]
     out = arguments.out or arguments.work / "results.json"
-    inputs = [sys.executable, str(HERE / "inputs.py"), "--out", str(arguments.work)]
-    run(inputs, arguments.work / "inputs.log", arguments.threads, quiet=False)
-    facts = {
-        "command": shlex.join(["python", "benchmarks/against_comlrl.py", *sys.argv[1:]]),
-        "machine": machine(arguments.threads),
-    }
-    lines: list[dict[str, Any]] = []
-    for case in cases:
+    harness.make_inputs(arguments.work, arguments.threads)
+    results: dict[str, Any] = harness.facts("against_comlrl.py", arguments.threads) | {"quick": arguments.quick}
+    results |= {"runs": [], "ratios": [], "profiles": [], "generation": []}
+    for case in cases if "runs" in arguments.parts else ():
         for side in arguments.sides:
-            lines.append(measure(case, side, peer if side == "peer" else Path(sys.executable), arguments))
-            comparisons = ratios(lines, cases)
-            save(out, {**facts, "quick": arguments.quick, "runs": lines, "ratios": comparisons})
-    report(facts, lines, comparisons)
-    print(f"saved: {show(out)}")
+            known = earlier(case, arguments) if side == "peer" else None
+            results["runs"].append(known or measure(case, side, python_of(side, arguments), arguments))
+            results["ratios"] = ratios(results["runs"], cases)
+            harness.save(out, results)
+    for case in cases if "profiles" in arguments.parts else ():
+        results["profiles"].append(measure(case, "lora", sys.executable, arguments, "--profile"))
+        harness.save(out, results)
+    for case in cases if "generation" in arguments.parts else ():
+        if case.name in DECODED:
+            results["generation"].append(generation(case, arguments))
+            harness.save(out, results)
+    report(results)
+    print(f"saved: {harness.show(out)}")
 
 
-def report(facts: dict[str, Any], lines: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> None:
-    """Print the table with all that its numbers depend on."""
-    host = facts["machine"]
-    print("\n" + table(lines, comparisons) + "\n")
-    print(f"command: {facts['command']}")
-    print(f"machine: {host['cpu']}, {host['cores']} cores, {host['memory_gb']} GB, threads {host['threads']}")
-    for side in sorted({line["side"] for line in lines}):
-        versions = next(line["versions"] for line in lines if line["side"] == side)
-        print(f"{side}: {', '.join(f'{name} {version}' for name, version in versions.items())}")
-    print(f"load average before each run: {', '.join(format(line['load_before'], '.2f') for line in lines)}")
+def report(results: dict[str, Any]) -> None:
+    """Print the tables with all that their numbers depend on."""
+    if results["runs"]:
+        print("\n" + table(results["runs"], results["ratios"]) + "\n")
+        print(limits_table(results["runs"]) + "\n")
+    if results["generation"]:
+        print(generation_table(results["generation"]) + "\n")
+    if results["profiles"]:
+        print("\n".join(map(operators_text, results["profiles"])) + "\n")
+    harness.tell_facts(results, results["runs"])
     print("tokens/s: generated tokens (end token counted, padding not) per second of training, not loading")
     print("steps: optimiser steps of agent 0/agent 1/critics; the peer always trains full copies")
     print("× = ours over the peer's in this run; memory: peak resident set of the whole process")
+    print("ops: multiplications and additions that the passes need; products: the best square matmul in the same dtype")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 2 with one line of explanation when something is missing."""
-    try:
-        compare(parse(argv))
-    except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Run the benchmark."""
+    return harness.serve(lambda: compare(parse(argv)))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,19 @@ is the trainer's own without evaluation, checkpoints and output files, as the pe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import protocol
+import torch
+import workmeter
 
 from collm import config
-from collm.domains.base import Message, Step, Task
+from collm.domains.base import Domain, Message, Step, Task
+from collm.domains.str_build import StrBuild
 from collm.domains.tldr import Tldr
 from collm.files import write_json
 from collm.session import Places, Session, accelerator
@@ -23,44 +27,62 @@ from collm.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = (ROOT / "config" / "config.yaml", ROOT / "config" / "smol.yaml")
-DOMAIN, MODEL = "tldr", "smol"
+MODEL = "smol"
+DOMAINS = {"prompts": "tldr", "str_build": "str_build"}
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TOKEN_COUNT = "tokens of every response up to and including the end token, as the decoder drew them; no padding"
 
 
 def overlay(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Settings that win over the files: one turn, plain text, `buffer` tasks played and then trained on."""
-    tasks = arguments.buffer
+    """Settings that win over the files: plain text, `buffer` tasks played and then trained on."""
+    tasks, turns = arguments.buffer, protocol.TURNS[arguments.game]
     block = {
         "team": {
             "adapter": arguments.adapter, "precision": arguments.precision, "chat_template": False,
             "dtype": {"bf16": "bfloat16", "fp32": "float32"}[arguments.precision],
+            "num_agents": arguments.agents, "agents": MODEL, "critic": MODEL,
         },
         "rollout": {
-            "turns": 1, "generations": arguments.generations, "max_new_tokens": arguments.new_tokens,
+            "turns": turns, "generations": arguments.generations, "max_new_tokens": arguments.new_tokens,
             "temperature": arguments.temperature, "top_p": arguments.top_p, "early_stop": None,
         },
         "training": {
             "epochs": 1, "max_updates": None, "passes": 1, "shuffle": False,
-            "tasks_per_rollout": tasks, "minibatch": tasks * arguments.generations,
+            "tasks_per_rollout": tasks, "minibatch": tasks * arguments.generations * turns,
             "agent_learning_rate": arguments.learning_rate, "critic_learning_rate": arguments.learning_rate,
         },
     }  # fmt: skip
-    return {"semantics": arguments.semantics, "domain": {DOMAIN: {"methods": {arguments.method: block}}}}
+    methods = {arguments.method: block}
+    return {"semantics": arguments.semantics, "domain": {DOMAINS[arguments.game]: {"methods": methods}}}
 
 
 class PromptFile(Tldr):
-    """Prompts as they stand in the prompt file, one text per agent, and the benchmark's cheap reward."""
+    """Prompts as they stand in the prompt file, two texts in turn for any number of agents, and the cheap reward."""
 
     meter: protocol.Meter
+    team_sizes = None
 
     def observe(self, task: Task, agent: int, turn: int, history: Sequence[Any], feedback: Any) -> list[Message]:
         """The agent's text from the file, as one message."""
-        return [{"role": "user", "content": task.fields["prompts"][agent]}]
+        prompts = task.fields["prompts"]
+        return [{"role": "user", "content": prompts[agent % len(prompts)]}]
 
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
         """Score with the reward that the peer gets too."""
-        reward = self.meter.reward(*self.check_joint_action(joint_action))
-        return Step({"reward": reward}, reward, {}, (None, None), None, {})
+        reward = self.meter.reward(*[text or "" for text in joint_action])
+        return Step({"reward": reward}, reward, {}, (None,) * len(joint_action), None, {})
+
+
+class Builders(StrBuild):
+    """StrBuild with its rewards noted."""
+
+    meter: protocol.Meter
+
+    def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
+        """As StrBuild does."""
+        step = super().step(task, turn, joint_action, world)
+        self.meter.note(step.reward)
+        return step
 
 
 class BareTrainer(Trainer):
@@ -81,14 +103,23 @@ for name in ("_evaluation_due", "_save", "_write_outputs"):
         raise AttributeError(f"Trainer.{name} is gone; the benchmark would time it, so name the new one here")
 
 
+def make_domain(arguments: argparse.Namespace, job: config.Job) -> tuple[Domain, list[Task]]:
+    """The domain of the game and as many of its tasks as the run needs."""
+    count = protocol.task_count(arguments)
+    if arguments.game == "str_build":
+        domain = Builders(job.options, job.profile, arguments.agents)
+        return domain, [domain.task(row, index) for index, row in enumerate(domain.embedded(0)["paper"][:count])]
+    rows = protocol.read_tasks(arguments.prompts, count)
+    domain = PromptFile(job.options, job.profile, arguments.agents)
+    return domain, [Task(row["id"], domain.name, {"prompts": row["prompts"]}) for row in rows]
+
+
 def make_trainer(arguments: argparse.Namespace, meter: protocol.Meter, scratch: Path) -> BareTrainer:
-    """Session and trainer on the prompt file's tasks; `scratch` takes the journal."""
+    """Session and trainer on the game's tasks; `scratch` takes the journal."""
     files = config.load(CONFIG)
-    job = config.job(config.merge(files, overlay(arguments)), DOMAIN, arguments.method)
-    domain = PromptFile(job.options, job.profile)
+    job = config.job(config.merge(files, overlay(arguments)), DOMAINS[arguments.game], arguments.method)
+    domain, tasks = make_domain(arguments, job)
     domain.meter = meter
-    rows = protocol.read_tasks(arguments.prompts, arguments.samples // arguments.generations)
-    tasks = [Task(row["id"], DOMAIN, {"prompts": row["prompts"]}) for row in rows]
     places = Places(scratch, scratch, scratch, scratch)
     write_json(scratch / "manifest.json", {})
     folders: Mapping[str, Path] = {MODEL: arguments.model}
@@ -96,33 +127,73 @@ def make_trainer(arguments: argparse.Namespace, meter: protocol.Meter, scratch: 
     return BareTrainer(Session(job, arguments.seed, places, device, domain, tasks, tasks, folders), start=None)
 
 
+def profiler(wanted: bool) -> Any:
+    """torch's profiler, or nothing."""
+    if not wanted:
+        return contextlib.nullcontext()
+    return torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+
+
 def work(arguments: argparse.Namespace) -> dict[str, Any]:
     """Build, train, count: the result line as a dict."""
     meter = protocol.Meter()
     with tempfile.TemporaryDirectory() as scratch:
         trainer = make_trainer(arguments, meter, Path(scratch))
-        with meter.training():
+        parts, operations = workmeter.Parts(trainer), workmeter.Work(trainer)
+        with profiler(arguments.profile) as profile, meter.training():
             trainer.run()
+        rows = [row for row in protocol.read_rows(Path(scratch) / "metrics.jsonl") if row["event"] != "evaluation"]
     counts = trainer.progress_state
     if counts["env_step"] != arguments.samples or len(meter.rewards) != arguments.samples:
         raise ValueError(f"{counts['env_step']} joint samples trained on, asked for {arguments.samples}")
     base = "fp32 copies" if arguments.adapter == "full" else f"{trainer.job.team.dtype} base, fp32 LoRA"
-    return protocol.result(
+    line = protocol.result(
         arguments, meter, side="ours", adapter=arguments.adapter, generated_tokens=counts["tokens"],
         responses=len(trainer.team.agents) * counts["env_step"], token_count=TOKEN_COUNT,
         precision=f"{base}, {arguments.precision} products", semantics=arguments.semantics,
         updates=dict(trainer.learner.steps),
         versions=protocol.versions("torch", "transformers", "peft", "accelerate"),
     )  # fmt: skip
+    return line | detail(arguments, line, parts, operations, rows, profile)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, train, print the line."""
+def detail(
+    arguments: argparse.Namespace, line: Mapping[str, Any], parts: workmeter.Parts, operations: workmeter.Work,
+    rows: Sequence[Mapping[str, Any]], profile: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What only our side tells: seconds by part and update, operations, and the rate of products measured here."""
+    seconds = parts.of(line["wall_seconds"])
+    rate = workmeter.matmul_rate(DTYPES[arguments.precision])
+    updating = seconds["values"] + seconds["policy"] + seconds["optimiser"]
+    found = {
+        "parts": seconds,
+        "rollout_seconds": [row["seconds"] for row in rows if row["event"] == "rollout"],
+        "rollout_tokens": [row["tokens"] for row in rows if row["event"] == "rollout"],
+        "update_seconds": [row["seconds"] for row in rows if row["event"] == "update"],
+        "reward_seconds": sum(row["reward_seconds"] for row in rows if row["event"] == "rollout"),
+        "gigaoperations": {name: round(count / 1e9, 1) for name, count in operations.operations.items()},
+        "matmul_gigaoperations_per_second": round(rate / 1e9, 1),
+        "update_share_of_matmul_rate": round(operations.update / updating / rate, 4),
+        "tokens_per_second_at_matmul_rate": round(
+            line["generated_tokens"] * rate / sum(operations.operations.values()), 2
+        ),
+    }
+    return found | ({"operators": workmeter.top_operators(profile)} if profile is not None else {})
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The workers' arguments and those of our side."""
     parser = protocol.argument_parser(__doc__.splitlines()[0])
     parser.add_argument("--adapter", choices=protocol.ADAPTERS, default="lora")
     parser.add_argument("--semantics", choices=("paper", "released"), default="paper")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--profile", action="store_true", help="add torch's profile (the run becomes slower)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, train, print the line."""
+    arguments = argument_parser().parse_args(argv)
     protocol.check(arguments)
     return protocol.serve(lambda: work(arguments))
 

@@ -1,6 +1,6 @@
 """Train with the released library (comlrl) and print one JSON line; runs in the peer's environment only.
 
-Its own trainers with its own defaults, but for what makes the two sides comparable: one turn, learning rate,
+Its own trainers with its own defaults, but for what makes the two sides comparable: turns, learning rate,
 temperature, top-p, response length, K and samples per update are given; evaluation and tracking are off.
 Every agent and critic is a full copy of the model, which is the only way this library trains.
 """
@@ -8,8 +8,10 @@ Every agent and critic is a full copy of the model, which is the only way this l
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from comlrl.trainers.actor_critic import IACConfig, IACTrainer, MAACConfig, MAAC
 from comlrl.trainers.reinforce import MAGRPOConfig, MAGRPOTrainer  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
+
+from collm.domains.base import Exchange, Step  # noqa: E402  (our simulators need the standard library only)
+from collm.domains.str_build import StrBuild  # noqa: E402
 
 AGENTS = 2  # both sides train a team of two
 TOKEN_COUNT = (
@@ -36,12 +41,14 @@ KINDS = {
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of the library's config; its buffers count tasks here (Monte Carlo: nodes of K samples)."""
+    """Keyword arguments of the library's config; its buffers count nodes (Monte Carlo: of K samples)."""
+    turns = protocol.TURNS[arguments.game]
     common = {
-        "num_agents": AGENTS, "num_turns": 1, "num_train_epochs": 1, "eval_interval": 0,
+        "num_agents": AGENTS, "num_turns": turns, "num_train_epochs": 1, "eval_interval": 0,
         "num_generations": arguments.generations, "max_new_tokens": arguments.new_tokens,
         "agent_learning_rate": arguments.learning_rate,
-        "temperature": arguments.temperature, "top_p": arguments.top_p, "rollout_buffer_size": arguments.buffer,
+        "temperature": arguments.temperature, "top_p": arguments.top_p, "rollout_buffer_size": arguments.buffer * turns,
+        "early_termination_threshold": None, "external_prompt_passthrough": True,
     }  # fmt: skip
     if arguments.method == "magrpo":
         return common
@@ -49,28 +56,75 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**common, **critic, **({"use_separate_critic": True} if arguments.method == "collm_dc" else {})}
 
 
-def prompt_of(agent: int) -> Any:
-    """Formatter for one agent: its prompt text as it stands in the prompt file."""
-    return lambda item: item["prompts"][agent]
+class PromptFile:
+    """One turn: the texts of the prompt file and the cheap reward."""
+
+    def __init__(self, arguments: argparse.Namespace, meter: protocol.Meter):
+        self.meter = meter
+        self.rows = protocol.read_tasks(arguments.prompts, protocol.task_count(arguments))
+
+    def prompt(self, agent: int, item: dict[str, Any]) -> str:
+        """The agent's text."""
+        return item["prompts"][agent]
+
+    def reward(self, first: list[str], second: list[str]) -> list[float]:
+        """One reward per joint sample."""
+        return [self.meter.reward(one, two) for one, two in zip(first, second, strict=True)]
+
+    transition = None
+
+
+class Builders:
+    """StrBuild's turns: the same prompts, simulator and feedback as on our side, one episode after another."""
+
+    def __init__(self, arguments: argparse.Namespace, meter: protocol.Meter):
+        self.meter, self.domain = meter, StrBuild({}, "paper", AGENTS)
+        found = self.domain.embedded(0)["paper"][: protocol.task_count(arguments)]
+        self.tasks = [self.domain.task(row, index) for index, row in enumerate(found)]
+        self.rows = [{"index": index} for index in range(len(self.tasks))]
+        self.told: list[Step] = []
+        self.index = 0
+
+    def prompt(self, agent: int, item: dict[str, Any]) -> str:
+        """What the agent is told first; a new episode begins."""
+        self.index, self.told = item["index"], []
+        return self._text(agent, [])
+
+    def _text(self, agent: int, history: Sequence[Exchange]) -> str:
+        feedback = self.told[-1].feedback[agent] if self.told else None
+        messages = self.domain.observe(self.tasks[self.index], agent, len(self.told), history, feedback)
+        return "\n\n".join(message["content"] for message in messages)
+
+    def reward(self, first: list[str], second: list[str]) -> list[float]:
+        """The reward of one joint action, which is played."""
+        task = self.tasks[self.index]
+        world = self.told[-1].world if self.told else self.domain.start(task, 0)
+        step = self.domain.step(task, len(self.told), (first[0], second[0]), world)
+        self.told.append(step)
+        return [self.meter.note(step.reward)]
+
+    def transition(self, agent_completions: Sequence[str], **_: Any) -> list[str]:
+        """Prompts of the next turn; an agent's holds its own last response."""
+        return [self._text(agent, [Exchange((), said)]) for agent, said in enumerate(agent_completions)]
+
+
+GAMES = {"prompts": PromptFile, "str_build": Builders}
 
 
 def make_trainer(arguments: argparse.Namespace, meter: protocol.Meter) -> Any:
     """Build the library's trainer: an fp32 copy of the model per agent and critic, with optimisers."""
-
-    def reward(first: list[str], second: list[str]) -> list[float]:
-        return [meter.reward(one, two) for one, two in zip(first, second, strict=True)]
-
-    tasks = protocol.read_tasks(arguments.prompts, arguments.samples // arguments.generations)
+    game = GAMES[arguments.game](arguments, meter)
     trainer_class, config_class = KINDS[arguments.method]
     extra = {"num_agents": AGENTS} if arguments.method == "magrpo" else {"critic_model": str(arguments.model)}
     return trainer_class(
         agent_model=str(arguments.model),
         tokenizer=AutoTokenizer.from_pretrained(arguments.model),
-        reward_func=reward,
-        formatters=[prompt_of(agent) for agent in range(AGENTS)],
+        reward_func=lambda first, second: game.reward(first, second),
+        formatters=[functools.partial(game.prompt, agent) for agent in range(AGENTS)],
         args=config_class(**settings(arguments)),
-        train_dataset=Dataset.from_list([{"prompts": task["prompts"]} for task in tasks]),
+        train_dataset=Dataset.from_list(game.rows),
         model_config={"torch_dtype": torch.float32},
+        external_transition=game.transition,
         **extra,
     )
 

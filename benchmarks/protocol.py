@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-METHODS = ("collm_cc", "collm_dc", "magrpo")
+METHODS = ("collm_cc", "collm_dc", "magrpo", "grpo")
+TURNS = {"prompts": 1, "str_build": 4}  # of what is played: the prompt file's tasks, or StrBuild's first strings
 ADAPTERS = ("lora", "full")
 RESULT_KEYS = (
-    "side", "method", "adapter", "samples", "generations", "new_tokens", "seed", "threads", "versions",
-    "wall_seconds", "cpu_seconds", "generated_tokens", "responses", "token_count", "tokens_per_second",
+    "side", "method", "game", "agents", "adapter", "samples", "generations", "new_tokens", "seed", "threads",
+    "versions", "wall_seconds", "cpu_seconds", "generated_tokens", "responses", "token_count", "tokens_per_second",
     "samples_per_second", "updates", "semantics", "precision", "mean_reward", "peak_rss_mb", "vm_hwm_mb",
     "loaded_rss_mb",
 )  # fmt: skip
@@ -38,7 +39,9 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, required=True, help="folder with an fp32 safetensors model")
     parser.add_argument("--prompts", type=Path, required=True, help='JSON lines of {"prompts": [str, str]}')
     parser.add_argument("--method", choices=METHODS, required=True)
-    parser.add_argument("--samples", type=int, required=True, help="joint samples in total")
+    parser.add_argument("--game", choices=tuple(TURNS), default="prompts")
+    parser.add_argument("--agents", type=int, default=2)
+    parser.add_argument("--samples", type=int, required=True, help="joint samples in total, all turns")
     parser.add_argument("--generations", type=int, default=1, help="joint samples per task (K)")
     parser.add_argument("--buffer", type=int, default=4, help="tasks played between two updates of an agent")
     parser.add_argument("--new-tokens", type=int, default=48)
@@ -51,10 +54,13 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Stop when the joint samples are not K per task; otherwise fix seeds and torch's threads."""
-    samples, generations = arguments.samples, arguments.generations
-    if samples < 1 or generations < 1 or samples % generations or arguments.buffer < 1:
-        sys.exit(f"--samples {samples} is no multiple of --generations {generations}, or one of them is below 1")
+    """Stop when the joint samples are not K per task and turn; otherwise fix seeds and torch's threads."""
+    samples, generations, turns = arguments.samples, arguments.generations, TURNS[arguments.game]
+    unit = generations * turns
+    if min(samples, generations, arguments.buffer, arguments.agents) < 1 or samples % unit:
+        sys.exit(f"--samples {samples} is no multiple of {generations} generations x {turns} turns, or one is below 1")
+    if turns > 1 and generations > 1:
+        sys.exit(f"--generations {generations}: a game of {turns} turns is compared with one response per prompt only")
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -62,23 +68,34 @@ def check(arguments: argparse.Namespace) -> None:
     random.seed(arguments.seed)
 
 
+def task_count(arguments: argparse.Namespace) -> int:
+    """How many tasks make the joint samples asked for."""
+    return arguments.samples // (arguments.generations * TURNS[arguments.game])
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """All rows of a file of JSON lines."""
+    with path.open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream if line.strip()]
+
+
 def read_tasks(path: Path, count: int) -> list[dict[str, Any]]:
     """The first `count` rows of the prompt file; stops if there are fewer, so that no task comes twice."""
-    with path.open(encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream if line.strip()]
+    rows = read_rows(path)
     if len(rows) < count:
         sys.exit(f"{path} holds {len(rows)} tasks, {count} are needed; write more or lower --samples")
     return rows[:count]
 
 
-def joint_reward(first: str, second: str) -> float:
-    """Cheap deterministic reward in [0, 2]: new words in the second text + both texts near 30 words.
+def joint_reward(*texts: str) -> float:
+    """Cheap deterministic reward in [0, 2]: new words in the last text + all texts near 30 words.
 
     Microseconds per call, so that the benchmark times the trainers and not a reward.
     """
-    words = [re.findall(r"\w+", text.lower()) for text in (first, second)]
-    fresh = sum(word not in set(words[0]) for word in words[1]) / max(1, len(words[1]))
-    closeness = sum(min(len(part), 30) / max(len(part), 30) for part in words) / 2
+    words = [re.findall(r"\w+", text.lower()) for text in texts]
+    known = {word for part in words[:-1] for word in part}
+    fresh = sum(word not in known for word in words[-1]) / max(1, len(words[-1]))
+    closeness = sum(min(len(part), 30) / max(len(part), 30) for part in words) / len(words)
     return fresh + closeness
 
 
@@ -101,11 +118,14 @@ class Meter:
     loaded_rss_mb: float = 0.0
     rewards: list[float] = field(default_factory=list)
 
-    def reward(self, first: str, second: str) -> float:
-        """`joint_reward`, remembered so that the result line can show that both sides scored real texts."""
-        value = joint_reward(first, second)
-        self.rewards.append(value)
-        return value
+    def reward(self, *texts: str) -> float:
+        """`joint_reward`, noted."""
+        return self.note(joint_reward(*texts))
+
+    def note(self, reward: float) -> float:
+        """Remember a reward, so that the result line can show that both sides scored real texts."""
+        self.rewards.append(reward)
+        return reward
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
@@ -137,7 +157,7 @@ def result(arguments: argparse.Namespace, meter: Meter, **facts: Any) -> dict[st
     were counted), updates (optimiser steps by member) and versions.
     """
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    given = ("method", "samples", "generations", "new_tokens", "seed", "threads")
+    given = ("method", "game", "agents", "samples", "generations", "new_tokens", "seed", "threads")
     line = {
         **{key: getattr(arguments, key) for key in given},
         "wall_seconds": round(meter.wall_seconds, 3),

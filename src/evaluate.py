@@ -1,30 +1,42 @@
-"""Stage `evaluate`: sample the whole test split with one team and time its responses."""
+"""Stage `evaluate`: sample the whole test split with one or several teams and time their responses."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from pathlib import Path
 
 from collm import cli, config, evaluation, processes
+from collm.errors import ConfigError
 from collm.files import write_json, write_jsonl
 from collm.runinfo import RunRecord
 from collm.session import Places, open_session
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, evaluate, write samples.jsonl and evaluation.json; return the exit status."""
-    parser = cli.parser(__doc__, method=True, seed=True)
+    """Parse, evaluate one team after another; return the exit status."""
+    parser = cli.parser(__doc__, seed=True)
+    parser.add_argument("--method", nargs="+", required=True, help="methods or baselines, e.g. parallel collm_cc")
     cli.add_threads(parser)
     cli.add_processes(parser)
-    parser.add_argument("--adapters", type=Path, help="adapters to evaluate; default: those of the run")
+    parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
     arguments = parser.parse_args(argv)
     processes.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
-    job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
+    if arguments.adapters and len(arguments.method) > 1:
+        raise ConfigError(f"--adapters belong to one --method, and {len(arguments.method)} were given")
+    settings = config.load(arguments.config)
+    for method in arguments.method:
+        evaluate(config.job(settings, arguments.domain, method), arguments)
+    return 0
+
+
+def evaluate(job: config.Job, arguments: argparse.Namespace) -> None:
+    """Play the test split with one team; write samples.jsonl and evaluation.json into its run's folder."""
     places = Places.of(job.domain, job.method, arguments.seed)
     session = open_session(job, arguments.seed, places, arguments.threads)
     record = RunRecord("evaluate", job, arguments.seed, session.accelerator.device)
-    team = session.team()
+    team = session.team(trained=False)
     if job.method not in config.UNTRAINED:
         team.load_agents(arguments.adapters or places.out / "adapters")
     facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
@@ -33,12 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     rows = evaluation.sample_rows(session.rollout(team), mine, plan.samples, arguments.seed, facts)
     rows = session.processes.gather(rows)
     if not session.processes.main:
-        return 0
+        return
     alone = session.rollout(team, dataclasses.replace(job.rollout, decode="sequential"))
     timed = evaluation.latency(alone, session.test[: plan.latency_tasks], arguments.seed)
     write_jsonl(places.out / "samples.jsonl", rows)
     write_json(places.out / "evaluation.json", record.finish(latency=timed, summary=evaluation.summary(rows)))
-    return 0
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     }
     for name, frame in frames.items():
         write_atomic(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
+    for sentence in tables.without_reference(loaded):
+        print(sentence, file=sys.stderr)
     write_atomic(out / "main.md", table_text.markdown(main_table, shown, report.estimator))
     write_atomic(out / "overview.md", table_text.overview(main_table, shown))
     write_atomic(out / "main.tex", table_text.latex(main_table, shown, report.estimator))

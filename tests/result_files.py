@@ -58,7 +58,9 @@ def write_run(folder: Path, domain: str, method: str, seed: int, model: dict[str
     write_jsonl(folder / "samples.jsonl", rows)
     record = {
         "stage": "evaluate", "domain": domain, "method": method, "seed": seed,
-        "config": {"team": {"agents": ["base", "base"]}, "models": {"base": model}},
+        "config": {
+            "team": {"agents": ["base", "base"]}, "models": {"base": model}, "warm_start": {"enabled": True},
+        },
         "latency": {"seconds": 0.3 + draw.random(), "tasks": 2},
     }
     write_json(folder / "evaluation.json", record)

@@ -350,6 +350,29 @@ def test_without_warm_start_its_row_is_not_expected_and_differences_use_the_untr
     assert set(apart["reference"]) == {"parallel"}
 
 
+def test_one_agent_alone_is_compared_with_its_own_start(tmp_path, capsys):
+    configuration = config(["tldr"], [0], ["grpo", "ac", "collm_cc"])
+    configuration["baselines"] = ["raw", "parallel", "warm_start", "warm_start_single"]
+    write_results(tmp_path, configuration)
+
+    def references():
+        assert run(tmp_path) == 0
+        frame = pd.read_csv(tmp_path / "results" / "tables" / "differences.csv")
+        return frame.groupby("method")["reference"].unique().map(list).to_dict()
+
+    assert references() == {"grpo": ["warm_start_single"], "ac": ["warm_start_single"], "collm_cc": ["warm_start"]}
+    assert "leave out" not in capsys.readouterr().err
+    configuration["baselines"].remove("warm_start_single")
+    write_json(tmp_path / "config.json", configuration)
+    assert references() == {"collm_cc": ["warm_start"]}
+    said = capsys.readouterr().err
+    assert "tldr: differences leave out grpo, ac" in said and "add warm_start_single to baselines" in said
+    for method in ("grpo", "ac"):
+        record = tmp_path / "results" / "tldr" / method / "seed0" / "evaluation.json"
+        rewrite(record, lambda facts: facts["config"].update(warm_start={"enabled": False}))
+    assert references() == {"grpo": ["raw"], "ac": ["raw"], "collm_cc": ["warm_start"]}
+
+
 def test_interquartile_mean_by_configuration(tmp_path):
     configuration = config(["tldr"], [0], ["collm_cc"])
     configuration["report"]["estimator"] = "iqm"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from peft import PeftModel
@@ -289,6 +291,13 @@ def test_adapters_load_with_plain_peft(team, models_folder, tmp_path):
             scores = torch.log_softmax(logits, -1)[len(prompt) - 1 : -1]
             total = scores.gather(-1, torch.tensor(response)[:, None]).sum().item()
             assert total == pytest.approx(reference(team, agent, prompt, response), abs=1e-4)
+
+
+def test_saved_settings_do_not_depend_on_the_order_of_a_set(team, tmp_path):
+    team.save(tmp_path)
+    for member in team.members:
+        targets = json.loads((tmp_path / member.name / "adapter_config.json").read_text())["target_modules"]
+        assert len(targets) > 1 and targets == sorted(targets)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])

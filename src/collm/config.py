@@ -60,6 +60,8 @@ class Rollout:
     decode: str  # mixed | sequential
     max_rows: int
     joint_mode: str = "aligned"  # aligned | cross
+    backend: str = "transformers"  # transformers | vllm
+    vllm_memory: float = 0.3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,6 +63,7 @@ def check_job(job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
     """
     where = f"{job.domain}/{job.method}"
     _check_team(job, where)
+    _check_backend(job, where)
     if job.method in METHODS:
         _check_groups(job, where)
         _check_critics(job, where)
@@ -89,6 +90,27 @@ def _check_team(job: Job, where: str) -> None:
         raise ConfigError(
             f"{where}: team.num_agents is {team.num_agents}; {job.method} is one agent alone: "
             f"set methods.{'grpo' if job.method in SINGLE_BASELINES else job.method}.team.num_agents to 1"
+        )
+
+
+def _check_backend(job: Job, where: str) -> None:
+    """What vLLM cannot serve, before it is installed or loaded."""
+    if job.rollout.backend != "vllm":
+        return
+    use = "or rollout.backend transformers"
+    if job.team.adapter == "full":
+        raise ConfigError(
+            f"{where}: rollout.backend is vllm with team.adapter full; agents reach vLLM as adapters on a shared base: "
+            f"use team.adapter lora, {use}"
+        )
+    if job.team.dtype != "bfloat16" and job.team.precision != "bf16":
+        raise ConfigError(
+            f"{where}: rollout.backend is vllm with team.dtype {job.team.dtype} and team.precision fp32; vLLM's "
+            f"kernels for adapters compute in bfloat16: set team.dtype bfloat16 or team.precision bf16, {use}"
+        )
+    if not 0.01 <= job.rollout.temperature <= 2:
+        raise ConfigError(
+            f"{where}: rollout.temperature is {job.rollout.temperature:g}; vLLM samples at 0.01 to 2: change it, {use}"
         )
 
 

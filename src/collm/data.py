@@ -116,9 +116,9 @@ def prepare(
     name = settings["source"]
     if name not in LABELS:
         raise DataError(f"data.source: {name!r} is unknown; {nearest(name, LABELS)}")
-    expressions = _expressions(domain, settings)
-    source = _load(domain, settings, expressions, seed, Path(lock))
-    kept, dropped = _split(domain, source, expressions)
+    chosen = expressions(domain, settings)
+    source = _load(domain, settings, chosen, seed, Path(lock))
+    kept, dropped = _split(domain, source, chosen)
     manifest = {
         "domain": domain.name,
         "source": name,
@@ -127,7 +127,7 @@ def prepare(
         "licence": domain.licence,
         "seed": seed,
         "label": LABELS[name],
-        "splits": {split: {"slice": expressions[split], "rows": len(tasks)} for split, tasks in kept.items()},
+        "splits": {split: {"slice": chosen[split], "rows": len(found)} for split, found in kept.items()},
         "dropped": dropped,
     }
     _write(Path(out), manifest, kept)
@@ -152,7 +152,15 @@ def load_tasks(path: str | Path) -> list[Task]:
     return tasks
 
 
-def _expressions(domain: Domain, settings: Mapping[str, Any]) -> dict[str, str]:
+def tasks(domain: Domain, settings: Mapping[str, Any], seed: int) -> dict[str, list[Task]]:
+    """Tasks by split as `prepare` would write them, without writing anything; raises as it does."""
+    chosen = expressions(domain, settings)
+    kept, _ = _split(domain, _load(domain, settings, chosen, seed, LOCK), chosen)
+    return {split: [task for task, _ in found] for split, found in kept.items()}
+
+
+def expressions(domain: Domain, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Slice expressions by split: the settings' own, else the domain's for their source; DataError if neither."""
     defaults = domain.slices.get(settings["source"], (None, None))
     chosen = {}
     for split, default in zip(SPLITS, defaults, strict=True):

@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from collm import config as configuration
-from collm import domains, memory, models
+from collm import domains, memory, models, prospects, workload
 from collm.checkpoint import flatten
 from collm.data import load_tasks
 from collm.domains.base import Domain, Task
-from collm.errors import ConfigError
+from collm.errors import ConfigError, ModelError
 from collm.files import sha256
 from collm.processes import PATIENCE, Processes
 from collm.protocols import PROTOCOLS
@@ -26,7 +26,7 @@ from collm.rollout import Rollout
 from collm.team import Team
 
 KNOBS = (
-    "tracker", "sandbox", "fixed", "rollout.max_rows", "training.micro_batch_tokens",
+    "tracker", "sandbox", "fixed", "rollout.max_rows", "rollout.vllm_memory", "training.micro_batch_tokens",
     "training.gradient_checkpointing", "training.offload_optimiser",
     "training.checkpoint_every", "training.keep_checkpoints", "evaluation.latency_tasks",
 )  # fmt: skip
@@ -68,14 +68,32 @@ class Session:
         """The processes that this one works with."""
         return Processes.of(self.accelerator)
 
-    def team(self, critics: str | None = None) -> Team:
+    def team(self, critics: str | None = None, trained: bool = True) -> Team:
         """Tell the memory that is needed and load the team; ModelError if the machine has too little."""
-        memory.check(self.job, self.folders, critics, self.accelerator.device)
+        device, name = self.accelerator.device, self.job.team.agents[0]
+        lengths = workload.lengths(self.job, self.domain, self.train, prospects.counter(self.folders[name]))
+        needed = memory.estimate(self.job, self.folders, critics, lengths, len(self.test), device.type, trained)
+        memory.check(self.job, needed, device)
         maps = {name: spec.get("device_map") for name, spec in self.job.models.items()}
         if self.processes.count > 1 and any(maps.values()):
             raise ConfigError("device_map gives all GPUs to one process; set it to null or start one process")
         recompute = self.job.training.gradient_checkpointing
-        return Team(self.job.team, self.folders, self.seed, critics, self.accelerator, maps, recompute)
+        team = Team(self.job.team, self.folders, self.seed, critics, self.accelerator, maps, recompute)
+        if self.job.rollout.backend == "vllm":
+            team.engines = self._engines(team)
+        return team
+
+    def _engines(self, team: Team) -> Any:
+        """Engines of vLLM for the agents of a team; ModelError if it is not installed or the job has more processes."""
+        from collm import vllm_backend
+
+        if self.processes.count > 1:
+            raise ModelError(
+                f"rollout.backend is vllm in {self.processes.count} processes; its engines serve one: start "
+                "one process, or set rollout.backend to transformers"
+            )
+        plan = self.job.rollout
+        return vllm_backend.Engines(team.agents, self.job.team.lora["rank"], plan.max_rows, plan.vllm_memory)
 
     def rollout(self, team: Team, settings: configuration.Rollout | None = None) -> Rollout:
         """A player of this job's episodes, by the protocol of the method where it has one."""

@@ -17,6 +17,7 @@ import pandas as pd
 from collm import paper, statistics
 from collm.domains.base import Domain, Metric
 from collm.errors import DataError
+from collm.methods import METHODS
 from collm.results import Results
 from collm.statistics import Estimate
 
@@ -24,7 +25,8 @@ BOOTSTRAP_SEED = 2108
 DECIMALS = {"%": 1, "tokens": 1}  # digits after the point by unit; anything else gets two
 TIME = Metric("time_s", "Time", "s", higher_is_better=False)
 TOKENS = Metric("tokens", "Cost", "tokens", higher_is_better=False)
-REFERENCES = ("warm_start", "parallel")  # what trained methods are compared with: the first one present
+REFERENCES = ("warm_start", "parallel")  # what teams are compared with: the first one present
+SINGLE_REFERENCES = ("warm_start_single", "raw")  # what one agent alone is; see `reference`
 ESTIMATE = ["point", "low", "high", "interval", "seeds", "tasks", "samples"]
 MAIN = ["domain", "method", "metric", *ESTIMATE, "paper", "difference", "label"]
 
@@ -83,22 +85,23 @@ def reward_frame(results: Results, estimator: str = "mean", resamples: int = 10_
 def difference_frame(
     results: Results, domains: Mapping[str, Domain], estimator: str = "mean", resamples: int = 10_000
 ) -> pd.DataFrame:
-    """What training changed: every other method minus the warm-started (else the untrained) team, paired.
+    """What training changed: every other method minus what it starts from (see `reference`), paired.
 
     One row per domain, method and metric (the domain's own, cost, and the reward), over the seeds that both
-    have (all of them unless the results are partial); empty without a reference row.
+    have (all of them unless the results are partial); a method without a reference row is left out.
     """
     rows = []
     for domain in results.domains():
-        methods = results.methods(domain)
-        reference = next((name for name in REFERENCES if name in methods), None)
         columns = {"reward": "reward", "tokens": "tokens"}
         shown = _possible(results, [metric for metric in domains[domain].metrics if metric.in_table], domain)
         columns |= {metric.name: f"metric.{metric.name}" for metric in shown}
-        for method in methods if reference else []:
-            ours, theirs = results.of(domain, method), results.of(domain, reference)
+        for method in results.methods(domain):
+            start = reference(results, domain, method)
+            if start is None:
+                continue
+            ours, theirs = results.of(domain, method), results.of(domain, start)
             paired = set(ours["seed"]) & set(theirs["seed"])
-            if method in REFERENCES or not paired:
+            if not paired:
                 continue
             sides = [_with_draws(side[side["seed"].isin(paired)], shown) for side in (ours, theirs)]
             for name, column in columns.items():
@@ -107,8 +110,40 @@ def difference_frame(
                     first, second, _rng(), statistic=estimator, resamples=resamples,
                     strata=statistics.one_stratum(len(first.tasks)),
                 )
-                rows.append(_row(domain, method, name, value) | {"reference": reference})
+                rows.append(_row(domain, method, name, value) | {"reference": start})
     return pd.DataFrame(rows, columns=["domain", "method", "reference", "metric", *ESTIMATE])
+
+
+def reference(results: Results, domain: str, method: str) -> str | None:
+    """The row that a method is compared with; None for a reference row itself and where there is none.
+
+    A team with its warm start, else with the untrained team. One agent alone with its own warm start, and with the
+    raw model only if it was trained from that: a team's rows say nothing about what its training changed.
+    """
+    present = results.methods(domain)
+    if method in REFERENCES + SINGLE_REFERENCES:
+        return None
+    if not _single(method):
+        return next((name for name in REFERENCES if name in present), None)
+    if "warm_start_single" in present:
+        return "warm_start_single"
+    seed = results.of(domain, method)["seed"].iloc[0]
+    enabled = results.records[domain, method, seed]["config"]["warm_start"]["enabled"]
+    return "raw" if "raw" in present and not enabled else None
+
+
+def without_reference(results: Results) -> list[str]:
+    """One sentence per domain whose `difference_frame` leaves out single agents."""
+    found = []
+    for domain in results.domains():
+        names = [name for name in results.methods(domain) if _single(name) and name not in SINGLE_REFERENCES]
+        left = [name for name in names if reference(results, domain, name) is None]
+        if left:
+            found.append(
+                f"{domain}: differences leave out {', '.join(left)}; the row that one agent alone starts from is not "
+                "there: add warm_start_single to baselines"
+            )
+    return found
 
 
 def metric_tree(main: pd.DataFrame, rewards: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
@@ -124,6 +159,11 @@ def curve_table(results: Results) -> pd.DataFrame:
     """Learning curves as a tidy frame: `curves` of the results with a `series` column "domain/method"."""
     curves = results.curves
     return curves.assign(series=curves["domain"].astype(str) + "/" + curves["method"].astype(str))
+
+
+def _single(method: str) -> bool:
+    """Whether a row is one agent alone."""
+    return method in SINGLE_REFERENCES or (method in METHODS and METHODS[method].single)
 
 
 def _cells(results: Results) -> Iterator[tuple[str, str]]:

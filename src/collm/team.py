@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +27,9 @@ from collm.grouped_lora import grouped
 from collm.lean_decoding import LeanStepper
 from collm.memory_savers import recomputing
 from collm.packing import Pair, Wanted, by_asker
+
+if TYPE_CHECKING:
+    from collm.vllm_backend import Engines
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -84,6 +87,9 @@ class Member:
         if self.adapter is None:
             self.model.save_pretrained(folder / self.name)
         else:
+            settings = self.model.peft_config[self.adapter]
+            if not isinstance(settings.target_modules, str):  # PEFT keeps a set: another order in every process
+                settings.target_modules = sorted(settings.target_modules)
             self.model.save_pretrained(folder, selected_adapters=[self.adapter])
         if self.head is not None:
             torch.save(self.head.state_dict(), folder / self.name / "value_head.pt")
@@ -123,6 +129,7 @@ class Team:
         names = {"joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}.get(critics or "", [])
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         self.cut_prompts = 0
+        self.engines: Engines | None = None  # decode here, unless a backend of their own serves the agents
 
     @property
     def members(self) -> list[Member]:
@@ -198,6 +205,8 @@ class Team:
         Returns:
             For every item of `wanted` its responses in the order of the keys.
         """
+        if self.engines is not None:
+            return self._served(wanted, sampling, decode_mode)
         share = len(self.agents) if decode_mode == "mixed" else 1  # of the rows of a batch
         distinct = by_asker(wanted, max(1, max_rows // share))
         parts: list[list[Response]] = [[] for _ in distinct]
@@ -212,6 +221,20 @@ class Team:
             answers.setdefault((agent, prompt), []).extend(part)
         following = {asker: iter(responses) for asker, responses in answers.items()}
         return [[next(following[agent, prompt]) for _ in keys] for agent, prompt, keys in wanted]
+
+    def _served(self, wanted: Sequence[Wanted], sampling: Sampling, decode_mode: str) -> list[list[Response]]:
+        """The same by the engines of a backend: all agents in one call, or one after another to time each alone."""
+        agents = sorted({agent for agent, _, _ in wanted})
+        calls = [agents] if decode_mode == "mixed" else [[agent] for agent in agents]
+        answers: list[list[Response]] = [[] for _ in wanted]
+        for call in calls:
+            indices = [index for index, (agent, _, _) in enumerate(wanted) if agent in call]
+            started = time.perf_counter()
+            generated = self.engines.generate([wanted[index] for index in indices], sampling)
+            seconds = time.perf_counter() - started
+            for index, items in zip(indices, generated, strict=True):
+                answers[index] = [self._response(wanted[index], item, seconds) for item in items]
+        return answers
 
     def _response(self, wanted: tuple[int, tuple[int, ...], Any], item: Generated, seconds: float) -> Response:
         base = self.agents[wanted[0]].base

@@ -89,17 +89,23 @@ def test_default_plan(clone):
     output = snakemake(clone, "-n")
     assert "profiles/default" in output
     assert Counter(rule for rule, _ in planned(output)) == {
-        **{"data": 2, "scratch_model": 2, "warm_start": 2, "train": 6, "evaluate": 10},
-        **{"tables": 1, "figure": 2, "worlds": 1, "all": 1},
+        **{"data": 12, "scratch_model": 12, "warm_start": 12, "train": 36, "evaluate_together": 12},
+        **{"tables": 1, "figure": 12, "worlds": 2, "all": 1},
     }
 
 
 def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
     output = snakemake(clone, "-n", overlays=("config/paper.yaml",))
     jobs = Counter(rule for rule, _ in planned(output))
-    assert jobs["train"] == 2 * 3 * 5 and jobs["pretrained_model"] == 3
+    assert jobs["train"] == 5 * 5 * 5 and jobs["pretrained_model"] == 6
     assert not {"warm_start", "scratch_model"} & set(jobs), "the paper trains hub models without warm start"
     assert output.count("gpu=1") == jobs["train"] + jobs["evaluate"]
+
+
+def test_plan_of_the_miniature_with_one_seed(clone):
+    output = snakemake(clone, "-n", "--config", "seeds=[0]", overlays=("config/miniature.yaml",))
+    jobs = Counter(rule for rule, _ in planned(output))
+    assert (jobs["train"], jobs["warm_start"], jobs["evaluate_together"]) == (12 * 8, 12 * 2, 12)
 
 
 def test_plan_of_one_benchmark_alone(clone):
@@ -161,7 +167,7 @@ def test_one_key_of_one_method_trains_only_that(plan):
     jobs = planned(plan(change))
     assert sorted(jobs) == [
         ("all", ""),
-        ("evaluate", "domain=tldr, method=collm_cc, seed=0"),
+        ("evaluate_together", "domain=tldr, seed=0"),
         ("figure", "domain=tldr"),
         ("tables", ""),
         ("train", "domain=tldr, method=collm_cc, seed=0"),
@@ -171,13 +177,13 @@ def test_one_key_of_one_method_trains_only_that(plan):
 def test_evaluation_settings_train_nothing(plan):
     change = {"domain": {name: {"evaluation": {"samples": 2}} for name in ("tldr", "str_build")}}
     jobs = Counter(rule for rule, _ in planned(plan(change)))
-    assert jobs == {"evaluate": 10, "tables": 1, "figure": 2, "worlds": 1, "all": 1}
+    assert jobs == {"evaluate_together": 2, "tables": 1, "figure": 2, "worlds": 1, "all": 1}
 
 
-def test_warm_start_settings_reach_everything_but_the_untrained_team(plan):
+def test_warm_start_settings_reach_all_that_starts_from_it_in_that_benchmark(plan):
     jobs = planned(plan({"domain": {"str_build": {"warm_start": {"noise": 0.25}}}}))
     assert Counter(rule for rule, _ in jobs)["train"] == 3
-    assert ("evaluate", "domain=str_build, method=parallel, seed=0") not in jobs
+    assert ("evaluate_together", "domain=str_build, seed=0") in jobs
     assert not [wildcards for _, wildcards in jobs if "tldr" in wildcards]
 
 
@@ -213,7 +219,7 @@ def test_one_benchmark_runs_alone_after_a_change(finished, tmp_path):
     output = snakemake(finished, "--cores", "2", "str_build", overlays=overlays)
     jobs = planned(output)
     assert ("train", "domain=str_build, method=magrpo, seed=0") in jobs
-    assert len([rule for rule, _ in jobs if rule in ("train", "evaluate")]) == 2
+    assert len([rule for rule, _ in jobs if rule in ("train", "evaluate_together")]) == 2
     assert {path: path.stat().st_mtime_ns for path in (finished / "results/tldr").rglob("*")} == before
     assert (finished / "results/str_build/tables/main.md").is_file()
     assert NOTHING in snakemake(finished, "-n", "str_build", overlays=overlays)

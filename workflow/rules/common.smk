@@ -42,6 +42,7 @@ DEPENDS = {
 # Keys inside those blocks that do not change what the stage computes.
 MEMORY_KNOBS = {
     "rollout.max_rows",
+    "rollout.vllm_memory",
     "training.micro_batch_tokens",
     "training.gradient_checkpointing",
     "training.offload_optimiser",
@@ -136,6 +137,20 @@ def get_rows(domain: str) -> list[str]:
 def get_sources(domain: str, method: str = "warm_start") -> set[str]:
     """Sources of the models that a job uses."""
     return {spec["source"] for spec in job_settings(domain, method)["models"].values()}
+
+
+ROWS = [*config["methods"], *config["baselines"]]
+# Domains whose rows are evaluated by one job: nothing but models made from scratch.
+EVALUATED_TOGETHER = [
+    domain
+    for domain in config["domains"]
+    if get_rows(domain) == ROWS and all(get_sources(domain, row) == {"scratch"} for row in ROWS)
+]
+
+
+def any_of(names) -> str:
+    """A regular expression that matches these names, and nothing if there are none."""
+    return "|".join(sorted(names)) or "(?!)"
 
 
 def get_largest(sizes: dict[str, int], wildcards) -> int:
@@ -260,6 +275,23 @@ def get_adapters(wildcards) -> list[str]:
 def get_evaluate_settings(wildcards) -> dict:
     """What the evaluation depends on."""
     return get_dependencies("evaluate", wildcards.domain, wildcards.method)
+
+
+def get_models_of_rows(wildcards) -> list[str]:
+    """Descriptions of the models of all rows of a domain."""
+    names = {name for row in ROWS for name in job_settings(wildcards.domain, row)["models"]}
+    return [get_model(wildcards.domain, name) for name in sorted(names)]
+
+
+def get_adapters_of_rows(wildcards) -> list[str]:
+    """Adapters of all rows of a domain that have some."""
+    trained = [row for row in ROWS if row not in collm_config.UNTRAINED]
+    return [f"{get_run(wildcards.domain, row, wildcards.seed)}/adapters" for row in trained]
+
+
+def get_evaluate_settings_of_rows(wildcards) -> dict:
+    """What the evaluation of all rows of a domain depends on."""
+    return {row: get_dependencies("evaluate", wildcards.domain, row) for row in ROWS}
 
 
 def get_tables() -> list[str]:

@@ -13,6 +13,8 @@ rule evaluate:
         "logs/evaluate/{domain}/{method}/seed{seed}.log",
     benchmark:
         "results/benchmarks/evaluate/{domain}_{method}_seed{seed}.tsv"
+    wildcard_constraints:
+        domain=any_of(set(config["domains"]) - set(EVALUATED_TOGETHER)),
     priority: 10
     conda:
         "../envs/collm.yaml"
@@ -28,3 +30,35 @@ rule evaluate:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config results/config.json "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} --processes {resources.processes} > {log} 2>&1"
+
+
+# All rows of a domain in one job, where models are made from scratch: to start a process takes longer than to play with
+# so small a model.
+rule evaluate_together:
+    input:
+        get_data,
+        get_models_of_rows,
+        get_adapters_of_rows,
+    output:
+        samples=expand("results/{{domain}}/{method}/seed{{seed}}/samples.jsonl", method=ROWS),
+        record=expand("results/{{domain}}/{method}/seed{{seed}}/evaluation.json", method=ROWS),
+    log:
+        "logs/evaluate/{domain}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{domain}_seed{seed}.tsv"
+    wildcard_constraints:
+        domain=any_of(EVALUATED_TOGETHER),
+    priority: 10
+    conda:
+        "../envs/collm.yaml"
+    threads: 1
+    resources:
+        mem_mb=get_memory,
+        runtime=get_runtime,
+    params:
+        methods=ROWS,
+        settings=get_evaluate_settings_of_rows,
+    shell:
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config results/config.json "
+        "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} "
+        "--threads {threads} > {log} 2>&1"

@@ -321,9 +321,7 @@ class ShippedProblems(CodingDomain):
     @property
     def slices(self) -> dict[str, tuple[str, str]]:
         """Default (train, test) slices: `public_slices` for hub and path, 3/4 and 1/4 of the shipped problems."""
-        count = len(shipped_rows(self.name))
-        cut = 3 * count // 4
-        shipped = (f"train[0:{cut}]", f"train[{cut}:{count}]")
+        shipped = sources.quarters("train", len(shipped_rows(self.name)))
         return {"hub": self.public_slices, "path": self.public_slices, "embedded": shipped}
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:

@@ -1,0 +1,44 @@
+"""Stage `plan`: what a configuration will need in memory, hours, disk and money; nothing is run or downloaded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from collm import cli, config, plan, plan_text
+from collm.files import write_json
+from collm.rates import Rates
+
+BASE = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, plan, print the table (and write JSON), return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument(
+        "--configfile", nargs="+", default=[], metavar="FILE",
+        help="overlays, later ones win; config/config.yaml comes first by itself, as it does for snakemake",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds instead of the configuration's")
+    parser.add_argument("--tokens-per-second", type=float, help="generated tokens per second of a job, for all jobs")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="earlier runs, for measured rates")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda for models of the hub, else cpu")
+    parser.add_argument("--price", type=float, default=0.0, help="of a GPU-hour, in any currency")
+    parser.add_argument("--cores", type=int, default=2, help="cores that jobs on a CPU share, one each")
+    parser.add_argument("--device-memory", type=float, default=24.0, help="GiB of the GPU that jobs should fit")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan there, too")
+    arguments = parser.parse_args(argv)
+    settings = config.load([BASE, *arguments.configfile])
+    if arguments.seeds:
+        settings = {**settings, "seeds": arguments.seeds}
+    rates = Rates(arguments.results, arguments.tokens_per_second)
+    made = plan.make(settings, rates, device=arguments.device)
+    print(plan_text.text(made, arguments.price, arguments.cores, arguments.device_memory), end="")
+    if arguments.json:
+        write_json(arguments.json, plan.as_json(made, arguments.price, arguments.cores))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
