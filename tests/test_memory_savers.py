@@ -172,7 +172,8 @@ def test_a_dispatched_base(models_folder, tmp_path, method, copies):
 
 def test_one_process_for_a_spread_base(models_folder, tmp_path, monkeypatch):
     made = session(models_folder, tmp_path)
-    made = dataclasses.replace(made, job=dataclasses.replace(made.job, models={"tiny": {"source": "scratch", "device_map": "auto"}}))
+    models = {"tiny": {"source": "scratch", "device_map": "auto"}}
+    made = dataclasses.replace(made, job=dataclasses.replace(made.job, models=models))
     with pytest.raises(ModelError, match="device_map"):
         made.team()
     monkeypatch.setattr(Session, "processes", Processes(0, 2))
