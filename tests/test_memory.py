@@ -75,6 +75,26 @@ def test_what_depends_on_what(folders):
     assert estimate(folders, training__micro_batch_tokens=2000)["activations"] < long["activations"] / 4  # two samples
 
 
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_switches_that_save_memory(folders, adapter):
+    plain = estimate(folders, device="cuda", team__adapter=adapter)
+    again = estimate(folders, device="cuda", team__adapter=adapter, training__gradient_checkpointing=True)
+    assert again["activations"] < plain["activations"] and again["logits"] == plain["logits"]
+    away = estimate(folders, device="cuda", team__adapter=adapter, training__offload_optimiser=True)
+    assert away["gradients and optimiser"] == plain["gradients and optimiser"] / 3
+    here = estimate(folders, training__offload_optimiser=True)  # on a CPU there is nowhere else to go
+    assert here["gradients and optimiser"] == estimate(folders)["gradients and optimiser"]
+
+
+def test_a_spread_model_has_all_gpus(monkeypatch):
+    made = job()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    made.models = {"tiny": {}}
+    assert memory._places(made, torch.device("cuda", 1)) == [torch.device("cuda", 1)]
+    made.models = {"tiny": {"device_map": "auto"}}
+    assert memory._places(made, torch.device("cuda", 1)) == [torch.device("cuda", index) for index in range(3)]
+
+
 def test_an_evaluation_trains_nothing(folders):
     parts = estimate(folders, None, trained=False)
     assert parts["gradients and optimiser"] == parts["activations"] == parts["backward"] == 0 < parts["cache"]

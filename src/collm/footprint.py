@@ -23,7 +23,7 @@ CHUNK, FORMS = 4 << 22, 5  # bytes of logits looked at at once (see lean_scoring
 BLOCK = 96  # queries whose attention weights are there at once, twice (see attention.py)
 RETAINED = {"cpu": 0.5, "cuda": 0.0}  # share of one phase's memory that the allocator keeps while the other runs
 WORKING = {"float32": 1.0, "bfloat16": 1.5}  # what passes take on a CPU, relative to the tensors counted (oneDNN)
-ADAM = 12  # bytes of a gradient and two moments per trained number
+GRADIENT, ADAM = 4, 12  # bytes of a gradient, and of a gradient and two moments, per trained number
 GENERATION = ("cache", "prefill", "drawing")
 UPDATE = ("activations", "attention weights", "backward", "logits")
 
@@ -105,13 +105,14 @@ def parts(
     loaded = names if full else sorted(set(names))
     own = sum(shapes[name].parameters if full else shapes[name].lora(team.lora["rank"]) for name in names)
     twice = [name for name in loaded if not full and bytes_kept == 2 and shapes[name].parameters * 2 <= PACKED]
+    there = GRADIENT if device == "cuda" and job.training.offload_optimiser else ADAM
     each = [_passes(job, name, shapes[name], found, device) for name in dict.fromkeys(names)]
     return {
         "runtime": RUNTIME[device],
         "weights": sum(shapes[name].parameters * (4 if full else bytes_kept) for name in loaded),
         "packed weights": sum(shapes[name].parameters * 2 for name in twice) if device == "cpu" else 0,
         "copies" if full else "adapters": 0 if full else own * 4,
-        "gradients and optimiser": own * ADAM * trained,
+        "gradients and optimiser": own * there * trained,
         **{part: max(one[part] for one in each) for part in each[0]},
     }
 
@@ -135,18 +136,21 @@ def _update(job: config.Job, shape: Shape, found: Batches, device: str) -> dict[
     """Bytes of a backward pass: inputs of all products and of attention are kept, h is computed again."""
     size = 2 if job.team.precision == "bf16" else 4
     tokens, layers = found.trained, shape.layers
+    again = job.training.gradient_checkpointing  # the inputs of all layers stay, and the inside of one at a time
     backward = tokens * 6 * shape.intermediate * size
     if job.team.adapter == "full":
-        general = tokens * layers * shape.hidden * GENERAL_PER_LAYER * size
+        per_unit = layers + GENERAL_PER_LAYER if again else layers * GENERAL_PER_LAYER
+        general = tokens * shape.hidden * per_unit * size
         logits = 3 * found.scored * shape.vocabulary * 4
         return {"activations": general, "attention weights": 0, "backward": backward, "logits": logits}
     inputs = 2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 2 * shape.intermediate
     inputs += 7 * job.team.lora["rank"] + (shape.queries + 2 * shape.keys) * shape.normed
-    kept = layers * inputs
+    kept = layers * shape.hidden + inputs if again else layers * inputs
+    inside = 1 if again else layers
     short = device == "cpu" and found.sequence <= KEPT
     return {
         "activations": tokens * kept * size,
-        "attention weights": tokens * layers * shape.heads * found.sequence / 2 * size if short else 0,
+        "attention weights": tokens * inside * shape.heads * found.sequence / 2 * size if short else 0,
         "backward": backward,
         "logits": FORMS * min(CHUNK, found.scored * shape.vocabulary * 4),
     }

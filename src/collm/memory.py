@@ -49,7 +49,7 @@ def check(job: config.Job, parts: Mapping[str, float], device: torch.device) -> 
     Raises:
         ModelError: it cannot fit; names the knobs to lower.
     """
-    peak, there = footprint.peak(parts, device.type), available(device)
+    peak, there = footprint.peak(parts, device.type), sum(available(place) for place in _places(job, device))
     update, generation = (sum(parts[name] for name in phase) for phase in (footprint.UPDATE, footprint.GENERATION))
     always = {name: size for name, size in parts.items() if name not in footprint.UPDATE + footprint.GENERATION}
     shown = {**always, "generation": generation, "update": update}
@@ -63,3 +63,10 @@ def check(job: config.Job, parts: Mapping[str, float], device: torch.device) -> 
             "lower training.micro_batch_tokens or rollout.max_rows, use team.dtype bfloat16 or team.adapter lora, "
             "or choose a smaller model"
         )
+
+
+def _places(job: config.Job, device: torch.device) -> list[torch.device]:
+    """Where the job's numbers go: one device, or all GPUs if one of its models is spread over them."""
+    if device.type == "cuda" and any(spec.get("device_map") for spec in job.models.values()):
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return [device]
