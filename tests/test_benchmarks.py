@@ -18,7 +18,11 @@ import protocol  # noqa: E402
 import reward_share  # noqa: E402
 import workmeter  # noqa: E402
 
+from collm.critics import Critics  # noqa: E402
+from collm.earlier_policy import EarlierPolicy  # noqa: E402
 from collm.generation import Sampling  # noqa: E402
+from collm.learner import Learner  # noqa: E402
+from collm.rollout import Rollout  # noqa: E402
 
 PROMPTS = [tuple(range(3, 90)), tuple(range(60, 130))]
 RESPONSES = [tuple(range(20, 40)), tuple(range(40, 70))]
@@ -94,3 +98,10 @@ def test_operations_of_playing_are_those_that_torch_counts(models_folder):
 
     operations, found = counted(models_folder, call)
     check(operations["play"], found)
+
+
+def test_the_parts_of_a_run_are_there():
+    owners = {"rollout": Rollout, "learner": Learner, "learner.earlier": EarlierPolicy, "learner.critics": Critics}
+    for path in (path for paths in workmeter.PARTS.values() for path in paths):
+        owner, name = path.rsplit(".", 1)
+        assert callable(getattr(owners[owner], name)), path
