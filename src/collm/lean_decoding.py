@@ -223,8 +223,7 @@ def _grouped(product: Product, h: torch.Tensor, groups: list[tuple[str | None, i
 class _RowProduct:
     """W h + s B A h for few rows, grouped by adapter: one product for all A's, one for all B's.
 
-    Both are kept in oneDNN's order like W: without it every call would put them in order again, for longer than the
-    product of so few rows takes.
+    Both are kept in oneDNN's order like W, so that no call has to put them in order again.
     """
 
     def __init__(self, product: Product, names: Sequence[str | None]):

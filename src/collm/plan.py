@@ -142,7 +142,7 @@ def _disk(job: config.Job, shapes: Mapping[str, Shape], work: workload.Workload)
 
 
 def _shape(root: Path, job: config.Job, name: str) -> Shape:
-    """Of the prepared model if it is there and was made to this specification, else of the specification."""
+    """Of the prepared model if it is there, else of the specification."""
     spec = job.models[name]
     path = folder(root / "resources" / "models", name, spec["source"], job.domain)
     return of_folder(path) if (path / "model.json").is_file() else of_spec(name, spec)
