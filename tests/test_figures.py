@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -123,6 +124,23 @@ def test_bars_show_the_table(three_seeds):
     assert widths == pytest.approx(iou.to_dict())
     ys = panels[0].get_ylim()
     assert ys[0] > ys[1]  # the table's first row stands on top
+
+
+def test_bars_of_nothing_but_zeros_have_the_range_of_their_unit(three_seeds):
+    domain = get("str_build")({})
+    main = tables.main_frame(three_seeds, {"str_build": domain}, resamples=200)
+    main.loc[main["metric"] == "iou", ["point", "low", "high"]] = 0.0
+    panel = figures.final_bars(main, "str_build", domain.metrics).axes[2]
+    assert panel.get_xlim()[1] >= 100 and list(panel.get_xticks()) == [0, 25, 50, 75, 100]
+
+
+def test_a_single_rollout_can_be_seen(tmp_path):
+    loaded = load(tmp_path, ["str_build"], [0])
+    rollouts = loaded.curves["event"] == "rollout"
+    one = loaded.curves[rollouts].drop_duplicates("method")
+    short = dataclasses.replace(loaded, curves=pd.concat([loaded.curves[~rollouts], one]))
+    lines = figures.learning_curves(short, "str_build", 2.0, "mean", 200).axes[0].lines
+    assert [line.get_marker() for line in lines if len(line.get_xdata()) == 1] == ["."] * len(one)
 
 
 def test_world_shows_blocks_targets_and_extras():

@@ -148,7 +148,10 @@ def _draw_method(axes: Axes, curves: pd.DataFrame, method: str, estimator: str, 
     line = evaluation_curve(curves, estimator, resamples)
     if _seeds(curves) == 1:
         rollouts = curves[curves["event"] == "rollout"].sort_values("env_step")
-        axes.plot(rollouts["env_step"], smoothed(rollouts["reward"]), color=colour, alpha=0.3, linewidth=1.0)
+        dot = "." if len(rollouts) == 1 else None  # a line of one point cannot be seen
+        axes.plot(
+            rollouts["env_step"], smoothed(rollouts["reward"]), color=colour, alpha=0.3, linewidth=1.0, marker=dot
+        )  # fmt: skip
     else:
         axes.fill_between(line["env_step"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0)
     axes.plot(
@@ -169,7 +172,7 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
     if metric is not TIME and rows["paper"].notna().any():
         axes.plot(rows["paper"], places, "D", markersize=4.5, color="white", markeredgecolor="black")
         ends = np.fmax(ends, rows["paper"].to_numpy(dtype=float))
-    span = np.nanmax([1e-9, *ends])
+    span = np.nanmax([0.0, *ends]) or (100.0 if metric.unit == "%" else 1.0)  # nothing but zeros: the unit's range
     column = axes.get_yaxis_transform()
     for place, point in zip(places, rows["point"], strict=True):
         if np.isfinite(point):
