@@ -11,7 +11,7 @@ import torch
 from toy import critic_ids, normalised, numbers, play, setting, update, with_plain_descent
 
 from collm.errors import NonFiniteLoss
-from collm.schedule import paper_batches
+from collm.schedule import Batch, paper_batches
 from collm.team import Team
 from collm.trainer import restore, state_of
 
@@ -160,6 +160,30 @@ def test_paper_bootstrap_follows_the_critic(models_folder, tmp_path):
     assert max(targets) - min(targets) > 1e-3
 
 
+@pytest.mark.parametrize("changes", [{}, {"td_lambda": 0.5}, {"critic_type": "q"}])
+def test_no_history_is_read_twice(models_folder, tmp_path, monkeypatch, changes):
+    """In one minibatch the values that targets bootstrap from are those that are trained."""
+    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=3, minibatch=100, **changes)
+    nodes, read, real = play(team, count=3, turns=3), [], team.values
+    monkeypatch.setattr(team, "values", lambda critic, texts: read.extend(texts) or real(critic, texts))
+    update(learner, nodes)
+    assert len(read) == len(nodes) == 9
+
+
+def test_values_from_elsewhere(models_folder, tmp_path):
+    """Targets do not depend on whether the turn that follows stands in the same minibatch."""
+    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=2)
+    nodes = play(team, count=2, turns=2)
+    firsts = [(node, 0) for node in nodes if node.turn == 0]
+    whole, part = Batch([(node, 0) for node in nodes], (0, 1)), Batch(firsts, (0, 1))
+    _, target, _ = learner._backward_values(0, whole, 0)
+    _, alone, _ = learner._backward_values(0, part, 0)
+    first = torch.tensor([node.turn == 0 for node in nodes])
+    torch.testing.assert_close(target[first], alone, atol=1e-5, rtol=0)
+    assert learner.critics.values_elsewhere(0, whole.samples) == {}
+    assert len(learner.critics.values_elsewhere(0, part.samples)) == 2
+
+
 def test_a_stopped_turn_is_terminal(models_folder, tmp_path):
     team, learner = setting(models_folder, tmp_path, "collm_cc", turns=2)
     free = play(team, count=6, turns=2, generations=2)
@@ -243,7 +267,7 @@ def test_gradients_stay_with_their_member(models_folder, tmp_path):
         assert all(p.grad is None for n, p in team.agents[0].model.named_parameters() if "lora" not in n)
         return found
 
-    learner._backward_values(1, batch, [1.0, 2.0])
+    learner._backward_values(1, batch, 1)
     assert touched() == {"critic_1"}
     learner._backward_policy(0, batch, torch.tensor([1.0, -1.0]))
     assert touched() == {"agent_0"}

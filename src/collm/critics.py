@@ -104,6 +104,12 @@ class Critics:
                 found[place] = value
         return {key(unit): value for unit, value in zip(distinct, self.processes.gather(found), strict=True)}
 
+    def values_elsewhere(self, critic: int, samples: Sequence[Sample]) -> dict[Key, float]:
+        """Values that the targets of `samples` bootstrap from, but for those that are valued with `samples` anyway."""
+        own = {key(self.unit(*sample)) for sample in samples}
+        asked = self._asked(samples, self.settings.td_lambda)
+        return self.values(critic, [unit for unit in asked if key(unit) not in own])
+
     # what follows from it
 
     def targets(self, critic: int, samples: Sequence[Sample], known: Mapping[Key, float] | None = None) -> list[float]:

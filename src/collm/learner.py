@@ -175,11 +175,10 @@ class Learner:
             if not agents:
                 continue
             member = self.team.critics[critic]
-            targets = self._targets(critic, batch, agents[0])
-            value, own = self._backward_values(critic, batch, targets)
-            fresh |= dict.fromkeys(agents, (targets, own))
+            value, target, own = self._backward_values(critic, batch, agents[0])
+            fresh |= dict.fromkeys(agents, (target.tolist(), own))
             trained[member.name] = member
-            figures |= value_figures(value, self._tensor(targets), member.name)
+            figures |= value_figures(value, target, member.name)
         for agent in batch.agents:
             advantage = self._advantage(agent, batch, fresh.get(agent))
             figures |= self._backward_policy(agent, batch, advantage)
@@ -193,39 +192,54 @@ class Learner:
         figures["seconds"] = round(time.perf_counter() - started, 3)
         return figures
 
-    def _targets(self, critic: int, batch: Batch, agent: int) -> list[float]:
-        """[samples] targets: fixed at rollout (released) or with bootstrap values of the critic as it is now."""
-        if self.released:
-            return [node.signal[agent, j][0] for node, j in batch.samples]
-        return self.critics.targets(critic, batch.samples)
-
     def _backward_values(
-        self, critic: int, batch: Batch, targets: Sequence[float]
-    ) -> tuple[torch.Tensor, dict[Key, float]]:
-        """Accumulate the critic's gradient; returns [samples] values and the value of every unit, detached.
+        self, critic: int, batch: Batch, agent: int
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[Key, float]]:
+        """Accumulate the critic's gradient; returns [samples] values, their targets, and the value of every unit.
 
-        Of several processes each takes a share of the units; the values are those of all.
+        Later turns come first: their values are what the targets of earlier ones bootstrap from, so that no history is
+        read twice. `agent` learns from this critic (its targets may be fixed at rollout). Of several processes each
+        takes a share of the units; what is returned is that of all.
         """
-        target = self._tensor(targets)
-        of_unit: dict[Key, list[int]] = {}
-        for index, (node, j) in enumerate(batch.samples):
-            of_unit.setdefault(key(self.critics.unit(node, j)), []).append(index)
-        units = list({key(unit): unit for unit in (self.critics.unit(*sample) for sample in batch.samples)}.values())
-        texts = [self.critics.text(critic, unit) for unit in units]
-        values, losses = torch.zeros_like(target), torch.zeros_like(target)
-        mine = self.processes.share([len(text) for text in texts])
-        for part in by_length([len(texts[index]) for index in mine], self.settings.micro_batch_tokens):
-            groups = [of_unit[key(units[mine[place]])] for place in part]
-            once = self.team.values(critic, [texts[mine[place]] for place in part])
-            samples = [index for group in groups for index in group]
-            value = once.repeat_interleave(torch.tensor([len(group) for group in groups], device=once.device))
-            loss = self._value_loss(critic, batch, samples, target[samples], value)
-            self.team.accelerator.backward(self.settings.value_loss_coefficient * loss.sum() / len(target))
-            values[samples], losses[samples] = value.detach().to(values.dtype), loss.detach().to(losses.dtype)
-        self.processes.add(values, losses)
+        samples = batch.samples
+        known = {} if self.released else self.critics.values_elsewhere(critic, samples)
+        value, target, losses = (self._tensor([0.0] * len(samples)) for _ in range(3))
+        for turn in sorted({node.turn for node, _ in samples}, reverse=True):
+            places = [index for index, (node, _) in enumerate(samples) if node.turn == turn]
+            if self.released:
+                found = [node.signal[agent, j][0] for node, j in (samples[index] for index in places)]
+            else:
+                found = self.critics.targets(critic, [samples[index] for index in places], known)
+            target[places] = self._tensor(found)
+            self._backward_turn(critic, batch, places, value, target, losses)
+            known |= {key(self.critics.unit(*samples[index])): value[index].item() for index in places}
         self._guard(losses, batch, f"value loss of {self.team.critics[critic].name}")
-        known = zip(batch.samples, values.tolist(), strict=True)
-        return values, {key(self.critics.unit(*sample)): value for sample, value in known}
+        return value, target, known
+
+    def _backward_turn(
+        self, critic: int, batch: Batch, places: Sequence[int], value: torch.Tensor, target: torch.Tensor,
+        losses: torch.Tensor,
+    ) -> None:  # fmt: skip
+        """Gradient of the samples at `places`; fills in their values and losses."""
+        of_unit: dict[Key, list[int]] = {}
+        for index in places:
+            of_unit.setdefault(key(self.critics.unit(*batch.samples[index])), []).append(index)
+        groups = list(of_unit.values())
+        texts = [self.critics.text(critic, self.critics.unit(*batch.samples[group[0]])) for group in groups]
+        mine = self.processes.share([len(text) for text in texts])
+        own_value, own_loss = torch.zeros_like(value), torch.zeros_like(losses)
+        for part in by_length([len(texts[index]) for index in mine], self.settings.micro_batch_tokens):
+            picked = [groups[mine[place]] for place in part]
+            once = self.team.values(critic, [texts[mine[place]] for place in part])
+            samples = [index for group in picked for index in group]
+            found = once.repeat_interleave(torch.tensor([len(group) for group in picked], device=once.device))
+            loss = self._value_loss(critic, batch, samples, target[samples], found)
+            self.team.accelerator.backward(self.settings.value_loss_coefficient * loss.sum() / len(target))
+            own_value[samples] = found.detach().to(value.dtype)
+            own_loss[samples] = loss.detach().to(losses.dtype)
+        self.processes.add(own_value, own_loss)
+        value += own_value
+        losses += own_loss
 
     def _value_loss(
         self, critic: int, batch: Batch, samples: Sequence[int], target: torch.Tensor, value: torch.Tensor
