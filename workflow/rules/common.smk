@@ -87,8 +87,12 @@ FIGURE_MODULES = ("make_figures.py", "collm/figures.py", "collm/drawing.py", *SH
 
 # Written when jobs start, not by a rule: a rule would have every job below it run again when any key changes. Jobs
 # name the keys they depend on in `params`; this file only carries the values.
+# Without a limit on submissions Snakemake looks for work when a job ends. With its default limit every such look starts
+# a further timer of one second that goes on to the end: after 150 jobs that took a core. Clusters keep their limit.
 onstart:
     write_json("results/config.json", config)
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 wildcard_constraints:
