@@ -74,7 +74,10 @@ def series(lines: Sequence[dict[str, Any]]) -> list[str]:
         if key == "agents":
             shares = ", ".join(f"{memory * 1e6 / PARAMETERS / size:.2f} of the base in {name}"
                                for name, size in (("bfloat16", 2), ("float32", 4)))  # fmt: skip
-            found.append(f"memory of a further agent: {shares} (goal: 0.20)")
+            found.append(
+                f"memory of a further agent with its part of the batch: {shares}; further_agent.py measures adapter, "
+                "gradients and optimiser alone"
+            )
     return found
 
 
