@@ -176,10 +176,10 @@ def test_values_from_elsewhere(models_folder, tmp_path):
     nodes = play(team, count=2, turns=2)
     firsts = [(node, 0) for node in nodes if node.turn == 0]
     whole, part = Batch([(node, 0) for node in nodes], (0, 1)), Batch(firsts, (0, 1))
-    _, target, _ = learner._backward_values(0, whole, 0)
+    _, targets, _ = learner._backward_values(0, whole, 0)
     _, alone, _ = learner._backward_values(0, part, 0)
-    first = torch.tensor([node.turn == 0 for node in nodes])
-    torch.testing.assert_close(target[first], alone, atol=1e-5, rtol=0)
+    first = [target for node, target in zip(nodes, targets, strict=True) if node.turn == 0]
+    assert first == pytest.approx(alone, abs=1e-5)
     assert learner.critics.values_elsewhere(0, whole.samples) == {}
     assert len(learner.critics.values_elsewhere(0, part.samples)) == 2
 

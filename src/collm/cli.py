@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
+import gc
 import sys
 from collections.abc import Callable, Sequence
 
@@ -20,6 +22,7 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     2 = a user error (or a disk that takes no more), 130 = stopped with Ctrl-C. Any other exception is a fault
     of ours and keeps its traceback.
     """
+    atexit.register(gc.freeze)  # no search for cycles among all that torch loaded: two seconds of every job
     try:
         return main(argv)
     except CollmError as error:

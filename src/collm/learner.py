@@ -175,10 +175,10 @@ class Learner:
             if not agents:
                 continue
             member = self.team.critics[critic]
-            value, target, own = self._backward_values(critic, batch, agents[0])
-            fresh |= dict.fromkeys(agents, (target.tolist(), own))
+            value, targets, own = self._backward_values(critic, batch, agents[0])
+            fresh |= dict.fromkeys(agents, (targets, own))
             trained[member.name] = member
-            figures |= value_figures(value, target, member.name)
+            figures |= value_figures(value, self._tensor(targets), member.name)
         for agent in batch.agents:
             advantage = self._advantage(agent, batch, fresh.get(agent))
             figures |= self._backward_policy(agent, batch, advantage)
@@ -194,7 +194,7 @@ class Learner:
 
     def _backward_values(
         self, critic: int, batch: Batch, agent: int
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[Key, float]]:
+    ) -> tuple[torch.Tensor, list[float], dict[Key, float]]:
         """Accumulate the critic's gradient; returns [samples] values, their targets, and the value of every unit.
 
         Later turns come first: their values are what the targets of earlier ones bootstrap from, so that no history is
@@ -203,18 +203,20 @@ class Learner:
         """
         samples = batch.samples
         known = {} if self.released else self.critics.values_elsewhere(critic, samples)
-        value, target, losses = (self._tensor([0.0] * len(samples)) for _ in range(3))
+        targets = [0.0] * len(samples)
+        value, losses = self._tensor(targets), self._tensor(targets)
         for turn in sorted({node.turn for node, _ in samples}, reverse=True):
             places = [index for index, (node, _) in enumerate(samples) if node.turn == turn]
             if self.released:
                 found = [node.signal[agent, j][0] for node, j in (samples[index] for index in places)]
             else:
                 found = self.critics.targets(critic, [samples[index] for index in places], known)
-            target[places] = self._tensor(found)
-            self._backward_turn(critic, batch, places, value, target, losses)
+            for index, number in zip(places, found, strict=True):
+                targets[index] = number
+            self._backward_turn(critic, batch, places, value, self._tensor(targets), losses)
             known |= {key(self.critics.unit(*samples[index])): value[index].item() for index in places}
         self._guard(losses, batch, f"value loss of {self.team.critics[critic].name}")
-        return value, target, known
+        return value, targets, known
 
     def _backward_turn(
         self, critic: int, batch: Batch, places: Sequence[int], value: torch.Tensor, target: torch.Tensor,
