@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from toy import NoData
 
-from collm.domains.base import Metric, Step, Task
+from collm.domains.base import Step, Task
 from collm.team import Response
 
 ROWS = 64  # of a table, more than there are histories
@@ -27,13 +27,9 @@ class SharedLock(NoData):
     """`turns` turns, the last of which decides by luck; `positions` of a key, number 0 is right."""
 
     name = "shared_lock"
-    licence = "MIT"
-    metrics = (Metric("score", "Score", "", True),)
     roles = ("left", "right")
-    slices = {}
     max_reward = 1.0
     min_reward = -1.0
-    team_sizes = None
 
     def __init__(self, turns: int, positions: int, luck: float, seed: int):
         """`luck`: chance that an open lock loses and that a shut one wins."""
@@ -68,15 +64,6 @@ class SharedLock(NoData):
 
     def key(self, task):
         return task.id
-
-    def demonstrations(self, task, rng, noise):
-        return []
-
-    def corpus(self, task, rng):
-        return []
-
-    def score_case(self, inputs):
-        return 0.0, {}
 
 
 class TableMember:

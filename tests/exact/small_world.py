@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from collm import config
 from collm import models as models_of_project
-from collm.domains.base import Metric, Step, Task
+from collm.domains.base import Step, Task
 from collm.rollout import Node, Rollout
 from collm.team import Response, Team
 
@@ -38,13 +38,9 @@ class SmallWorld(NoData):
     """Rewards from a fixed table of random numbers; dense (every turn) or sparse (after the last one)."""
 
     name = "small_world"
-    licence = "MIT"
-    metrics = (Metric("score", "Score", "", True),)
     roles = ("first", "second")
-    slices = {}
     max_reward = 1.0
     min_reward = -1.0
-    team_sizes = None
 
     def __init__(self, turns: int, longest: int = 1, dense: bool = True, num_agents: int = 2):
         super().__init__({}, "paper", num_agents)
@@ -84,15 +80,6 @@ class SmallWorld(NoData):
 
     def key(self, task):
         return task.id
-
-    def demonstrations(self, task, rng, noise):
-        return []
-
-    def corpus(self, task, rng):
-        return []
-
-    def score_case(self, inputs):
-        return 0.0, {}
 
 
 def make_model(folder: Path, letters: str, seed: int, layers: int = 1, hidden: int = 8) -> None:
