@@ -33,9 +33,21 @@ SIDES = ("peer", *VARIANTS)
 PARTS = ("runs", "profiles", "generation")
 UPDATE_GOAL, GENERATION_GOAL = 0.5, 0.7
 HEADER = (
-    "case", "trainer", "precision", "joint samples", "steps", "s", "tokens", "tokens/s", "samples/s", "peak MB",
-    "× tokens/s", "× samples/s", "× memory", "goal",
-)  # fmt: skip
+    "case",
+    "trainer",
+    "precision",
+    "joint samples",
+    "steps",
+    "s",
+    "tokens",
+    "tokens/s",
+    "samples/s",
+    "peak MB",
+    "× tokens/s",
+    "× samples/s",
+    "× memory",
+    "goal",
+)
 
 
 @dataclass(frozen=True)
@@ -82,9 +94,12 @@ def measure(case: Case, side: str, python: Path | str, arguments: argparse.Names
     """Run one worker."""
     script = "peer_worker.py" if side == "peer" else "our_worker.py"
     options = {
-        "method": case.method, "game": case.game, "samples": case.samples, "generations": case.generations,
+        "method": case.method,
+        "game": case.game,
+        "samples": case.samples,
+        "generations": case.generations,
         "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
-    }  # fmt: skip
+    }
     flags = [*VARIANTS.get(side, ()), *more]
     line = harness.worker(script, python, f"{case.name} {side}{''.join(more)}", options, arguments, flags)
     harness.tell(line)
@@ -150,12 +165,20 @@ def table(lines: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> str
         parts = [f"{entry[key]:.2f}" if key in entry else "" for key in COMPARED]
         rows.append(
             [
-                line["case"], name, line["precision"], f"{line['samples']} (K = {line['generations']})",
-                "/".join(str(count) for _, count in sorted(line["updates"].items())), f"{line['wall_seconds']:.1f}",
-                line["generated_tokens"], f"{line['tokens_per_second']:.2f}", f"{line['samples_per_second']:.3f}",
-                f"{line['vm_hwm_mb']:.0f}", *parts, goal_text(entry),
+                line["case"],
+                name,
+                line["precision"],
+                f"{line['samples']} (K = {line['generations']})",
+                "/".join(str(count) for _, count in sorted(line["updates"].items())),
+                f"{line['wall_seconds']:.1f}",
+                line["generated_tokens"],
+                f"{line['tokens_per_second']:.2f}",
+                f"{line['samples_per_second']:.3f}",
+                f"{line['vm_hwm_mb']:.0f}",
+                *parts,
+                goal_text(entry),
             ]
-        )  # fmt: skip
+        )
     return harness.markdown(HEADER, rows)
 
 
@@ -163,10 +186,20 @@ def limits_table(lines: Sequence[dict[str, Any]]) -> str:
     """Where the time of our LoRA runs went, and how near they came to the machine's rate of products."""
     peers = {line["case"]: line for line in lines if line["variant"] == "peer"}
     header = (
-        "case", "play s", "values s", "policy s", "optimiser s", "rest s", "rewards s", "update Tops",
-        "products Gops/s", f"update's share (≥ {UPDATE_GOAL:.0%} wanted)", "tokens/s if all at that rate",
-        "× comlrl then", "share reached",
-    )  # fmt: skip
+        "case",
+        "play s",
+        "values s",
+        "policy s",
+        "optimiser s",
+        "rest s",
+        "rewards s",
+        "update Tops",
+        "products Gops/s",
+        f"update's share (≥ {UPDATE_GOAL:.0%} wanted)",
+        "tokens/s if all at that rate",
+        "× comlrl then",
+        "share reached",
+    )
     rows = []
     for line in lines:
         if line["variant"] != "lora":
@@ -175,13 +208,17 @@ def limits_table(lines: Sequence[dict[str, Any]]) -> str:
         operations = line["gigaoperations"]
         rows.append(
             [
-                line["case"], *(f"{seconds:.2f}" for seconds in line["parts"].values()),
-                f"{line['reward_seconds']:.3f}", f"{(operations.get('values', 0) + operations['policy']) / 1000:.2f}",
-                f"{line['matmul_gigaoperations_per_second']:.0f}", f"{line['update_share_of_matmul_rate']:.0%}",
-                f"{bound:.0f}", f"{bound / peer['tokens_per_second']:.1f}" if peer else "",
+                line["case"],
+                *(f"{seconds:.2f}" for seconds in line["parts"].values()),
+                f"{line['reward_seconds']:.3f}",
+                f"{(operations.get('values', 0) + operations['policy']) / 1000:.2f}",
+                f"{line['matmul_gigaoperations_per_second']:.0f}",
+                f"{line['update_share_of_matmul_rate']:.0%}",
+                f"{bound:.0f}",
+                f"{bound / peer['tokens_per_second']:.1f}" if peer else "",
                 f"{line['tokens_per_second'] / bound:.0%}",
             ]
-        )  # fmt: skip
+        )
     return harness.markdown(header, rows)
 
 
@@ -197,9 +234,11 @@ def operators_text(line: dict[str, Any]) -> str:
 def generation(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     """Our decoding beside transformers' generate, on the batch of a case's rollout."""
     options = {
-        "method": case.method, "samples": min(4, case.samples // case.generations) * case.generations,
-        "generations": case.generations, "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
-    }  # fmt: skip
+        "method": case.method,
+        "samples": min(4, case.samples // case.generations) * case.generations,
+        "generations": case.generations,
+        "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
+    }
     return harness.worker("generation_worker.py", sys.executable, f"generation {case.name}", options, arguments)
 
 
@@ -207,16 +246,25 @@ def generation_table(found: Sequence[dict[str, Any]]) -> str:
     """Tokens per second of decoding."""
     rows = [
         [
-            line["rows"], line["adapters"], f"{line['ours']:.0f}", f"{line['theirs']:.0f} ({line['best']})",
-            f"{line['theirs_with_adapter']:.0f}", f"{line['ours'] / line['theirs']:.2f}",
+            line["rows"],
+            line["adapters"],
+            f"{line['ours']:.0f}",
+            f"{line['theirs']:.0f} ({line['best']})",
+            f"{line['theirs_with_adapter']:.0f}",
+            f"{line['ours'] / line['theirs']:.2f}",
             "reached" if line["ours"] >= GENERATION_GOAL * line["theirs"] else "not reached",
         ]
         for line in found
-    ]  # fmt: skip
+    ]
     header = (
-        "rows", "adapters of ours", "CoLLM tokens/s", "transformers, no adapter", "transformers, one adapter", "×",
+        "rows",
+        "adapters of ours",
+        "CoLLM tokens/s",
+        "transformers, no adapter",
+        "transformers, one adapter",
+        "×",
         f"≥ {GENERATION_GOAL:.0%}",
-    )  # fmt: skip
+    )
     return harness.markdown(header, rows)
 
 

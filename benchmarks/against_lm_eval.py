@@ -27,8 +27,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from collm import cli, likelihood, sources  # noqa: E402
-from collm.errors import DataError  # noqa: E402
+import likelihood
+
+from collm.common import cli
+from collm.common.errors import DataError  # noqa: E402
+from collm.domains import readers  # noqa: E402
 
 TASK = "rows_of_ours"
 TOLERANCE = 1  # questions
@@ -42,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--subject", required=True, help="name of the subject, like abstract_algebra")
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines with question, choices, answer")
     arguments = parser.parse_args(argv)
-    rows = [row.fields for row in sources.read_rows(arguments.rows)]
+    rows = [row.fields for row in readers.read_rows(arguments.rows)]
     scores = {"ours": ours(arguments.model, rows, arguments.subject)}
     with tempfile.TemporaryDirectory() as folder:
         theirs = lm_eval(arguments.python, arguments.model, arguments.subject, arguments.rows, Path(folder))
@@ -73,12 +76,30 @@ def lm_eval(python: Path, model: Path, subject: str, rows: Path, folder: Path) -
     variables = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
     (folder / "task.yaml").write_text(yaml.safe_dump(task(package(python, variables), subject, rows)))
     command = [
-        str(python), "-m", "lm_eval", "run", "--model", "hf", "--tasks", TASK, "--include_path", str(folder),
-        "--model_args", f"pretrained={model.resolve()},dtype=float32", "--device", "cpu", "--batch_size", "8",
-        "--num_fewshot", "0", "--log_samples", "--output_path", str(folder / "out"),
-    ]  # fmt: skip
+        str(python),
+        "-m",
+        "lm_eval",
+        "run",
+        "--model",
+        "hf",
+        "--tasks",
+        TASK,
+        "--include_path",
+        str(folder),
+        "--model_args",
+        f"pretrained={model.resolve()},dtype=float32",
+        "--device",
+        "cpu",
+        "--batch_size",
+        "8",
+        "--num_fewshot",
+        "0",
+        "--log_samples",
+        "--output_path",
+        str(folder / "out"),
+    ]
     call(command, variables)
-    samples = [row.fields for row in sources.read_rows(next((folder / "out").rglob("samples_*.jsonl")))]
+    samples = [row.fields for row in readers.read_rows(next((folder / "out").rglob("samples_*.jsonl")))]
     found = {}
     for sample in samples:
         found[sample["doc_id"]] = scores = [float(response[0]) for response in sample["filtered_resps"]]

@@ -26,9 +26,19 @@ RUNS: dict[str, tuple[str, ...]] = {  # arguments of the workers; the first two 
     "collm": (),
 }
 HEADER = (
-    "trainer", "precision", "steps", "s", "tokens", "tokens/s", "responses/s", "peak MB", "× tokens/s", "× responses/s",
-    "× memory", "goal",
-)  # fmt: skip
+    "trainer",
+    "precision",
+    "steps",
+    "s",
+    "tokens",
+    "tokens/s",
+    "responses/s",
+    "peak MB",
+    "× tokens/s",
+    "× responses/s",
+    "× memory",
+    "goal",
+)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -60,10 +70,13 @@ def ratios(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             continue
         speed, memory = ours["tokens_per_second"] / line["tokens_per_second"], ours["vm_hwm_mb"] / line["vm_hwm_mb"]
         found[line["variant"]] = {
-            "tokens": speed, "responses": ours["samples_per_second"] / line["samples_per_second"], "memory": memory,
-            "goal_tokens": SPEED_GOAL, "goal_memory": MEMORY_GOAL,
+            "tokens": speed,
+            "responses": ours["samples_per_second"] / line["samples_per_second"],
+            "memory": memory,
+            "goal_tokens": SPEED_GOAL,
+            "goal_memory": MEMORY_GOAL,
             "reached": speed >= SPEED_GOAL and memory <= MEMORY_GOAL,
-        }  # fmt: skip
+        }
     return found
 
 
@@ -72,10 +85,15 @@ def table(lines: Sequence[dict[str, Any]], found: dict[str, dict[str, Any]]) -> 
     rows = []
     for line in lines:
         row = [
-            line["variant"], line["precision"], line["updates"]["agent_0"], f"{line['wall_seconds']:.1f}",
-            line["generated_tokens"], f"{line['tokens_per_second']:.2f}", f"{line['samples_per_second']:.3f}",
+            line["variant"],
+            line["precision"],
+            line["updates"]["agent_0"],
+            f"{line['wall_seconds']:.1f}",
+            line["generated_tokens"],
+            f"{line['tokens_per_second']:.2f}",
+            f"{line['samples_per_second']:.3f}",
             f"{line['vm_hwm_mb']:.0f}",
-        ]  # fmt: skip
+        ]
         entry = found.get(line["variant"])
         if entry:
             verdict = "reached" if entry["reached"] else "not reached"

@@ -36,9 +36,13 @@ def measure(agents: int, samples: int, arguments: argparse.Namespace) -> dict[st
     """One run of two rounds; the figures are those of the second."""
     copies = 4 if arguments.method == "magrpo" else 1
     options = {
-        "method": arguments.method, "agents": agents, "samples": 2 * samples, "generations": copies,
-        "buffer": samples // copies, "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
-    }  # fmt: skip
+        "method": arguments.method,
+        "agents": agents,
+        "samples": 2 * samples,
+        "generations": copies,
+        "buffer": samples // copies,
+        "new_tokens": 8 if arguments.quick else harness.NEW_TOKENS,
+    }
     name = f"{arguments.method} {agents} agents {samples} samples"
     line = harness.worker("our_worker.py", sys.executable, name, options, arguments)
     rounds = zip(line["rollout_seconds"], line["update_seconds"], line["rollout_tokens"], strict=True)
@@ -72,8 +76,10 @@ def series(lines: Sequence[dict[str, Any]]) -> list[str]:
             f"{memory:.0f} MB (within {bent_memory:.0%})"
         )
         if key == "agents":
-            shares = ", ".join(f"{memory * 1e6 / PARAMETERS / size:.2f} of the base in {name}"
-                               for name, size in (("bfloat16", 2), ("float32", 4)))  # fmt: skip
+            shares = ", ".join(
+                f"{memory * 1e6 / PARAMETERS / size:.2f} of the base in {name}"
+                for name, size in (("bfloat16", 2), ("float32", 4))
+            )
             found.append(
                 f"memory of a further agent with its part of the batch: {shares}; further_agent.py measures adapter, "
                 "gradients and optimiser alone"
@@ -89,11 +95,17 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         responses = line["agents"] * line["round_samples"]
         rows.append(
             [
-                line["agents"], line["round_samples"], f"{line['play']:.2f}", f"{line['update']:.2f}", f"{seconds:.2f}",
-                line["tokens"], f"{line['tokens'] / seconds:.1f}", f"{seconds / responses:.3f}",
+                line["agents"],
+                line["round_samples"],
+                f"{line['play']:.2f}",
+                f"{line['update']:.2f}",
+                f"{seconds:.2f}",
+                line["tokens"],
+                f"{line['tokens'] / seconds:.1f}",
+                f"{seconds / responses:.3f}",
                 f"{line['vm_hwm_mb']:.0f}",
             ]
-        )  # fmt: skip
+        )
     return harness.markdown(HEADER, rows)
 
 

@@ -27,12 +27,13 @@ def one(model: Path, agents: int) -> dict[str, float]:
     """Load a team of `agents`, take one step with each, and say what is resident while all gradients are there."""
     import torch
 
-    from collm import config
-    from collm.team import Team
+    from collm.config.load import load_config
+    from collm.config.resolve import merge, resolve_job
+    from collm.llm.team import Team
 
     files = [ROOT / "config" / name for name in ("config.yaml", "smol.yaml")]
     block = {"agents": "smol", "num_agents": agents}
-    settings = config.job(config.merge(config.load(files), {"defaults": {"team": block}}), "algebra").team
+    settings = resolve_job(merge(load_config(files), {"defaults": {"team": block}}), "algebra").team
     torch.set_num_threads(1)
     before = resident()
     team = Team(settings, {"smol": model}, 0)
@@ -44,12 +45,18 @@ def one(model: Path, agents: int) -> dict[str, float]:
         optimiser.step()
         member.optimiser = optimiser  # keeps the states
     numbers = sum(part.numel() for _, part in team.agents[0].parameters())
-    base = sum(part.numel() * part.element_size() for name, part in team.agents[0].model.named_parameters()
-               if "lora_" not in name)  # fmt: skip
+    base = sum(
+        part.numel() * part.element_size()
+        for name, part in team.agents[0].model.named_parameters()
+        if "lora_" not in name
+    )
     return {
-        "agents": agents, "before_mb": round(before, 1), "resident_mb": round(resident(), 1),
-        "base_mb": round(base / 1e6, 1), "agent_counted_mb": round(numbers * 16 / 1e6, 1),
-    }  # fmt: skip
+        "agents": agents,
+        "before_mb": round(before, 1),
+        "resident_mb": round(resident(), 1),
+        "base_mb": round(base / 1e6, 1),
+        "agent_counted_mb": round(numbers * 16 / 1e6, 1),
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,9 +79,16 @@ def main(argv: list[str] | None = None) -> int:
     if last["agents"] > first["agents"]:
         each = (last["resident_mb"] - first["resident_mb"]) / (last["agents"] - first["agents"])
         loaded = first["resident_mb"] - first["before_mb"] - each
-        print(json.dumps({"further_agent_mb": round(each, 1), "base_resident_mb": round(loaded, 1),
-                          "share_of_resident_base": round(each / loaded, 3),
-                          "share_of_base_weights": round(each / first["base_mb"], 3)}))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "further_agent_mb": round(each, 1),
+                    "base_resident_mb": round(loaded, 1),
+                    "share_of_resident_base": round(each / loaded, 3),
+                    "share_of_base_weights": round(each / first["base_mb"], 3),
+                }
+            )
+        )
     return 0
 
 

@@ -20,8 +20,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from collm.generation import Sampling
-from collm.team import derive
+from collm.llm.sampling import Sampling
+from collm.llm.team import derive
 
 REPEATS = 2
 
@@ -75,10 +75,16 @@ def theirs(arguments: argparse.Namespace, texts: list[str], dtype: torch.dtype, 
     def call() -> None:
         with torch.inference_mode():
             found = model.generate(
-                **batch, do_sample=True, temperature=arguments.temperature, top_p=arguments.top_p, top_k=0,
-                num_return_sequences=arguments.generations, max_new_tokens=arguments.new_tokens,
-                min_new_tokens=arguments.new_tokens, pad_token_id=tokenizer.pad_token_id,
-            )  # fmt: skip
+                **batch,
+                do_sample=True,
+                temperature=arguments.temperature,
+                top_p=arguments.top_p,
+                top_k=0,
+                num_return_sequences=arguments.generations,
+                max_new_tokens=arguments.new_tokens,
+                min_new_tokens=arguments.new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         if found.shape[1] != batch["input_ids"].shape[1] + arguments.new_tokens:
             raise ValueError(f"sequences of {found.shape[1]} tokens came back")
 
@@ -98,9 +104,15 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     fastest = max(speeds, key=speeds.__getitem__)
     adapted = best(theirs(arguments, texts, getattr(torch, fastest), adapter=True), tokens)
     return {
-        "rows": len(texts) * arguments.generations, "adapters": arguments.agents, "new_tokens": arguments.new_tokens,
-        "ours": own, "theirs": speeds[fastest], "best": fastest, "speeds": speeds, "theirs_with_adapter": adapted,
-    }  # fmt: skip
+        "rows": len(texts) * arguments.generations,
+        "adapters": arguments.agents,
+        "new_tokens": arguments.new_tokens,
+        "ours": own,
+        "theirs": speeds[fastest],
+        "best": fastest,
+        "speeds": speeds,
+        "theirs_with_adapter": adapted,
+    }
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -43,9 +43,13 @@ def argument_parser(description: str, name: str) -> argparse.ArgumentParser:
 def environment(threads: int) -> dict[str, str]:
     """Variables of every worker: offline, the same number of threads, our package importable on our side."""
     fixed = {
-        "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
+        "HF_HUB_OFFLINE": "1",
+        "WANDB_MODE": "disabled",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONUNBUFFERED": "1",
+    }
     return {**os.environ, **fixed}
 
 
@@ -113,9 +117,13 @@ def make_inputs(work: Path, threads: int) -> None:
 
 
 def worker(
-    script: str, python: Path | str, name: str, options: Mapping[str, Any], arguments: argparse.Namespace,
+    script: str,
+    python: Path | str,
+    name: str,
+    options: Mapping[str, Any],
+    arguments: argparse.Namespace,
     flags: Sequence[str] = (),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Run one worker on the inputs of `arguments.work`.
 
     Args:
@@ -126,9 +134,12 @@ def worker(
         The worker's result line with its command (readable paths) and the load before it.
     """
     given = {
-        "model": arguments.work / "model", "prompts": arguments.work / "prompts.jsonl", **options,
-        "threads": arguments.threads, "seed": arguments.seed,
-    }  # fmt: skip
+        "model": arguments.work / "model",
+        "prompts": arguments.work / "prompts.jsonl",
+        **options,
+        "threads": arguments.threads,
+        "seed": arguments.seed,
+    }
     command = [str(python), str(HERE / script)]
     command += [part for key, value in given.items() for part in (f"--{key.replace('_', '-')}", str(value))]
     command += flags
@@ -151,9 +162,12 @@ def facts(script: str, threads: int) -> dict[str, Any]:
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     memory = int(Path("/proc/meminfo").read_text().split()[1]) * 1024 / 1e9
     machine = {
-        "cpu": names[0] if names else platform.machine(), "cores": os.cpu_count(), "threads": threads,
-        "memory_gb": round(memory, 1), "system": platform.platform(),
-    }  # fmt: skip
+        "cpu": names[0] if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "memory_gb": round(memory, 1),
+        "system": platform.platform(),
+    }
     return {"command": readable(["python", f"benchmarks/{script}", *sys.argv[1:]]), "machine": machine}
 
 

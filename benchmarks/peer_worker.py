@@ -26,7 +26,7 @@ from datasets import Dataset  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
 from collm.domains.base import Exchange, Step  # noqa: E402  (our simulators need the standard library only)
-from collm.domains.str_build import StrBuild  # noqa: E402
+from collm.domains.building.str_build import StrBuild  # noqa: E402
 
 AGENTS = 2  # both sides train a team of two
 TOKEN_COUNT = (
@@ -44,12 +44,19 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of the library's config; its buffers count nodes (Monte Carlo: of K samples)."""
     turns = protocol.TURNS[arguments.game]
     common = {
-        "num_agents": AGENTS, "num_turns": turns, "num_train_epochs": 1, "eval_interval": 0,
-        "num_generations": arguments.generations, "max_new_tokens": arguments.new_tokens,
+        "num_agents": AGENTS,
+        "num_turns": turns,
+        "num_train_epochs": 1,
+        "eval_interval": 0,
+        "num_generations": arguments.generations,
+        "max_new_tokens": arguments.new_tokens,
         "agent_learning_rate": arguments.learning_rate,
-        "temperature": arguments.temperature, "top_p": arguments.top_p, "rollout_buffer_size": arguments.buffer * turns,
-        "early_termination_threshold": None, "external_prompt_passthrough": True,
-    }  # fmt: skip
+        "temperature": arguments.temperature,
+        "top_p": arguments.top_p,
+        "rollout_buffer_size": arguments.buffer * turns,
+        "early_termination_threshold": None,
+        "external_prompt_passthrough": True,
+    }
     if arguments.method == "magrpo":
         return common
     critic = {"critic_learning_rate": arguments.learning_rate}
@@ -177,10 +184,18 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
             f"{responses} responses and {trainer.env_step} joint samples seen, asked for {arguments.samples}"
         )
     return protocol.result(
-        arguments, meter, side="peer", adapter="full", generated_tokens=tokens, responses=responses,
-        token_count=TOKEN_COUNT, updates=dict(updates), semantics="released", precision="fp32 copies, fp32 products",
+        arguments,
+        meter,
+        side="peer",
+        adapter="full",
+        generated_tokens=tokens,
+        responses=responses,
+        token_count=TOKEN_COUNT,
+        updates=dict(updates),
+        semantics="released",
+        precision="fp32 copies, fp32 products",
         versions=protocol.versions("comlrl", "torch", "transformers"),
-    )  # fmt: skip
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

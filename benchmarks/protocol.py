@@ -26,11 +26,32 @@ METHODS = ("collm_cc", "collm_dc", "magrpo", "grpo")
 TURNS = {"prompts": 1, "str_build": 4}  # of what is played: the prompt file's tasks, or StrBuild's first strings
 ADAPTERS = ("lora", "full")
 RESULT_KEYS = (
-    "side", "method", "game", "agents", "adapter", "samples", "generations", "new_tokens", "seed", "threads",
-    "versions", "wall_seconds", "cpu_seconds", "generated_tokens", "responses", "token_count", "tokens_per_second",
-    "samples_per_second", "updates", "semantics", "precision", "mean_reward", "peak_rss_mb", "vm_hwm_mb",
+    "side",
+    "method",
+    "game",
+    "agents",
+    "adapter",
+    "samples",
+    "generations",
+    "new_tokens",
+    "seed",
+    "threads",
+    "versions",
+    "wall_seconds",
+    "cpu_seconds",
+    "generated_tokens",
+    "responses",
+    "token_count",
+    "tokens_per_second",
+    "samples_per_second",
+    "updates",
+    "semantics",
+    "precision",
+    "mean_reward",
+    "peak_rss_mb",
+    "vm_hwm_mb",
     "loaded_rss_mb",
-)  # fmt: skip
+)
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:

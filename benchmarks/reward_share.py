@@ -31,9 +31,14 @@ def row_of(domain: str, method: str, events: Sequence[dict[str, Any]]) -> dict[s
     play, rewards = (sum(event[key] for event in rollouts) for key in ("seconds", "reward_seconds"))
     update = sum(event["seconds"] for event in updates)
     return {
-        "domain": domain, "method": method, "joint_samples": rollouts[-1]["samples"], "play": play, "rewards": rewards,
-        "update": update, "share": rewards / (play + update),
-    }  # fmt: skip
+        "domain": domain,
+        "method": method,
+        "joint_samples": rollouts[-1]["samples"],
+        "play": play,
+        "rewards": rewards,
+        "update": update,
+        "share": rewards / (play + update),
+    }
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
@@ -52,12 +57,15 @@ def measured(domain: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One rollout and the updates on it, as config/smol.yaml sets them."""
     import our_worker
 
-    from collm import config, data, domains
-    from collm.session import Places, open_session
+    from collm import domains
+    from collm.config.load import load_config
+    from collm.config.resolve import merge, resolve_job
+    from collm.data import prepare
+    from collm.training.setup import Places, open_session
 
     block = {"training": {"epochs": 1, "max_updates": 1, "shuffle": False}}
-    files = config.merge(config.load(our_worker.CONFIG), {"domain": {domain: {"methods": {arguments.method: block}}}})
-    job = config.job(files, domain, arguments.method)
+    files = merge(load_config(our_worker.CONFIG), {"domain": {domain: {"methods": {arguments.method: block}}}})
+    job = resolve_job(files, domain, arguments.method)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         (scratch / "models").mkdir()
@@ -65,7 +73,7 @@ def measured(domain: str, arguments: argparse.Namespace) -> dict[str, Any]:
         places = Places(scratch / "data", scratch / "models", scratch / "out", scratch / "checkpoints")
         made = domains.get(domain)(job.options, job.profile, job.team.num_agents)
         made.ready(job.sandbox)
-        data.prepare(made, job.data, places.data, job.data["seed"])
+        prepare.prepare(made, job.data, places.data, job.data["seed"])
         session = open_session(job, arguments.seed, places, arguments.threads)
         session.train = session.train[: job.training.tasks_per_rollout]
         our_worker.BareTrainer(session, start=None).run()
@@ -76,11 +84,17 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """One line a run."""
     lines = [
         [
-            row["domain"], row["method"], row["joint_samples"], f"{row['play']:.2f}", f"{row['rewards']:.3f}",
-            f"{row['update']:.2f}", f"{row['share']:.2%}", "≤ 5 %" if row["share"] <= GOAL else "above 5 %",
+            row["domain"],
+            row["method"],
+            row["joint_samples"],
+            f"{row['play']:.2f}",
+            f"{row['rewards']:.3f}",
+            f"{row['update']:.2f}",
+            f"{row['share']:.2%}",
+            "≤ 5 %" if row["share"] <= GOAL else "above 5 %",
         ]
         for row in rows
-    ]  # fmt: skip
+    ]
     return harness.markdown(HEADER, lines)
 
 

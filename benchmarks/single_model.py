@@ -16,7 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from collm import cli, likelihood, sources  # noqa: E402
+import likelihood
+
+from collm.common import cli
+from collm.domains import readers  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines with question, choices, answer")
     parser.add_argument("--batch", type=int, default=8, help="sequences per forward pass")
     arguments = parser.parse_args(argv)
-    rows = [row.fields for row in sources.read_rows(arguments.rows)]
+    rows = [row.fields for row in readers.read_rows(arguments.rows)]
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32)
     outcome = likelihood.measure(model, tokenizer, rows, arguments.subject, arguments.batch)

@@ -35,14 +35,25 @@ def settings(arguments: argparse.Namespace, folder: str) -> GRPOConfig:
     rows = min(ROWS, responses)
     plain = arguments.variant == "plain"
     return GRPOConfig(
-        output_dir=folder, use_cpu=True, seed=arguments.seed, report_to="none", save_strategy="no", disable_tqdm=True,
-        num_train_epochs=1, shuffle_dataset=False, learning_rate=arguments.learning_rate,
-        lr_scheduler_type="constant", per_device_train_batch_size=rows,
-        gradient_accumulation_steps=responses // rows, num_generations=arguments.generations,
-        max_completion_length=arguments.new_tokens, temperature=arguments.temperature, top_p=arguments.top_p,
+        output_dir=folder,
+        use_cpu=True,
+        seed=arguments.seed,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        num_train_epochs=1,
+        shuffle_dataset=False,
+        learning_rate=arguments.learning_rate,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=responses // rows,
+        num_generations=arguments.generations,
+        max_completion_length=arguments.new_tokens,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
         bf16=arguments.precision == "bf16",
         **({"gradient_checkpointing": False, "model_init_kwargs": {"dtype": "bfloat16"}} if plain else {}),
-    )  # fmt: skip
+    )
 
 
 def make_trainer(
@@ -79,11 +90,18 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     trained = str(next(p for p in trainer.model.parameters() if p.requires_grad).dtype).removeprefix("torch.")
     memory = "gradient checkpointing" if trainer.args.gradient_checkpointing else "no checkpointing"
     return protocol.result(
-        arguments, meter, side="peer", adapter="lora", generated_tokens=counts["tokens"],
-        responses=counts["responses"], token_count=TOKEN_COUNT, updates={"agent_0": trainer.state.global_step},
-        semantics="TRL", versions=protocol.versions("trl", "torch", "transformers", "peft", "accelerate"),
+        arguments,
+        meter,
+        side="peer",
+        adapter="lora",
+        generated_tokens=counts["tokens"],
+        responses=counts["responses"],
+        token_count=TOKEN_COUNT,
+        updates={"agent_0": trainer.state.global_step},
+        semantics="TRL",
+        versions=protocol.versions("trl", "torch", "transformers", "peft", "accelerate"),
         precision=f"{base} base, {trained} LoRA, {arguments.precision} products, {memory}",
-    )  # fmt: skip
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

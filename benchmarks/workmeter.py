@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from collm.trainer import Trainer
+from collm.training.trainer import Trainer
 
 PARTS = {  # part -> attributes of the trainer whose calls it consists of
     "play": ("rollout.play",),
@@ -156,8 +156,10 @@ def top_operators(profile: torch.profiler.profile, count: int = 10) -> list[dict
     ranked = sorted(events, key=lambda event: event.self_cpu_time_total, reverse=True)[:count]
     return [
         {
-            "operator": event.key, "share": round(event.self_cpu_time_total / total, 4),
-            "seconds": round(event.self_cpu_time_total / 1e6, 3), "calls": event.count,
+            "operator": event.key,
+            "share": round(event.self_cpu_time_total / total, 4),
+            "seconds": round(event.self_cpu_time_total / 1e6, 3),
+            "calls": event.count,
         }
         for event in ranked
-    ]  # fmt: skip
+    ]

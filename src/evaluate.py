@@ -7,11 +7,17 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from collm import cli, config, evaluation, processes
-from collm.errors import ConfigError
-from collm.files import write_json, write_jsonl
-from collm.runinfo import RunRecord
-from collm.session import Places, open_session
+from collm.common import cli
+from collm.common.errors import ConfigError
+from collm.common.files import write_json, write_jsonl
+from collm.config.job import Job
+from collm.config.load import load_config
+from collm.config.resolve import resolve_job
+from collm.methods.registry import UNTRAINED
+from collm.runs import distributed
+from collm.runs.record import RunRecord
+from collm.training import evaluation
+from collm.training.setup import Places, open_session
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,22 +28,22 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_processes(parser)
     parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
     arguments = parser.parse_args(argv)
-    processes.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
+    distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     if arguments.adapters and len(arguments.method) > 1:
         raise ConfigError(f"--adapters belong to one --method, and {len(arguments.method)} were given")
-    settings = config.load(arguments.config)
+    settings = load_config(arguments.config)
     for method in arguments.method:
-        evaluate(config.job(settings, arguments.domain, method), arguments)
+        evaluate(resolve_job(settings, arguments.domain, method), arguments)
     return 0
 
 
-def evaluate(job: config.Job, arguments: argparse.Namespace) -> None:
+def evaluate(job: Job, arguments: argparse.Namespace) -> None:
     """Play the test split with one team; write samples.jsonl and evaluation.json into its run's folder."""
     places = Places.of(job.domain, job.method, arguments.seed)
     session = open_session(job, arguments.seed, places, arguments.threads)
     record = RunRecord("evaluate", job, arguments.seed, session.accelerator.device)
     team = session.team(trained=False)
-    if job.method not in config.UNTRAINED:
+    if job.method not in UNTRAINED:
         team.load_agents(arguments.adapters or places.out / "adapters")
     facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
     plan = job.evaluation

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from collm import cli, drawing, figures, house_drawing, results, tables
+from collm.common import cli
+from collm.report import figures, house_build_worlds, results, str_build_worlds, tables
 
 KINDS = ("curves", "bars", "worlds")
-WORLDS = {"str_build": drawing.final_worlds, "house_build": house_drawing.final_houses}
+WORLDS = {"str_build": str_build_worlds.final_worlds, "house_build": house_build_worlds.final_houses}
 
 
 def main(argv: list[str] | None = None) -> int:

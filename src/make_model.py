@@ -6,10 +6,14 @@ import random
 import sys
 from pathlib import Path
 
-from collm import cli, config, domains, models
-from collm.data import load_tasks
+from collm import domains
+from collm.common import cli
+from collm.common.errors import ConfigError
+from collm.config.load import load_config
+from collm.config.resolve import model_spec, resolve_job
+from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
-from collm.errors import ConfigError
+from collm.llm import sources
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,18 +24,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the domain's data; default data/<domain>")
     parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
     arguments = parser.parse_args(argv)
-    settings = config.load(arguments.config)
-    spec = config.model_spec(settings, arguments.model, arguments.domain)
+    settings = load_config(arguments.config)
+    spec = model_spec(settings, arguments.model, arguments.domain)
     texts: list[str] = []
     if spec["source"] == "scratch":
         if arguments.domain is None:
             raise ConfigError(f"model {arguments.model!r} is made from scratch, on a benchmark's text: add --domain")
-        job = config.job(settings, arguments.domain)
+        job = resolve_job(settings, arguments.domain)
         domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
         tasks = load_tasks((arguments.data or Path("data") / job.domain) / "train.jsonl")
         texts = training_text(domain, tasks)
-    out = models.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
-    models.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"))
+    out = sources.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
+    sources.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"))
     return 0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from collm import cli, results, table_text, tables
-from collm.files import write_atomic, write_json
+from collm.common import cli
+from collm.common.files import write_atomic, write_json
+from collm.report import results, table_text, tables
 
 
 def main(argv: list[str] | None = None) -> int:

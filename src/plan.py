@@ -6,9 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from collm import cli, config, plan, plan_text
-from collm.files import write_json
-from collm.rates import Rates
+from collm.common import cli
+from collm.common.files import write_json
+from collm.config.load import load_config
+from collm.planning import plan, text
+from collm.planning.throughput import Rates
 
 BASE = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 
@@ -17,9 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, plan, print the table (and write JSON), return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
-        "--configfile", nargs="+", default=[], metavar="FILE",
+        "--configfile",
+        nargs="+",
+        default=[],
+        metavar="FILE",
         help="overlays, later ones win; config/config.yaml comes first by itself, as it does for snakemake",
-    )  # fmt: skip
+    )
     parser.add_argument("--seeds", type=int, nargs="+", help="seeds instead of the configuration's")
     parser.add_argument("--tokens-per-second", type=float, help="generated tokens per second of a job, for all jobs")
     parser.add_argument("--results", type=Path, default=Path("results"), help="earlier runs, for measured rates")
@@ -29,12 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device-memory", type=float, default=24.0, help="GiB of the GPU that jobs should fit")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan there, too")
     arguments = parser.parse_args(argv)
-    settings = config.load([BASE, *arguments.configfile])
+    settings = load_config([BASE, *arguments.configfile])
     if arguments.seeds:
         settings = {**settings, "seeds": arguments.seeds}
     rates = Rates(arguments.results, arguments.tokens_per_second)
     made = plan.make(settings, rates, device=arguments.device)
-    print(plan_text.text(made, arguments.price, arguments.cores, arguments.device_memory), end="")
+    print(text.text(made, arguments.price, arguments.cores, arguments.device_memory), end="")
     if arguments.json:
         write_json(arguments.json, plan.as_json(made, arguments.price, arguments.cores))
     return 0

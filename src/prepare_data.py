@@ -6,7 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from collm import cli, config, data, domains
+from collm import domains
+from collm.common import cli
+from collm.config.load import load_config
+from collm.config.resolve import resolve_job
+from collm.data import prepare
 
 SHOWN = 5  # dropped rows that are printed
 
@@ -16,11 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", help="folder to write; data/<domain> if not given")
     arguments = parser.parse_args(argv)
-    job = config.job(config.load(arguments.config), arguments.domain)
+    job = resolve_job(load_config(arguments.config), arguments.domain)
     domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
     domain.ready(job.sandbox)
     out = Path(arguments.out or f"data/{job.domain}")
-    manifest = data.prepare(domain, job.data, out, job.data["seed"])
+    manifest = prepare.prepare(domain, job.data, out, job.data["seed"])
     for split, entry in manifest["splits"].items():
         print(f"{out / split}.jsonl: {entry['rows']} tasks from {entry['slice']} ({manifest['label']})")
     dropped = manifest["dropped"]

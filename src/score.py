@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collm import cli, domains
+from collm import domains
+from collm.common import cli
+from collm.common.errors import DataError, RowError
 from collm.domains.base import PROFILES, Domain, require
-from collm.errors import DataError, RowError
 from collm.sandbox import shared
 
 

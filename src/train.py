@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from collm import cli, config, processes
-from collm.session import Places, open_session
-from collm.trainer import Trainer
+from collm.common import cli
+from collm.config.load import load_config
+from collm.config.resolve import resolve_job, starts_from
+from collm.runs import distributed
+from collm.training.setup import Places, open_session
+from collm.training.trainer import Trainer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,11 +20,11 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_processes(parser)
     parser.add_argument("--start", type=Path, help="warm-started adapters; default: the conventional place if enabled")
     arguments = parser.parse_args(argv)
-    processes.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
-    job = config.job(config.load(arguments.config), arguments.domain, arguments.method)
+    distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
+    job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
     places = Places.of(job.domain, job.method, arguments.seed)
     start = arguments.start
-    warm = config.start(job.method, job.warm_start.enabled)
+    warm = starts_from(job.method, job.warm_start.enabled)
     if start is None and warm is not None:
         start = Places.of(job.domain, warm, arguments.seed).out / "adapters"
     session = open_session(job, arguments.seed, places, arguments.threads)

@@ -19,12 +19,12 @@ TEXTS = [
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory):
     """Two random models, `tiny` and `other`, of different sizes and vocabularies; nothing is pre-trained."""
-    from collm import models
+    from collm.llm import sources
 
     root = tmp_path_factory.mktemp("models")
     none = {"steps": 0, "batch": 1, "window": 16, "learning_rate": 1e-3}
     tiny = {"source": "scratch", "layers": 2, "hidden": 32, "heads": 2, "vocabulary": 320, "context": 256}
     other = {"source": "scratch", "layers": 1, "hidden": 48, "heads": 4, "vocabulary": 300, "context": 192}
     for name, spec, texts in (("tiny", tiny, TEXTS), ("other", other, TEXTS[:1])):
-        models.make(name, {**spec, "pretrain": none}, root / name, texts, 0, root / "lock.json")
+        sources.make(name, {**spec, "pretrain": none}, root / name, texts, 0, root / "lock.json")
     return root

@@ -10,8 +10,13 @@ from pathlib import Path
 
 # Measured times, and metrics that only one of two versions may log.
 TIMES = {"seconds", "reward_seconds", "tokens_per_second"}
-WHOLE = ("results/*/*/seed*/adapters/**/*.safetensors", "results/*/*/seed*/adapters/**/*.pt",
-         "results/*/*/seed*/samples.jsonl", "data/*/*.jsonl", "resources/models/**/*.safetensors")  # fmt: skip
+WHOLE = (
+    "results/*/*/seed*/adapters/**/*.safetensors",
+    "results/*/*/seed*/adapters/**/*.pt",
+    "results/*/*/seed*/samples.jsonl",
+    "data/*/*.jsonl",
+    "resources/models/**/*.safetensors",
+)
 
 
 def digest(data: bytes) -> str:
@@ -22,7 +27,7 @@ def digest(data: bytes) -> str:
 def table(path: Path) -> str:
     """A table without the rows and columns of measured times."""
     with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row.get("metric") != "seconds"]
+        rows = [row for row in csv.DictReader(stream) if row.get("metric") != "time_s"]
     return json.dumps(rows)
 
 

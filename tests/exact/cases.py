@@ -21,7 +21,7 @@ class Case:
 
     def __init__(
         self, folder, place, method, turns=2, longest=1, dense=True, agents=2, gamma=1.0, forest=False, **changes
-    ):  # fmt: skip
+    ):
         critics = {"collm_cc": "joint", "collm_dc": "local", "ac": "local"}.get(method)
         self.team = make_team(folder, critics, agents=agents, longest=longest)
         self.domain = SmallWorld(turns, longest, dense, agents)

@@ -15,7 +15,7 @@ import torch
 from small_world import ACTIONS, SmallWorld
 
 from collm.domains.base import Exchange, Task
-from collm.team import Team
+from collm.llm.team import Team
 
 
 def remembered(method: Callable[..., Any]) -> Callable[..., Any]:

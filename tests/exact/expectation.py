@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 from exact_values import Exact
-from toy import training_settings
+from support.toy import training_settings
 
-from collm.critics import Context
-from collm.learner import Learner
-from collm.methods import METHODS
-from collm.rollout import Node
-from collm.team import Team
+from collm.llm.team import Team
+from collm.methods.registry import METHODS
+from collm.training.critics import Context
+from collm.training.learner import Learner
+from collm.training.rollout import Node
 
 Weights = Mapping[tuple[int, int], float]  # (id of the node, joint action) -> weight
 
@@ -84,9 +84,12 @@ class Table:
 def make_learner(team: Team, method: str, folder: Path, turns: int, gamma: float = 1.0, **changes) -> Expectation:
     """A weighted learner of a method, everything in one minibatch, advantages not normalised."""
     plain = {
-        "minibatch": 10**9, "normalize_advantage": False, "global_information": False, "value_loss_coefficient": 0.5,
+        "minibatch": 10**9,
+        "normalize_advantage": False,
+        "global_information": False,
+        "value_loss_coefficient": 0.5,
         "micro_batch_tokens": 20_000,
-    }  # fmt: skip
+    }
     settings = training_settings(**{**plain, **changes})
     return Expectation(team, METHODS[method], settings, "paper", Context(gamma, turns, 1.0), folder / "nonfinite.json")
 

@@ -15,10 +15,10 @@ import random
 
 import torch
 from accelerate import Accelerator
-from toy import NoData
+from support.toy import NoData
 
 from collm.domains.base import Step, Task
-from collm.team import Response
+from collm.llm.team import Response
 
 ROWS = 64  # of a table, more than there are histories
 

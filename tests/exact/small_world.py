@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.toy import NoData
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from toy import NoData
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from collm import config
-from collm import models as models_of_project
+from collm.config.job import RolloutConfig, TeamConfig
 from collm.domains.base import Step, Task
-from collm.rollout import Node, Rollout
-from collm.team import Response, Team
+from collm.llm import sources as models_of_project
+from collm.llm.team import Response, Team
+from collm.training.rollout import Node, Rollout
 
 END = "z"
 ACTIONS = {1: (("x",), ("z",)), 2: (("z",), ("x", "z"), ("y", "z"), ("x", "x"), ("x", "y"), ("y", "x"), ("y", "y"))}
@@ -92,10 +92,19 @@ def make_model(folder: Path, letters: str, seed: int, layers: int = 1, hidden: i
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(letters), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
-            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=False,
-            bos_token_id=None, eos_token_id=fast.eos_token_id, pad_token_id=None, initializer_range=0.45,
-        )  # fmt: skip
+            vocab_size=len(letters),
+            hidden_size=hidden,
+            intermediate_size=2 * hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=fast.eos_token_id,
+            pad_token_id=None,
+            initializer_range=0.45,
+        )
     )
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -104,10 +113,21 @@ def make_model(folder: Path, letters: str, seed: int, layers: int = 1, hidden: i
 def make_judge(folder: Path) -> None:
     """A random model that can read any text, for critics; its tokenizer is the project's own."""
     models_of_project.make(
-        "judge", {"source": "scratch", "layers": 1, "hidden": 8, "heads": 2, "vocabulary": 300, "context": 512,
-                  "pretrain": {"steps": 0, "batch": 1, "window": 16, "learning_rate": 1e-3}},
-        folder, ["[Agent 0] xz"], 0, folder.parent / "lock.json",
-    )  # fmt: skip
+        "judge",
+        {
+            "source": "scratch",
+            "layers": 1,
+            "hidden": 8,
+            "heads": 2,
+            "vocabulary": 300,
+            "context": 512,
+            "pretrain": {"steps": 0, "batch": 1, "window": 16, "learning_rate": 1e-3},
+        },
+        folder,
+        ["[Agent 0] xz"],
+        0,
+        folder.parent / "lock.json",
+    )
 
 
 def make_team(
@@ -122,11 +142,17 @@ def make_team(
         make_model(folder / name, "xz" if longest == 1 else "xyz", seed=3)
     if not (folder / "judge").is_dir():
         make_judge(folder / "judge")
-    settings = config.Team(
-        num_agents=agents, agents=(name,) * agents, critic=judge, adapter="lora",
-        lora={"rank": 2, "alpha": 4, "targets": "all-linear"}, dtype="float64", precision="fp32", chat_template=False,
+    settings = TeamConfig(
+        num_agents=agents,
+        agents=(name,) * agents,
+        critic=judge,
+        adapter="lora",
+        lora={"rank": 2, "alpha": 4, "targets": "all-linear"},
+        dtype="float64",
+        precision="fp32",
+        chat_template=False,
         max_prompt_tokens=None,
-    )  # fmt: skip
+    )
     team = Team(settings, {name: folder / name, "judge": folder / "judge"}, seed, critics)
     draw = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
@@ -137,14 +163,23 @@ def make_team(
     return team
 
 
-def rollout_settings(turns: int, longest: int, **changes) -> config.Rollout:
+def rollout_settings(turns: int, longest: int, **changes) -> RolloutConfig:
     """Untempered sampling without truncation, so that what is sampled is what is scored."""
     plain = {
-        "turns": turns, "generations": 1, "max_new_tokens": longest, "temperature": 1.0, "top_p": 1.0, "top_k": None,
-        "discount": 1.0, "reward_scale": 1.0, "reward_shift": 0.0, "early_stop": None, "decode": "mixed",
+        "turns": turns,
+        "generations": 1,
+        "max_new_tokens": longest,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": None,
+        "discount": 1.0,
+        "reward_scale": 1.0,
+        "reward_shift": 0.0,
+        "early_stop": None,
+        "decode": "mixed",
         "max_rows": 512,
-    }  # fmt: skip
-    return config.Rollout(**{**plain, **changes})
+    }
+    return RolloutConfig(**{**plain, **changes})
 
 
 Played = tuple[list[list[int]], list[tuple[int, ...]]]  # [agent] actions as responses; joint actions of responses

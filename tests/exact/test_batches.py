@@ -10,7 +10,7 @@ from exact_values import Exact
 from expectation import make_learner, relative
 from small_world import SmallWorld, make_team, rollout_settings
 
-from collm.rollout import Rollout
+from collm.training.rollout import Rollout
 
 PLACES = random.Random(4)
 PROMPTS = [tuple(PLACES.randrange(3) for _ in range(length)) for length in (1, 2, 5, 9, 17, 30)]

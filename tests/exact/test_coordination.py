@@ -15,13 +15,13 @@ import pytest
 import torch
 from shared_lock import SharedLock, TableTeam
 from small_world import rollout_settings
-from toy import training_settings
+from support.toy import training_settings
 
-from collm.learner import Context, Learner
-from collm.methods import METHODS
-from collm.rollout import Rollout
-from collm.statistics import ScoreMatrix, estimate
-from collm.team import derive
+from collm.llm.team import derive
+from collm.methods.registry import METHODS
+from collm.report.statistics import ScoreMatrix, estimate
+from collm.training.learner import Context, Learner
+from collm.training.rollout import Rollout
 
 TURNS, POSITIONS, LUCK = 4, 2, 0.3
 JOINT_ACTIONS = 3600  # of a whole run
@@ -54,10 +54,13 @@ def success(setting, seed, place):
     world, method = SharedLock(TURNS, POSITIONS, LUCK, seed), METHODS[setting.method]
     team, copies = TableTeam(POSITIONS, method.critics), setting.generations
     settings = training_settings(
-        minibatch=setting.batch, agent_learning_rate=setting.agent_learning_rate,
-        critic_learning_rate=setting.critic_learning_rate, td_lambda=setting.td_lambda, value_loss_coefficient=1.0,
+        minibatch=setting.batch,
+        agent_learning_rate=setting.agent_learning_rate,
+        critic_learning_rate=setting.critic_learning_rate,
+        td_lambda=setting.td_lambda,
+        value_loss_coefficient=1.0,
         normalize_advantage=setting.normalize_advantage,
-    )  # fmt: skip
+    )
     learner = Learner(team, method, settings, "paper", Context(1.0, TURNS, world.max_reward), place / "nonfinite.json")
     rollout = Rollout(team, world, rollout_settings(TURNS, 1, generations=copies))
     episodes = setting.batch // sum(copies ** (turn + 1) if copies > 1 else 1 for turn in range(TURNS))

@@ -8,8 +8,8 @@ from cases import Groups, orders
 from exact_values import Exact
 from small_world import SmallWorld, make_team, rollout_settings
 
-from collm.rollout import Rollout
-from collm.team import Team
+from collm.llm.team import Team
+from collm.training.rollout import Rollout
 
 # calls
 

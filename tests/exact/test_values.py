@@ -28,12 +28,21 @@ def slope(made):
 @pytest.mark.parametrize(
     ("method", "agents", "turns", "critic_type", "trace"),
     [
-        ("collm_cc", 2, 3, "v", 0.0), ("collm_cc", 2, 2, "v", 0.4), ("collm_cc", 2, 2, "v", 1.0),
-        ("collm_cc", 2, 2, "q", 0.0), ("collm_cc", 2, 2, "q", 0.4), ("collm_cc", 2, 2, "q", 1.0),
-        ("collm_dc", 2, 3, "v", 0.0), ("collm_dc", 2, 2, "v", 0.4), ("collm_dc", 2, 2, "v", 1.0),
-        ("ac", 1, 3, "v", 0.0), ("ac", 1, 3, "v", 0.4), ("ac", 1, 3, "v", 1.0), ("collm_cc", 3, 1, "v", 0.0),
+        ("collm_cc", 2, 3, "v", 0.0),
+        ("collm_cc", 2, 2, "v", 0.4),
+        ("collm_cc", 2, 2, "v", 1.0),
+        ("collm_cc", 2, 2, "q", 0.0),
+        ("collm_cc", 2, 2, "q", 0.4),
+        ("collm_cc", 2, 2, "q", 1.0),
+        ("collm_dc", 2, 3, "v", 0.0),
+        ("collm_dc", 2, 2, "v", 0.4),
+        ("collm_dc", 2, 2, "v", 1.0),
+        ("ac", 1, 3, "v", 0.0),
+        ("ac", 1, 3, "v", 0.4),
+        ("ac", 1, 3, "v", 1.0),
+        ("collm_cc", 3, 1, "v", 0.0),
     ],
-)  # fmt: skip
+)
 def test_exact_values_are_a_fixed_point(case, method, agents, turns, critic_type, trace):
     made = case(method, agents=agents, turns=turns, critic_type=critic_type, td_lambda=trace).filled()
     assert slope(made).abs().max() < 1e-12

@@ -37,9 +37,13 @@ class Victim:
     def fill(self, source: str) -> str:
         """The program aimed at this victim."""
         values = {
-            "SECRET": self.secret, "FOLDER": self.folder, "PORT": self.listener.getsockname()[1], "PID": os.getpid(),
-            "SOURCE": Path(collm.sandbox.__file__).parent, "SITE": sysconfig.get_path("purelib"),
-        }  # fmt: skip
+            "SECRET": self.secret,
+            "FOLDER": self.folder,
+            "PORT": self.listener.getsockname()[1],
+            "PID": os.getpid(),
+            "SOURCE": Path(collm.sandbox.__file__).parent,
+            "SITE": sysconfig.get_path("purelib"),
+        }
         for name, value in values.items():
             source = source.replace(f"@{name}@", str(value))
         return source

@@ -50,11 +50,23 @@ def test_plain_values_arrive_as_they_left(value):
 @pytest.mark.parametrize(
     "value",
     [
-        Counter("aab"), OrderedDict(b=1, a=2), deque([1, 2], maxlen=3), bytearray(b"x"), range(3, 9, 2), Fraction(1, 3),
-        Decimal("1.10"), 10**400, -(2**53), "\ud800\0", int, {1: [2, {3: (4,)}]}, float("inf"), 1j,
+        Counter("aab"),
+        OrderedDict(b=1, a=2),
+        deque([1, 2], maxlen=3),
+        bytearray(b"x"),
+        range(3, 9, 2),
+        Fraction(1, 3),
+        Decimal("1.10"),
+        10**400,
+        -(2**53),
+        "\ud800\0",
+        int,
+        {1: [2, {3: (4,)}]},
+        float("inf"),
+        1j,
         frozenset({(1, "a")}),
     ],
-)  # fmt: skip
+)
 def test_less_common_values(value):
     assert same(travel(value), value)
 
@@ -124,12 +136,27 @@ def test_an_answer_updates_the_senders_own_containers():
 
 
 BAD = [
-    b"", b"{", b"[]", b'{"v": 1}', b'{"n": [], "v": ["r", 0]}', b'{"n": [["l", []]], "v": ["r", -1]}', b"\xff",
-    b'{"n": [["x", []]], "v": 1}', b'{"n": [["d", [[["r", 0], 1]]]], "v": 1}', b'{"n": [], "v": ["T", "exec"]}',
-    b'{"n": [], "v": {"a": 1}}', b'{"n": [], "v": ["?", 1]}', b'{"n": [], "v": []}', b'{"n": 3, "v": 1}',
-    b'{"n": [["l", []]], "v": ["r", 0.0]}', b'{"n": [], "v": ["i", "zz"]}', b'{"n": [], "v": ["q", 1, 0]}',
-    b'{"n": [], "v": ["g", 1, 2, 0]}', b'{"n": [], "v": ["m", "one"]}', b'{"n": [], "v": ' + b"9" * 9999 + b"}",
-]  # fmt: skip
+    b"",
+    b"{",
+    b"[]",
+    b'{"v": 1}',
+    b'{"n": [], "v": ["r", 0]}',
+    b'{"n": [["l", []]], "v": ["r", -1]}',
+    b"\xff",
+    b'{"n": [["x", []]], "v": 1}',
+    b'{"n": [["d", [[["r", 0], 1]]]], "v": 1}',
+    b'{"n": [], "v": ["T", "exec"]}',
+    b'{"n": [], "v": {"a": 1}}',
+    b'{"n": [], "v": ["?", 1]}',
+    b'{"n": [], "v": []}',
+    b'{"n": 3, "v": 1}',
+    b'{"n": [["l", []]], "v": ["r", 0.0]}',
+    b'{"n": [], "v": ["i", "zz"]}',
+    b'{"n": [], "v": ["q", 1, 0]}',
+    b'{"n": [], "v": ["g", 1, 2, 0]}',
+    b'{"n": [], "v": ["m", "one"]}',
+    b'{"n": [], "v": ' + b"9" * 9999 + b"}",
+]
 
 
 @pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))

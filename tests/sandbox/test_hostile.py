@@ -6,9 +6,9 @@ import os
 
 import pytest
 from bombs import BOMBS, MANY_FILES
-from golden_rows import golden
 from hostile import FORGERIES, INTRUSIONS
 from processes import below_workers
+from support.golden_rows import golden
 
 from collm.sandbox import Program
 
@@ -58,10 +58,15 @@ def test_many_nested_files_are_removed(sandbox):
 
 
 GOLDEN = {
-    "robust-pub-sys_exit": 0, "robust-pub-swallow_timeout": 0, "robust-pub-memory": 0, "robust-pub-write_file": 2,
-    "robust-pub-fork_children": 0, "robust-pub-always_equal": 0, "robust-pub-stdout_flood": 0,
+    "robust-pub-sys_exit": 0,
+    "robust-pub-swallow_timeout": 0,
+    "robust-pub-memory": 0,
+    "robust-pub-write_file": 2,
+    "robust-pub-fork_children": 0,
+    "robust-pub-always_equal": 0,
+    "robust-pub-stdout_flood": 0,
     "robust-pub-load_hang": 0,
-}  # fmt: skip
+}
 
 
 def test_golden_rows(sandbox, places):

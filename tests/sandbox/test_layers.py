@@ -151,9 +151,14 @@ def test_the_filter_allows_what_is_listed_and_nothing_else(machine, monkeypatch)
         if number not in judged.values():
             assert decide(code, arch, number) == (allow if number in listed else refuse), number
     cases = [
-        ("clone", (0x10000,), (17,)), ("kill", (7,), (8,)), ("kill", (7,), (0xFFFFFFFF,)), ("tgkill", (7, 7), (1, 7)),
-        ("ioctl", (0, 0x5401), (0, 0x5412)), ("prlimit64", (0,), (1,)), ("socketpair", (1,), (2,)),
-    ]  # fmt: skip
+        ("clone", (0x10000,), (17,)),
+        ("kill", (7,), (8,)),
+        ("kill", (7,), (0xFFFFFFFF,)),
+        ("tgkill", (7, 7), (1, 7)),
+        ("ioctl", (0, 0x5401), (0, 0x5412)),
+        ("prlimit64", (0,), (1,)),
+        ("socketpair", (1,), (2,)),
+    ]
     for name, fine, not_fine in cases:
         assert decide(code, arch, judged[name], *fine) == allow
         assert decide(code, arch, judged[name], *not_fine) == refuse

@@ -23,8 +23,12 @@ def test_hostile_programs_as_an_ordinary_user(folder):
     places = [sys.base_prefix, sys.prefix, str(ROOT)]
     done = subprocess.run(
         [sys.executable, str(HERE / "as_user.py"), *places, "--", *command],
-        env=environment, cwd=folder, capture_output=True, text=True, timeout=580,
-    )  # fmt: skip
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=580,
+    )
     print(done.stdout[-3000:], done.stderr[-3000:])
     assert done.returncode == 0, done.stdout[-3000:]
     assert "programs run as" in done.stdout and "started by root" not in done.stdout

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collm.domains.humaneval import package_file
+from collm.domains.coding.humaneval import package_file
+from collm.domains.readers import read_rows
 from collm.sandbox import Program, split_check
-from collm.sources import read_rows
 
 
 def test_every_reference_passes_every_assert(sandbox):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import collm.sandbox.pool as pool
-from collm.errors import ConfigError
+from collm.common.errors import ConfigError
 from collm.sandbox import Program, SandboxError, shared
 
 SOURCE = Path(pool.__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collm.errors import RowError
+from collm.common.errors import RowError
 from collm.sandbox import Limits, Program, Sandbox, SandboxError, split_check
 
 PATIENT = 30.0
@@ -16,9 +16,13 @@ def run(sandbox, source, *checks, setup="", seconds=PATIENT):
 
 def test_checks_are_counted_one_by_one(sandbox):
     verdict = run(
-        sandbox, "def f(x): return x / 2",
-        "assert candidate(2) == 1", "assert candidate(1) == 1, 'halves'", "candidate('a')", "assert f(4) == 2",
-    )  # fmt: skip
+        sandbox,
+        "def f(x): return x / 2",
+        "assert candidate(2) == 1",
+        "assert candidate(1) == 1, 'halves'",
+        "candidate('a')",
+        "assert f(4) == 2",
+    )
     assert [check.passed for check in verdict.checks] == [True, False, False, True]
     assert (verdict.checks[1].error, verdict.checks[1].message) == ("AssertionError", "halves")
     assert verdict.checks[2].error == "TypeError" and verdict.passed == 2 and not verdict.all_passed
@@ -27,12 +31,13 @@ def test_checks_are_counted_one_by_one(sandbox):
 
 def test_tolerances_loops_helpers_and_keywords(sandbox):
     verdict = run(
-        sandbox, "def f(x, scale=1.0): return x * scale / 3",
+        sandbox,
+        "def f(x, scale=1.0): return x * scale / 3",
         "assert abs(candidate(1) - 1 / 3) < 1e-9",
         "for i in range(50):\n    assert math.isclose(candidate(i, scale=3), near(i))",
         "total = sum(candidate(i) for i in range(4))\nassert total == 2",
         setup="import math\ndef near(x):\n    return float(x)",
-    )  # fmt: skip
+    )
     assert verdict.all_passed, verdict
 
 
@@ -46,21 +51,24 @@ def f(x):
 """
     expected = "try:\n    candidate({})\nexcept {} as error:\n    {}\nelse:\n    assert False"
     verdict = run(
-        sandbox, source,
+        sandbox,
+        source,
         expected.format(0, "ValueError", "assert error.args == ('zero',)"),
         expected.format(1, "ArithmeticError", "pass"),
-        expected.format(2, "Exception", "pass"), "candidate(0)",
-    )  # fmt: skip
+        expected.format(2, "Exception", "pass"),
+        "candidate(0)",
+    )
     assert [check.passed for check in verdict.checks] == [True, True, False, False]
     assert [(check.error, check.message) for check in verdict.checks[2:]] == [("SystemExit", "3"), ("Own", "zero")]
 
 
 def test_functions_that_change_their_argument(sandbox):
     verdict = run(
-        sandbox, "def f(xs, seen={}):\n    xs.sort()\n    xs[-1].append(0)\n    return xs",
+        sandbox,
+        "def f(xs, seen={}):\n    xs.sort()\n    xs[-1].append(0)\n    return xs",
         "xs = [[3], [1], [2]]\nassert candidate(xs) is xs and xs == [[1], [2], [3, 0]]",
         "inner = []\nassert candidate([inner]) == [[0]] and inner == [0]",
-    )  # fmt: skip
+    )
     assert verdict.all_passed, verdict
 
 

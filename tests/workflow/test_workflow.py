@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DEFAULT, TINY = "config/config.yaml", "tests/workflow/tiny.yaml"
 NOTHING = "Nothing to be done"
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?: .*\n)+)", re.MULTILINE)
@@ -135,7 +135,7 @@ def test_linters(clone):
         ({"methods": ["colm_cc"]}, "did you mean 'collm_cc'?"),
         ({"defaults": {"training": {"epoch": 3}}}, "defaults.training.epoch (value 3) (did you mean 'epochs'?"),
     ],
-)  # fmt: skip
+)
 def test_bad_configuration_is_named_before_anything_runs(clone, tmp_path, overlay, said):
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     output = snakemake(clone, "-n", overlays=(str(tmp_path / "bad.yaml"),), status=1)

@@ -11,9 +11,11 @@ from snakemake.exceptions import WorkflowError
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
-from collm import config as collm_config
-from collm.errors import ConfigError
-from collm.files import write_json
+from collm.common.errors import ConfigError
+from collm.common.files import write_json
+from collm.config.load import check_config
+from collm.config.resolve import model_spec, resolve_settings, rows, starts_from
+from collm.methods.registry import UNTRAINED, WARM_STARTS
 
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
@@ -23,7 +25,7 @@ if isinstance(config.get("seeds"), list):
     config["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in config["seeds"]]
 
 try:
-    collm_config.check(config)
+    check_config(config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -72,17 +74,16 @@ TABLES = (
     "overview.md",
     "metrics.json",
 )
-WARM_STARTS = collm_config.WARM_STARTS
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 SHARED_MODULES = (
-    "collm/results.py",
-    "collm/tables.py",
-    "collm/statistics.py",
-    "collm/paper.py",
-    "collm/embedded/paper_results.csv",
+    "collm/report/results.py",
+    "collm/report/tables.py",
+    "collm/report/statistics.py",
+    "collm/report/paper.py",
+    "collm/report/paper_results.csv",
 )
-TABLE_MODULES = ("make_tables.py", "collm/table_text.py", *SHARED_MODULES)
-FIGURE_MODULES = ("make_figures.py", "collm/figures.py", "collm/drawing.py", *SHARED_MODULES)
+TABLE_MODULES = ("make_tables.py", "collm/report/table_text.py", *SHARED_MODULES)
+FIGURE_MODULES = ("make_figures.py", "collm/report/figures.py", "collm/report/str_build_worlds.py", "collm/report/house_build_worlds.py", *SHARED_MODULES)
 
 
 # Written when jobs start, not by a rule: a rule would have every job below it run again when any key changes. Jobs
@@ -105,7 +106,7 @@ wildcard_constraints:
 @cache
 def job_settings(domain: str, method: str = "warm_start") -> dict:
     """Resolved settings of one job."""
-    return collm_config.settings(config, domain, method)
+    return resolve_settings(config, domain, method)
 
 
 def flat(value: dict, prefix: str = "") -> dict:
@@ -134,8 +135,7 @@ def is_warm_started(domain: str, method: str = "warm_start") -> bool:
 
 def get_rows(domain: str) -> list[str]:
     """Methods and baselines that have a row in the tables of a domain."""
-    rows = [*config["methods"], *config["baselines"]]
-    return [row for row in rows if row not in WARM_STARTS or is_warm_started(domain, row)]
+    return rows(config, domain)
 
 
 def get_sources(domain: str, method: str = "warm_start") -> set[str]:
@@ -219,7 +219,7 @@ def get_embedded(wildcards) -> list[str]:
     """Rows that ship with the project, for the source that reads them."""
     if config["data"]["source"] != "embedded":
         return []
-    return [str(path) for path in Path("src/collm/embedded").glob(f"{wildcards.domain}.jsonl")]
+    return [str(path) for path in Path("src/collm/domains/embedded").glob(f"{wildcards.domain}.jsonl")]
 
 
 def get_data_settings(wildcards) -> dict:
@@ -231,7 +231,7 @@ def get_model_settings(wildcards) -> dict:
     """What a model made from scratch depends on."""
     return {
         **get_dependencies("scratch_model", wildcards.domain),
-        **placed_anywhere(collm_config.model_spec(config, wildcards.model, wildcards.domain)),
+        **placed_anywhere(model_spec(config, wildcards.model, wildcards.domain)),
     }
 
 
@@ -252,7 +252,7 @@ def get_warm_start_settings(wildcards) -> dict:
 
 def get_warm_starts() -> list[str]:
     """Warm starts that the configured methods and baselines need: of the team, of one agent alone."""
-    needed = {collm_config.start(method, True) for method in config["methods"]} | set(config["baselines"])
+    needed = {starts_from(method, True) for method in config["methods"]} | set(config["baselines"])
     return [
         name for name in WARM_STARTS if name in needed or (name == "warm_start" and not config["methods"])
     ]
@@ -260,7 +260,7 @@ def get_warm_starts() -> list[str]:
 
 def get_start(wildcards) -> list[str]:
     """Warm-started adapters, where the method starts from them."""
-    start = collm_config.start(wildcards.method, is_warm_started(wildcards.domain, wildcards.method))
+    start = starts_from(wildcards.method, is_warm_started(wildcards.domain, wildcards.method))
     return [f"{get_run(wildcards.domain, start, wildcards.seed)}/adapters"] if start else []
 
 
@@ -271,7 +271,7 @@ def get_train_settings(wildcards) -> dict:
 
 def get_adapters(wildcards) -> list[str]:
     """Adapters of the team; untrained ones have none."""
-    if wildcards.method in collm_config.UNTRAINED:
+    if wildcards.method in UNTRAINED:
         return []
     return [f"{get_run(wildcards.domain, wildcards.method, wildcards.seed)}/adapters"]
 
@@ -289,7 +289,7 @@ def get_models_of_rows(wildcards) -> list[str]:
 
 def get_adapters_of_rows(wildcards) -> list[str]:
     """Adapters of all rows of a domain that have some."""
-    trained = [row for row in ROWS if row not in collm_config.UNTRAINED]
+    trained = [row for row in ROWS if row not in UNTRAINED]
     return [f"{get_run(wildcards.domain, row, wildcards.seed)}/adapters" for row in trained]
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collm.domains.algebra import Algebra
-from collm.domains.arc_challenge import ArcChallenge
-from collm.domains.arxiv import Arxiv
+from collm.common.errors import ConfigError
 from collm.domains.base import Domain, nearest
-from collm.domains.coophe import CoopHe
-from collm.domains.house_build import HouseBuild
-from collm.domains.humaneval import HumanEval
-from collm.domains.mbpp import Mbpp
-from collm.domains.medicine import Medicine
-from collm.domains.navigate import Navigate
-from collm.domains.physics import Physics
-from collm.domains.str_build import StrBuild
-from collm.domains.tldr import Tldr
-from collm.errors import ConfigError
+from collm.domains.building.house_build import HouseBuild
+from collm.domains.building.str_build import StrBuild
+from collm.domains.choice.algebra import Algebra
+from collm.domains.choice.arc_challenge import ArcChallenge
+from collm.domains.choice.medicine import Medicine
+from collm.domains.choice.navigate import Navigate
+from collm.domains.choice.physics import Physics
+from collm.domains.coding.coophe import CoopHe
+from collm.domains.coding.humaneval import HumanEval
+from collm.domains.coding.mbpp import Mbpp
+from collm.domains.writing.arxiv import Arxiv
+from collm.domains.writing.tldr import Tldr
 
 _TABLE: dict[str, type[Domain]] = {
     "tldr": Tldr,

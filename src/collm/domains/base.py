@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collm.errors import ConfigError, DataError, RowError, suggestion
+from collm.common.errors import ConfigError, DataError, RowError, suggestion
 
 __all__ = [
     "PROFILES",
@@ -176,9 +176,7 @@ class Domain(ABC):
         """Identity of the content, for the check that train and test do not overlap."""
 
     @abstractmethod
-    def observe(
-        self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any
-    ) -> list[Message]:
+    def observe(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> list[Message]:
         """The messages agent `agent` sees at `turn` (from 0).
 
         `history` holds that agent's own exchanges only and `feedback` what the environment told it after the last
@@ -296,7 +294,7 @@ def check_options(domain: str, options: Mapping[str, Any], defaults: Mapping[str
 
 def embedded_path(name: str) -> Path:
     """Where a file that ships with the package stands; DataError if it does not."""
-    path = Path(str(resources.files("collm").joinpath("embedded", name)))
+    path = Path(str(resources.files("collm.domains").joinpath("embedded", name)))
     if not path.is_file():
         raise DataError(f"{name} is missing from the installed package; install collm again")
     return path

@@ -16,9 +16,11 @@ def rho(log_pi: torch.Tensor, log_pi_old: torch.Tensor) -> torch.Tensor:
 
 
 def policy_loss(
-    log_pi: torch.Tensor, advantage: torch.Tensor, log_pi_old: torch.Tensor | None = None,
+    log_pi: torch.Tensor,
+    advantage: torch.Tensor,
+    log_pi_old: torch.Tensor | None = None,
     ratio_clip: float | None = None,
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """Per-sample loss [batch] whose gradient is the negative policy gradient of Eq. 1, 2 and 4.
 
     With `log_pi_old`: -rho * A, as grad rho = rho * grad log pi. Without: -log pi * A (the released code). With

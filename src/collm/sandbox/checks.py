@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 
-from collm.errors import RowError
+from collm.common.errors import RowError
 
 
 def split_check(test: str, prompt: str = "") -> tuple[str, tuple[str, ...]]:

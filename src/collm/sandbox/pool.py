@@ -21,7 +21,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from collm.errors import CollmError
+from collm.common.errors import CollmError
 from collm.sandbox.guest import supervisor
 from collm.sandbox.guest.frames import Channel, Closed, Late, TooLong
 from collm.sandbox.guest.layers import ALL
@@ -44,8 +44,11 @@ class Worker:
         environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
         self.process = subprocess.Popen(
             supervisor.command("supervisor", there.fileno()),
-            pass_fds=[there.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            pass_fds=[there.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         there.close()
         self.channel = Channel(here, supervisor.LONGEST)
         try:

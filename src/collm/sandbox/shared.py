@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from collm.errors import ConfigError
+from collm.common.errors import ConfigError
 from collm.sandbox.pool import Sandbox
 from collm.sandbox.records import Program, Verdict
 

@@ -1,0 +1,1 @@
+"""What every layer uses: errors, files, progress, the command line of stages."""

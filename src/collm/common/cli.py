@@ -1,0 +1,80 @@
+"""What the stage scripts share: common options, and errors as one line with an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import errno
+import gc
+import sys
+from collections.abc import Callable, Sequence
+
+from collm.common.errors import CollmError, Interrupted
+
+USER_ERROR = 2
+INTERRUPTED = 130
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
+
+def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Call a script's `main` and return its exit status; errors meant for the user become one line on stderr.
+
+    2 = a user error (or a disk that takes no more), 130 = stopped with Ctrl-C. Any other exception is a fault
+    of ours and keeps its traceback.
+    """
+    atexit.register(gc.freeze)  # no search for cycles among all that torch loaded: two seconds of every job
+    try:
+        return main(argv)
+    except CollmError as error:
+        return _report(str(error))
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        place = error.filename or "to disk"
+        return _report(f"cannot read or write {place}: {error.strerror}; what was there before is intact")
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
+    except KeyboardInterrupt:
+        print("stopped; nothing lost, run the same command again", file=sys.stderr)
+        return INTERRUPTED
+
+
+def parser(
+    description: str, *, domain: bool = True, method: bool | str = False, seed: bool = False
+) -> argparse.ArgumentParser:
+    """An argument parser with the options that scripts have in common, in one wording; `method` may be its default."""
+    layout = argparse.ArgumentDefaultsHelpFormatter
+    result = argparse.ArgumentParser(description=description, formatter_class=layout)
+    result.add_argument(
+        "--config",
+        nargs="+",
+        default=["config/config.yaml"],
+        metavar="FILE",
+        help="YAML or JSON files; later ones win key by key",
+    )
+    if domain:
+        result.add_argument("--domain", required=True, help="benchmark, e.g. tldr")
+    if method:
+        default = method if isinstance(method, str) else None
+        words = "method or baseline, e.g. collm_cc"
+        result.add_argument("--method", required=default is None, default=default, help=words)
+    if seed:
+        result.add_argument("--seed", type=int, default=0, help="seed of the run")
+    return result
+
+
+def add_threads(layout: argparse.ArgumentParser) -> None:
+    """Option of the stages that compute with torch."""
+    layout.add_argument("--threads", type=int, help="threads of torch; default: torch's own choice")
+
+
+def add_processes(layout: argparse.ArgumentParser) -> None:
+    """Option of the stages that several processes can share."""
+    words = "processes of this machine that share the work, one per GPU; --threads is for all of them together"
+    layout.add_argument("--processes", type=int, default=1, help=words)
+
+
+def _report(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return USER_ERROR

@@ -1,0 +1,180 @@
+"""What one setting implies for another: contradictions that are refused, and what the released update rule fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from collm import domains
+from collm.common.errors import ConfigError
+from collm.config.job import Job
+from collm.domains.base import Domain
+from collm.methods.registry import METHODS, ROWS, UNTRAINED
+
+RELEASED = {
+    "rollout": {},
+    "training": {
+        "tasks_per_rollout": 1,
+        "passes": 1,
+        "shuffle": False,
+        "gradient_clip": None,
+        "advantage_clip": None,
+        "global_information": False,
+        "td_lambda": 0.0,
+        "ratio_clip": None,
+        "kl_coefficient": 0.0,
+        "entropy_coefficient": 0.0,
+    },
+}  # what comlrl 1.3.6 does and has no setting for
+
+
+def fix(resolved: dict[str, Any]) -> dict[str, Any]:
+    """Set what the released update rule fixes in resolved settings; returns what the changed keys were, dotted."""
+    before = {}
+    for block, values in RELEASED.items():
+        for key, value in values.items():
+            if resolved[block][key] != value:
+                before[f"{block}.{key}"] = resolved[block][key]
+                resolved[block][key] = value
+    return before
+
+
+def fixed_in_words(job: Job) -> str | None:
+    """One line that names the keys which `semantics: released` fixed, None if none had to change."""
+    if not job.raw.get("fixed"):
+        return None
+    blocks = job.raw
+    changes = []
+    for name, before in job.raw["fixed"].items():
+        block, key = name.split(".")
+        changes.append(f"{name} {blocks[block][key]} (configured: {before})")
+    return f"semantics released fixes {'; '.join(changes)}"
+
+
+def build(domain: str, options: Mapping[str, Any], profile: str, num_agents: int) -> Domain:
+    """The domain of that name; raises ConfigError on a value that it refuses."""
+    return domains.get(domain)(options, profile, num_agents)
+
+
+def check_job(job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse settings that contradict each other.
+
+    Args:
+        models: specifications of all models by name.
+    Raises:
+        ConfigError: names job, key, value and what to set.
+    """
+    where = f"{job.domain}/{job.method}"
+    _check_team(job, where)
+    _check_backend(job, where)
+    if job.method in METHODS:
+        _check_groups(job, where)
+        _check_critics(job, where)
+        _check_options(job, where)
+    _check_early_stop(job, where)
+    if job.method in UNTRAINED or not job.warm_start.enabled:
+        return
+    if job.warm_start.source == "best_of_n" and all(models[name]["source"] == "scratch" for name in job.team.agents):
+        raise ConfigError(
+            f"{where}: warm_start.source best_of_n needs a pretrained model; scratch models know nothing yet: "
+            "use demonstrations"
+        )
+
+
+def _check_team(job: Job, where: str) -> None:
+    team = job.team
+    if len(team.agents) != team.num_agents:
+        raise ConfigError(
+            f"{where}: team.agents names {len(team.agents)} models for team.num_agents {team.num_agents}; "
+            "give one name for all agents or one per agent"
+        )
+    if ROWS[job.method].single and team.num_agents != 1:
+        raise ConfigError(
+            f"{where}: team.num_agents is {team.num_agents}; {job.method} is one agent alone: "
+            f"set methods.{job.method if job.method in METHODS else ROWS[job.method].like}.team.num_agents to 1"
+        )
+
+
+def _check_backend(job: Job, where: str) -> None:
+    """What vLLM cannot serve, before it is installed or loaded."""
+    if job.rollout.backend != "vllm":
+        return
+    use = "or rollout.backend transformers"
+    if job.team.adapter == "full":
+        raise ConfigError(
+            f"{where}: rollout.backend is vllm with team.adapter full; agents reach vLLM as adapters on a shared base: "
+            f"use team.adapter lora, {use}"
+        )
+    if job.team.dtype != "bfloat16" and job.team.precision != "bf16":
+        raise ConfigError(
+            f"{where}: rollout.backend is vllm with team.dtype {job.team.dtype} and team.precision fp32; vLLM's "
+            f"kernels for adapters compute in bfloat16: set team.dtype bfloat16 or team.precision bf16, {use}"
+        )
+    if not 0.01 <= job.rollout.temperature <= 2:
+        raise ConfigError(
+            f"{where}: rollout.temperature is {job.rollout.temperature:g}; vLLM samples at 0.01 to 2: change it, {use}"
+        )
+
+
+def _check_groups(job: Job, where: str) -> None:
+    """Monte Carlo methods compare the responses of a group, which is never split."""
+    if METHODS[job.method].critics is not None:
+        return
+    rollout, minibatch = job.rollout, job.training.minibatch
+    if rollout.generations < 2:
+        raise ConfigError(
+            f"{where}: rollout.generations is {rollout.generations}; {job.method} compares responses of a group "
+            "and needs at least 2"
+        )
+    crossed = rollout.joint_mode == "cross"
+    size = rollout.generations ** (job.team.num_agents if crossed else 1)
+    if minibatch % size:
+        power = f" to the power of {job.team.num_agents} agents ({size})" if crossed else ""
+        raise ConfigError(
+            f"{where}: training.minibatch {minibatch} is no multiple of rollout.generations {rollout.generations}"
+            f"{power}; groups are never split"
+        )
+
+
+def _check_critics(job: Job, where: str) -> None:
+    training, critics = job.training, METHODS[job.method].critics
+    if training.shared_backbone and critics == "joint":
+        raise ConfigError(
+            f"{where}: training.shared_backbone is true; a critic of the joint history shares no agent's backbone: "
+            f"set it under methods.collm_dc (or ac), or to false for {job.method}"
+        )
+    if training.value_clip is not None and job.semantics == "released" and not training.shared_backbone:
+        raise ConfigError(
+            f"{where}: training.value_clip is {training.value_clip}; the released code clips values only where critics "
+            "share the agents' backbones: set it to null or training.shared_backbone to true"
+        )
+    if job.semantics == "released" and critics is not None and job.rollout.turns > 1 and job.rollout.generations > 1:
+        raise ConfigError(
+            f"{where}: rollout.generations is {job.rollout.generations} with rollout.turns {job.rollout.turns}; the "
+            "released code cannot: set rollout.generations to 1 or semantics to paper"
+        )
+
+
+def _check_options(job: Job, where: str) -> None:
+    if job.training.kl_coefficient and job.team.adapter == "full":
+        raise ConfigError(
+            f"{where}: training.kl_coefficient is {job.training.kl_coefficient} with team.adapter full; the reference "
+            "is the base with its adapters off, which whole copies do not keep: use team.adapter lora or set it to 0"
+        )
+
+
+def _check_early_stop(job: Job, where: str) -> None:
+    """Refuse a threshold that no reward of the domain passes, or that every one passes."""
+    stop, scale, shift = job.rollout.early_stop, job.rollout.reward_scale, job.rollout.reward_shift
+    if stop is None:
+        return
+    domain = build(job.domain, job.options, job.profile, job.team.num_agents)
+    lowest, best = sorted(scale * reward + shift for reward in (domain.min_reward, domain.max_reward))
+    if lowest <= stop < best:
+        return
+    raise ConfigError(
+        f"{where}: rollout.early_stop {stop:g} is {'never' if stop >= best else 'always'} passed: under profile "
+        f"{job.profile} rewards lie between {domain.min_reward:g} and {domain.max_reward:g}, after reward_scale "
+        f"{scale:g} and reward_shift {shift:g} between {lowest:g} and {best:g}; set reward_shift to null (minus the "
+        "best reward), or early_stop to null to play all turns"
+    )

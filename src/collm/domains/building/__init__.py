@@ -1,0 +1,1 @@
+"""Building in a block world: strings (StrBuild) and houses with spiders (HouseBuild)."""

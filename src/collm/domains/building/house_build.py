@@ -1,0 +1,309 @@
+"""HouseBuild: two builders fill boxes to raise a house while spiders bite (paper sections 6.1, E.3 and F.3).
+
+Each turn both answer with `/fill` lines within their quotas, and with `/kill` if they want the spiders gone; builder
+1's commands run first, builder 2's overwrite. The reward per profile is `house_world.reward_parts`. Choices of this
+project where the sources differ or are silent:
+
+* Spiders: profile `paper` draws their attacks from the seed of every episode, and `/damage` takes `player_attack` of
+  a spider's `spider_health` (both numbers ours; where spiders stand plays no part). `released` draws the attacks once
+  per run, from the option `spider_seed`. D is the sum of the attacks of the spiders that were not killed that turn.
+* `world: reset` empties the world and brings all spiders back at every turn, as the released code does, and every
+  prompt says so; `persistent` keeps blocks and dead spiders. Quotas restart every turn in both.
+* The builders may use the blocks of the house's inventory.
+* HP, inferred: 100 max(0, HP - D) / HP of the last turn.
+* `target: layers` lists the house as the published prompts do; `boxes` gives the same cells as fewer boxes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from collm.common.errors import ConfigError, DataError
+from collm.domains import readers
+from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task
+from collm.domains.building import house_expert as expert
+from collm.domains.building import house_prompts as prompts
+from collm.domains.building.house_cases import read_case
+from collm.domains.building.house_feedback import MODES, feedback
+from collm.domains.building.house_generator import further_houses
+from collm.domains.building.house_rows import EMPTIEST, content_key, house_fields, house_of
+from collm.domains.building.house_world import (
+    Counts,
+    House,
+    Orders,
+    Rules,
+    Spider,
+    build,
+    count,
+    fight,
+    parse_orders,
+    quotas,
+    reward_parts,
+    spider_share,
+)
+from collm.domains.building.letter_world import limits
+
+WORLDS = ("reset", "persistent")
+TARGETS = ("layers", "boxes")
+HORIZON = 4
+_SMALLEST, _LARGEST = 3, 12
+
+
+class HouseBuild(Domain):
+    """Options: feedback, world, target, repeat_prompt and repeat_response (in follow-up turns), max_commands (of the
+    team), limited_resource (quotas), player_hp, player_attack, spiders (their number), spider_attack (lowest and
+    highest), spider_health, spider_seed, wrong_cells (most cells told), generated (further houses), size (their walls).
+    """
+
+    name = "house_build"
+    licence = (
+        "the ten published houses MIT, copyright (c) 2025 OpenMLRL (LLM_Collab_Minecraft), text: house_build.LICENSE; "
+        "generated houses MIT (this project)"
+    )
+    hub = None
+    metrics = (
+        Metric("hp", "HP", "%", higher_is_better=True),
+        Metric("iou", "IoU", "%", higher_is_better=True),
+        Metric("match", "Matching cells", "%", higher_is_better=True, in_table=False),
+    )
+    defaults = {
+        "feedback": "score",
+        "world": "reset",
+        "target": "layers",
+        "repeat_prompt": True,
+        "repeat_response": True,
+        "max_commands": 600,
+        "limited_resource": True,
+        "player_hp": 5,
+        "player_attack": 2,
+        "spiders": 3,
+        "spider_attack": [1, 3],
+        "spider_health": 4,
+        "spider_seed": 42,
+        "wrong_cells": 20,
+        "generated": 0,
+        "size": [3, 6],
+    }
+
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+        super().__init__(options, profile, num_agents)
+        self._check_values()
+        self.roles = ("first_builder", "second_builder") if num_agents == 2 else ("builder",)
+        self.limits = limits(self.options["max_commands"], num_agents)
+        self.max_reward = 1.0 if profile == "released" else 2.0
+        if profile == "released":
+            self.min_reward = -0.1 if num_agents > 1 else 0.0
+        else:
+            # Quotas allow less than 2 cells (one agent: 1.5) per cell of the house; without them the box is the bound.
+            bounded = self.options["limited_resource"] and self.options["world"] == "reset"
+            self.min_reward = -1.5 * ((2.0 if num_agents > 1 else 1.5) if bounded else EMPTIEST - 1) - 0.2
+        train = "paper[0:8]+generated" if self.options["generated"] else "paper[0:8]"
+        self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
+
+    def _check_values(self) -> None:
+        self._check_choices({"feedback": MODES, "world": WORLDS, "target": TARGETS})
+        lowest = {"max_commands": 1, "player_hp": 1, "player_attack": 1, "spider_health": 1, "wrong_cells": 1}
+        self._check_least(lowest | dict.fromkeys(("spiders", "spider_seed", "generated"), 0))
+        for key, least, most in (("spider_attack", 0, 1000), ("size", _SMALLEST, _LARGEST)):
+            pair = self.options[key]
+            if len(pair) != 2 or any(type(n) is not int for n in pair) or not least <= pair[0] <= pair[1] <= most:
+                expected = f"[low, high] with {least} <= low <= high <= {most}"
+                raise ConfigError(f"domain.house_build.options.{key}: {pair!r} is not {expected}")
+        if self.options["feedback"] == "resource_schedule" and not self.options["limited_resource"]:
+            raise ConfigError(
+                "domain.house_build.options.feedback: resource_schedule lists what quotas leave; set limited_resource "
+                "to true or choose another feedback"
+            )
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """Split `paper`: the ten published houses in file order; split `generated`: further ones, none of those."""
+        return self._with_generated(list(readers.embedded_rows("house_build.json")), seed)
+
+    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
+        """`folder`/house_build/data.json (a list of houses) as split `paper`, and the generated houses."""
+        rows = readers.read_splits(self.name, folder, {"paper": ("house_build/data.json",)})["paper"]
+        return self._with_generated(rows, seed)
+
+    def _with_generated(self, rows: list[RawRow], seed: int) -> dict[str, list[RawRow]]:
+        splits = {"paper": rows}
+        if self.options["generated"]:
+            published = [] if not rows else readers.embedded_rows("house_build.json")
+            taken = {content_key(house_of(house_fields(row))) for row in (*published, *rows)}
+            houses = further_houses(seed, self.options["generated"], self.options["size"], taken)
+            splits["generated"] = [RawRow(house, f"generated:{n}") for n, house in enumerate(houses, start=1)]
+        return splits
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """There is no hub set: always DataError."""
+        raise DataError("house_build has no data set on the hub; set data.source to embedded or path")
+
+    def task(self, row: RawRow, index: int) -> Task:
+        """One house in the published schema (see `house_rows`); its id is the row's own task_id."""
+        fields = house_fields(row)
+        return Task(fields["name"], self.name, fields)
+
+    def key(self, task: Task) -> str:
+        """The blocks of all cells: houses that differ by name or variant only are the same."""
+        return content_key(self.house(task))
+
+    def house(self, task: Task) -> House:
+        """The target of a task."""
+        return house_of(task.fields)
+
+    def quotas(self, house: House) -> dict[str, int] | None:
+        """Cells of each block that one agent may fill in a turn; None without limited_resource."""
+        return quotas(house, self.num_agents) if self.options["limited_resource"] else None
+
+    def observe(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> list[Message]:
+        """System text and one user text; from the second turn on with the turn number, the feedback and, by option,
+        the task and the agent's own last response. `feedback` None: the attacks are known as a range only.
+        """
+        house = self.house(task)
+        role = self._role(agent, house)
+        if feedback is None and self.profile == "released":
+            feedback = {"spiders": self._drawn(self.options["spider_seed"])}
+        text = prompts.task_text(house, role, feedback)
+        if turn:
+            last = self._own_last(task, turn, history)
+            original = text if self.options["repeat_prompt"] else None
+            own = last if self.options["repeat_response"] else None
+            text = prompts.follow_up(house, role, turn, feedback, original, own)
+        return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+
+    def _role(self, agent: int, house: House) -> prompts.Role:
+        return prompts.Role(
+            agent=agent,
+            agents=self.num_agents,
+            limit=self.limits[agent],
+            quotas=self.quotas(house),
+            persistent=self.options["world"] == "persistent",
+            target=self.options["target"],
+            player_hp=self.options["player_hp"],
+            player_attack=self.options["player_attack"] if self.profile == "paper" else 0,
+            attack_range=tuple(self.options["spider_attack"]),
+            spiders=self.options["spiders"],
+        )
+
+    def _drawn(self, seed: int) -> list[Spider]:
+        rng = random.Random(seed)
+        attacks = [rng.randint(*self.options["spider_attack"]) for _ in range(self.options["spiders"])]
+        return [(attack, self.options["spider_health"]) for attack in attacks]
+
+    def start(self, task: Task, seed: int) -> dict[str, Any]:
+        """No blocks, and the spiders as [attack, health]; "fresh" are those that a reset brings back."""
+        drawn = self._drawn(self.options["spider_seed"] if self.profile == "released" else seed)
+        spiders = [list(spider) for spider in drawn]
+        return {"cells": [], "spiders": spiders, "fresh": spiders}
+
+    def briefing(self, task: Task, world: Any) -> tuple[dict[str, Any], ...]:
+        """All agents are told the spiders of the episode."""
+        return tuple({"spiders": world["spiders"]} for _ in self.roles)
+
+    def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
+        """Run the commands of all agents in order, then let the living spiders bite, and score what stands."""
+        texts = self.check_joint_action(joint_action)
+        house = self.house(task)
+        rules = [self._rules(house, limit) for limit in self.limits]
+        team = [parse_orders(text, house, own) for text, own in zip(texts, rules, strict=True)]
+        built = {(x, y, z): block for x, y, z, block in world["cells"]}
+        for orders in team:
+            built = build(built, orders.fills)
+        alive = fight(world["spiders"], team)
+        damage = sum(attack for attack, _ in alive)
+        counts = count(house, built)
+        share = spider_share(damage, self.options["player_hp"])
+        parts = reward_parts(counts, share, self.profile, self.num_agents)
+        reward = sum(parts.values())
+        persistent = self.options["world"] == "persistent"
+        cells = [[*cell, block] for cell, block in sorted(built.items())]
+        after = {
+            "cells": cells if persistent else [],
+            "spiders": [list(spider) for spider in alive] if persistent else world["fresh"],
+            "fresh": world["fresh"],
+        }
+        hp = 100.0 * max(0.0, 1.0 - damage / self.options["player_hp"])
+        metrics = {"hp": hp, "iou": 100.0 * counts.iou, "match": 100.0 * counts.match}
+        told = tuple(
+            {"spiders": after["spiders"], "mode": self.options["feedback"], **own}
+            for own in feedback(self.options, house, built, team, self.quotas(house), (reward, self.max_reward))
+        )
+        return Step(parts, reward, metrics, told, after, self._record(house, cells, team, world, alive))
+
+    def _rules(self, house: House, limit: int) -> Rules:
+        damage = self.options["player_attack"] if self.profile == "paper" else 0
+        return Rules(frozenset(house.inventory), limit, self.quotas(house), damage)
+
+    def _record(
+        self, house: House, cells: list[Any], team: Sequence[Orders], world: Any, alive: Sequence[Spider]
+    ) -> dict[str, Any]:
+        """What pictures and readers need; cells are [x, y, z, block], sizes along x, y, z."""
+        return {
+            "targets": [[*cell, block] for cell, block in house.solid],
+            "built": cells,
+            "from": list(house.low),
+            "size": [high - low + 1 for low, high in zip(house.low, house.high, strict=True)],
+            "accepted": [len(orders.lines) for orders in team],
+            "rejected": [orders.rejected for orders in team],
+            "attacks": [attack for attack, _ in world["spiders"]],
+            "alive": len(alive),
+        }
+
+    def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
+        """An episode of four turns by scripted builders that keep the quotas: one example per agent and turn, in
+        playing order. Builder 1 sends the `/kill`. The plan is the same at every turn: the prompts ask for all of it.
+        """
+        house = self.house(task)
+        planned = expert.plan(house, self.num_agents, self.quotas(house))
+
+        def answer(turn: int, agent: int, world: Any) -> str:
+            kills = agent == 0 and bool(world["spiders"])
+            return expert.answer(planned[agent], kills, house, self.limits[agent], rng, noise)
+
+        return self.scripted_episode(task, HORIZON, self.start(task, rng.getrandbits(32)), answer)
+
+    def corpus(self, task: Task, rng: random.Random) -> list[str]:
+        """The drawn layers, the house as boxes and as layers, and boxes of it as commands, shuffled."""
+        house = self.house(task)
+        legend = ", ".join(f"{letter} {block}" for letter, block in task.fields["inventory"].items())
+        drawn = "\n".join(f"y={house.low[1] + y}\n" + "\n".join(rows) for y, rows in enumerate(task.fields["layers"]))
+        boxes = prompts.target_text(house, "boxes").splitlines()
+        rng.shuffle(boxes)
+        drills = "\n\n".join(f"{box}\n/fill {box}" for box in boxes)
+        return [f"{legend}\n{drawn}", *(prompts.target_text(house, target) for target in TARGETS), drills]
+
+    def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Score a case that brings its own house, blocks, limits, spiders and number of agents."""
+        case = read_case(inputs, self.options["player_attack"] if self.profile == "paper" else 0)
+        team = [parse_orders(text, case.house, rules) for text, rules in zip(case.texts, case.rules, strict=True)]
+        built: dict[Any, str] = {}
+        for orders in team:
+            built = build(built, orders.fills)
+        alive = fight([(attack, self.options["spider_health"]) for attack in case.attacks], team)
+        share = spider_share(sum(attack for attack, _ in alive), case.player_hp)
+        counts = count(case.house, built)
+        parts = reward_parts(counts, share, self.profile, len(team))
+        found = {**parts, **_components(counts, parts)}
+        found |= {
+            "killed": any(orders.kill for orders in team),
+            "spider_total_damage": float(sum(case.attacks)),
+            "accepted": [len(orders.lines) for orders in team],
+            "rejected": [orders.rejected for orders in team],
+            "resource_limits_per_agent": case.rules[0].quotas,
+        }
+        return sum(parts.values()), found
+
+
+def _components(counts: Counts, parts: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "match_correct": counts.matching,
+        "match_total": counts.cells,
+        "score_match": counts.match,
+        "solid_total": counts.solid,
+        "covered": counts.covered,
+        "extra_blocks": counts.extra,
+        "iou": counts.iou,
+        "spider_penalty": 0.0 - parts["spiders"],
+    }

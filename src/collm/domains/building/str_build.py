@@ -1,0 +1,354 @@
+"""StrBuild: two builders with two blocks each write a string into a block world (paper sections 6.1, E.3 and F.3).
+
+Each turn both answer with `/setblock` lines; builder 1's commands run first, builder 2's overwrite. The reward per
+profile is `collm.domains.grid_world.reward_parts`. Choices of this project where the sources differ or are silent:
+
+* The target grid stands in the first prompt, as in the paper (the released configuration hides it; `show_grid`).
+* `world: reset` empties the world at every turn, as the released code does, and every prompt says so; `persistent`
+  keeps the blocks, which the paper's wording suggests.
+* `feedback: perfect` compares with a colouring that uses all blocks and reaches the maximum (`str_build_expert.plan`).
+  With `world: reset` an answer that only repairs the listed cells loses all others, so the prompt asks for the right
+  cells once more; prefer `persistent` with this mode.
+* One agent alone gets all four blocks (inferred from section 6.2; the released reward gives it the first two).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from collm.common.errors import ConfigError, DataError, RowError
+from collm.domains import readers
+from collm.domains.base import (
+    Demonstration,
+    Domain,
+    Exchange,
+    Message,
+    Metric,
+    RawRow,
+    Step,
+    Task,
+    require,
+    require_integer,
+    require_text,
+)
+from collm.domains.building import str_build_prompts as prompts
+from collm.domains.building.letter_world import (
+    AIR,
+    GLYPH_WIDTH,
+    Counts,
+    Grid,
+    World,
+    apply,
+    block_name,
+    count,
+    limits,
+    parse_commands,
+    render,
+    reward_parts,
+    scribble,
+    worst_extra_ratio,
+)
+from collm.domains.building.str_build_expert import command_text, further_strings, noisy, plan
+
+PAPER_STRINGS = (
+    ("I", 1),
+    ("C", 1),
+    ("M", 1),
+    ("L", 1),
+    ("MC", 2),
+    ("CM", 2),
+    ("LI", 3),
+    ("LLM", 3),
+    ("ICML", 3),
+    ("CLIM", 3),
+)
+BLOCKS = (("oak_planks", "stone"), ("white_concrete", "obsidian"))
+FEEDBACK = ("position", "score", "perfect")
+WORLDS = ("reset", "persistent")
+HORIZON = 4
+_LONGEST = 16
+_PRACTICE = 6  # random drawings per task in the text that scratch models are made of
+_WIDEST_CASE = 10_000
+_STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
+
+
+class StrBuild(Domain):
+    """Options: feedback, world, spacing (columns between letters), show_grid and list_cells (the target as
+    a drawing and as coordinates), repeat_prompt and repeat_response (in
+    follow-up turns), max_commands (of the team), generated (further strings) and difficulty (their numbers of letters).
+    """
+
+    name = "str_build"
+    licence = "the paper's ten strings MIT (released code); generated strings MIT (this project)"
+    hub = None
+    max_reward = 2.0
+    metrics = (
+        Metric("iou", "IoU", "%", higher_is_better=True),
+        Metric("adjacency", "Adj", "%", higher_is_better=False),
+        Metric("coverage", "Coverage", "%", higher_is_better=True),
+    )
+    defaults = {
+        "feedback": "position",
+        "world": "reset",
+        "spacing": 2,
+        "show_grid": True,
+        "list_cells": False,
+        "repeat_prompt": True,
+        "repeat_response": True,
+        "max_commands": 300,
+        "generated": 0,
+        "difficulty": [1, 2],
+    }
+
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+        super().__init__(options, profile, num_agents)
+        self._check_values()
+        self.roles = ("first_builder", "second_builder") if num_agents == 2 else ("builder",)
+        self.blocks = BLOCKS if num_agents == 2 else (BLOCKS[0] + BLOCKS[1],)
+        self.limits = limits(self.options["max_commands"], num_agents)
+        if profile == "released":
+            self.min_reward = -1.5 - 1.0 - 0.25 * num_agents
+        else:
+            self.min_reward = -1.5 * worst_extra_ratio(self.options["spacing"]) - 0.5
+        train = "paper[0:8]+generated" if self.options["generated"] else "paper[0:8]"
+        self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
+
+    def _check_values(self) -> None:
+        self._check_choices({"feedback": FEEDBACK, "world": WORLDS})
+        self._check_least({"spacing": 0, "max_commands": 1, "generated": 0})
+        lengths = self.options["difficulty"]
+        if not lengths or any(type(n) is not int or not 1 <= n <= _LONGEST for n in lengths):
+            raise ConfigError(
+                f"domain.str_build.options.difficulty: {lengths!r} is not a list of letter counts from 1 to {_LONGEST}"
+            )
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """Split `paper`: the ten strings in file order; split `generated`: further ones, never one of those ten."""
+        rows = [
+            RawRow({"string": string, "difficulty": difficulty}, f"embedded:{number}")
+            for number, (string, difficulty) in enumerate(PAPER_STRINGS, start=1)
+        ]
+        return self._with_generated(rows, seed)
+
+    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
+        """`folder`/str_build/data.csv (columns string, difficulty) as split `paper`, and the generated strings."""
+        rows = readers.read_splits(self.name, folder, {"paper": ("str_build/data.csv",)})["paper"]
+        return self._with_generated(rows, seed)
+
+    def _with_generated(self, rows: list[RawRow], seed: int) -> dict[str, list[RawRow]]:
+        splits = {"paper": rows}
+        if self.options["generated"]:
+            taken = {string for string, _ in PAPER_STRINGS} | {_canonical(row.fields.get("string")) for row in rows}
+            strings = further_strings(seed, self.options["generated"], self.options["difficulty"], taken)
+            splits["generated"] = [
+                RawRow({"string": string, "difficulty": len(string)}, f"generated:{number}")
+                for number, string in enumerate(strings, start=1)
+            ]
+        return splits
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """There is no hub set: always DataError."""
+        raise DataError("str_build has no data set on the hub; set data.source to embedded or path")
+
+    def task(self, row: RawRow, index: int) -> Task:
+        """Needs `string` of 1 to 16 letters A-Z (any case); `difficulty` is a whole number or missing."""
+        string = _canonical(require_text(row.fields, "string", row.origin))
+        if not _STRING.fullmatch(string):
+            raise RowError(
+                f"{row.origin}: field 'string' is {string[:40]!r}; expected 1 to {_LONGEST} letters from A to Z"
+            )
+        difficulty = row.fields.get("difficulty")
+        try:
+            difficulty = len(string) if difficulty in (None, "") else int(difficulty)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise RowError(f"{row.origin}: field 'difficulty' is {difficulty!r}; expected a whole number") from error
+        return Task(f"{self.name}_{index:04d}", self.name, {"string": string, "difficulty": difficulty})
+
+    def key(self, task: Task) -> str:
+        """The string."""
+        return task.fields["string"]
+
+    def grid(self, task: Task) -> Grid:
+        """The rendered target of a task."""
+        return render(task.fields["string"], self.options["spacing"])
+
+    def observe(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> list[Message]:
+        """System text and one user text; from the second turn on with the turn number, the feedback and, by option,
+        the task and the agent's own last response. `feedback` None (nothing was told) leaves only the turn number.
+        """
+        grid, role = self.grid(task), self._role(agent)
+        text = self._task_text(grid, role)
+        if turn:
+            last = self._own_last(task, turn, history)
+            original = text if self.options["repeat_prompt"] else None
+            own = last if self.options["repeat_response"] else None
+            text = prompts.follow_up(grid, role, turn, feedback, original, own)
+        return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+
+    def _task_text(self, grid: Grid, role: prompts.Role) -> str:
+        return prompts.task_text(grid, role, self.options["show_grid"], self.options["list_cells"])
+
+    def _role(self, agent: int) -> prompts.Role:
+        persistent = self.options["world"] == "persistent"
+        return prompts.Role(agent, self.num_agents, self.blocks[agent], self.limits[agent], persistent)
+
+    def start(self, task: Task, seed: int) -> list[Any]:
+        """The empty world; `seed` is not used."""
+        return []
+
+    def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
+        """Run the commands of all agents in order and score what stands; worlds are lists of [x, y, z, block]."""
+        texts = self.check_joint_action(joint_action)
+        grid = self.grid(task)
+        before = {(x, y, z): block for x, y, z, block in world}
+        built, accepted, rejected = _run(grid, before, texts, self.blocks, self.limits)
+        counts = count(grid, built, self.blocks)
+        parts = reward_parts(counts, self.profile)
+        reward = sum(parts.values())
+        cells = [[*cell, block] for cell, block in sorted(built.items())]
+        record = {
+            "built": cells,
+            "targets": [list(cell) for cell in grid.targets],
+            "size": [grid.width, len(grid.rows)],
+            "accepted": accepted,
+            "rejected": rejected,
+        }
+        metrics = {
+            "iou": 100.0 * counts.iou,
+            "adjacency": 100.0 * counts.adjacency,
+            "coverage": 100.0 * counts.coverage,
+        }
+        kept = cells if self.options["world"] == "persistent" else []
+        return Step(parts, reward, metrics, self._feedback(grid, built, reward), kept, record)
+
+    def _feedback(self, grid: Grid, built: World, reward: float) -> tuple[dict[str, Any], ...]:
+        mode = self.options["feedback"]
+        if mode == "position":
+            return tuple({"mode": mode} for _ in self.roles)
+        if mode == "score":
+            return tuple({"mode": mode, "reward": reward} for _ in self.roles)
+        targets = set(grid.targets)
+        extras = [list(cell) for cell in sorted(built) if cell not in targets]
+        wrong = [
+            [[*cell, block] for cell, block in planned if built.get(cell) != block]
+            for planned in plan(grid, self.blocks)
+        ]
+        last = self.num_agents - 1
+        return tuple(
+            {"mode": mode, "place": place, "clear": extras if agent == last else []}
+            for agent, place in enumerate(wrong)
+        )
+
+    def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
+        """An episode of four turns played by scripted experts: one example per agent and turn, in playing order."""
+        grid = self.grid(task)
+        planned = plan(grid, self.blocks)
+
+        def answer(turn: int, agent: int, world: Any) -> str:
+            return noisy(planned[agent], self.blocks[agent], grid, rng, noise)
+
+        return self.scripted_episode(task, HORIZON, self.start(task, 0), answer)
+
+    def corpus(self, task: Task, rng: random.Random) -> list[str]:
+        """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built."""
+        grid = self.grid(task)
+        lines = prompts.grid_text(grid).splitlines()
+        cells = dict(line.split(": ") for line in prompts.targets_text(grid).splitlines())
+        drills = [f"{line}\n{line[0]}: {cells.get(line[0], '')}".rstrip() for line in lines]
+        rng.shuffle(drills)
+        blocks = [block for palette in BLOCKS for block in palette]
+        commands = command_text((cell, rng.choice(blocks)) for cell in grid.targets)
+        return [
+            f"{prompts.grid_text(grid)}\n{prompts.targets_text(grid)}",
+            "\n\n".join(drills),
+            f"{prompts.grid_text(grid)}\n{commands}",
+            *(text for _ in range(_PRACTICE) for text in self._practice(rng)),
+        ]
+
+    def _practice(self, rng: random.Random) -> list[str]:
+        """What each agent is asked and answers for a drawing of random cells, as wide as a letter."""
+        grid = scribble(rng)
+        planned = plan(grid, self.blocks)
+        return [
+            f"{self._task_text(grid, self._role(agent))}\n{command_text(commands)}"
+            for agent, commands in enumerate(planned)
+        ]
+
+    def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Score a case that brings its own string, spacing, plane, blocks, limit and number of agents."""
+        agents = require_integer(inputs, "num_agents", 1)
+        if agents > 2:
+            raise RowError(f"field 'num_agents' is {agents}; expected 1 or 2")
+        grid = _case_grid(inputs)
+        shares = limits(require_integer(inputs, "max_commands", 1), agents)
+        blocks = [_case_blocks(inputs, f"block_agent{number}") for number in range(1, agents + 1)]
+        texts = [
+            require(inputs, f"completion{number}", (str, type(None)), "a text or null") or ""
+            for number in range(1, agents + 1)
+        ]
+        built, accepted, rejected = _run(grid, {}, texts, blocks, shares)
+        counts = count(grid, built, blocks)
+        parts = reward_parts(counts, self.profile)
+        found = {**parts, **_components(counts, parts), "accepted": accepted, "rejected": rejected}
+        return sum(parts.values()), found
+
+
+def _canonical(string: Any) -> str:
+    return string.strip().upper() if isinstance(string, str) else ""
+
+
+def _run(
+    grid: Grid, world: World, texts: Sequence[str], blocks: Sequence[Sequence[str]], shares: Sequence[int]
+) -> tuple[World, list[int], list[int]]:
+    """The world after all agents' commands, first agent first, and the accepted and rejected lines of each."""
+    accepted, rejected = [], []
+    for text, palette, limit in zip(texts, blocks, shares, strict=True):
+        commands, refused = parse_commands(text, grid, palette, limit)
+        world = apply(world, commands)
+        accepted.append(len(commands))
+        rejected.append(refused)
+    return world, accepted, rejected
+
+
+def _case_grid(inputs: Mapping[str, Any]) -> Grid:
+    string = require(inputs, "string", (str,), "a text")
+    plane = require(inputs, "local_z", (int,), "a whole number")
+    spacing = require_integer(inputs, "spacing", 0)
+    if len(string) * (spacing + GLYPH_WIDTH) > _WIDEST_CASE:
+        raise RowError(f"fields 'string' and 'spacing' make a grid of more than {_WIDEST_CASE} columns")
+    grid = render(string, spacing, plane)
+    if "target_rows_topdown" in inputs and inputs["target_rows_topdown"] != list(grid.rows):
+        raise RowError("field 'target_rows_topdown' differs from the drawing of 'string'; leave it out or mend it")
+    return grid
+
+
+def _case_blocks(inputs: Mapping[str, Any], field: str) -> list[str]:
+    expected = "a list of block names with at least one besides air"
+    blocks = require(inputs, field, (list,), expected)
+    if not all(isinstance(block, str) for block in blocks) or not {block_name(b) for b in blocks} - AIR - {""}:
+        raise RowError(f"field {field!r} is {blocks!r}; expected {expected}")
+    return blocks
+
+
+def _components(counts: Counts, parts: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "target_total": counts.targets,
+        "covered": counts.covered,
+        "missing": counts.targets - counts.covered,
+        "coverage_ratio": counts.coverage,
+        "extra_blocks": counts.extra,
+        "extra_ratio": (0.0 - parts["extra"]) / 1.5,
+        "adjacent_same_color_pairs": counts.same_pairs,
+        "adjacent_color_pairs": counts.pairs,
+        "adjacent_same_color_ratio": counts.adjacency,
+        "score_acc": parts["coverage"],
+        "penalty_extra": 0.0 - parts["extra"],
+        "penalty_adj": 0.0 - parts["adjacency"],
+        "missing_agent_palette_count": counts.missing_palettes,
+        "penalty_missing_palette": 0.0 - parts.get("palette", 0.0),
+        "iou": counts.iou,
+    }

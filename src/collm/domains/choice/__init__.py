@@ -1,0 +1,1 @@
+"""Multiple choice: a solver and a checker agree on a letter."""

@@ -1,0 +1,20 @@
+"""MMLU abstract algebra: groups, rings, polynomials with four options (protocol: `collm.domains.reasoning`).
+
+Embedded rows are generated (`collm.domains.algebra_items`): answers and distractors are computed, seeded.
+"""
+
+from __future__ import annotations
+
+from collm.domains.choice.algebra_questions import FAMILIES
+from collm.domains.choice.mmlu import GeneratedSubject
+
+
+class Algebra(GeneratedSubject):
+    """Agents 0 and 1 are solver and checker of one question; accuracy of the joint answer."""
+
+    name = "algebra"
+    licence = "MMLU MIT (Hendrycks et al.); generated questions MIT (this project)"
+    hub = ("cais/mmlu", "abstract_algebra")
+    subject = "abstract_algebra"
+    test_rows = 100
+    families = FAMILIES

@@ -1,0 +1,85 @@
+"""BBH navigate: does a walk end where it began? (protocol: `collm.domains.reasoning`, options A) Yes and B) No).
+
+Default slices: the first 150 rows train and the other 100 test, of the hub's split test and of a folder alike; there is
+no other split. The public file carries a canary that asks to keep its rows out of training corpora: it is kept with
+every task made from them, as field `canary`, and never shown to an agent. Embedded rows are generated
+(`collm.domains.navigate_items`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from collm.common.errors import DataError, RowError
+from collm.domains import readers
+from collm.domains.base import RawRow, Task, require, require_text
+from collm.domains.choice import navigate_questions as navigate_items
+from collm.domains.choice.mmlu import check_generated
+from collm.domains.choice.protocol import ReasoningDomain
+from collm.domains.choice.questions import question_fields, same_words
+
+_FIELDS = ("input", "target", "canary")
+
+
+class Navigate(ReasoningDomain):
+    """Agents 0 and 1 are solver and checker of one walk; accuracy of the joint answer."""
+
+    name = "navigate"
+    licence = "BIG-Bench Hard MIT; generated walks MIT (this project)"
+    hub = ("lukaemon/bbh", "navigate")
+    defaults: ClassVar[Mapping[str, Any]] = {**ReasoningDomain.defaults, "generated": 240}
+
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+        super().__init__(options, profile, num_agents)
+        count = self.options["generated"]
+        check_generated(self.name, count)
+        public = ("test[0:150]", "test[150:250]")
+        self.slices = {"hub": public, "path": public, "embedded": readers.quarters("train", count)}
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """Generated walks as split `train`."""
+        return {"train": navigate_items.generate(seed, self.options["generated"])}
+
+    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
+        """`folder`/bbh_navigate/navigate.json, {"canary", "examples": [{"input", "target"}]}, as split test."""
+        path = readers.find_splits(self.name, folder, {"test": ("bbh_navigate/navigate.json",)})["test"]
+        rows = readers.read_rows(path)
+        if len(rows) != 1 or not isinstance(rows[0].fields.get("examples"), list):
+            raise DataError(f'{path}: expected one object with "examples", a list of objects with input and target')
+        origin = f"{path.parent.name}/{path.name}"
+        canary = {"canary": rows[0].fields["canary"]} if "canary" in rows[0].fields else {}
+        found = []
+        for number, example in enumerate(rows[0].fields["examples"], start=1):
+            place = f"{origin}:example {number}"
+            if not isinstance(example, dict):
+                raise RowError(f"{place}: a {type(example).__name__} stands where an object is expected")
+            found.append(RawRow({**example, **canary}, place))
+        return {"test": found}
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """Fields input and target of the hub rows."""
+        return readers.keep_fields(rows, _FIELDS, f"{self.hub[0]}/{self.hub[1]}:{split}")
+
+    def task(self, row: RawRow, index: int) -> Task:
+        """Needs `input`, the walk and its options, and `target`, one of them; the explanation is computed."""
+        require_text(row.fields, "input", row.origin)
+        target = require_text(row.fields, "target", row.origin).strip()
+        fields = navigate_items.fields_of(row)
+        if target not in fields["choices"]:
+            allowed = ", ".join(fields["choices"])
+            raise RowError(f"{row.origin}: field 'target' is {target!r}; expected one of {allowed}")
+        if not fields["question"]:
+            raise RowError(f"{row.origin}: field 'input' holds no question before its options")
+        fields["answer"] = fields["choices"].index(target)
+        instructions = navigate_items.parse(fields["question"])
+        fields["why"] = navigate_items.working(navigate_items.places(instructions)) if instructions else ""
+        checked = question_fields(fields, row.origin)
+        if row.fields.get("canary") is not None:
+            checked["canary"] = require(row.fields, "canary", (str,), "a text", row.origin)
+        return Task(f"{self.name}_{index:04d}", self.name, checked)
+
+    def key(self, task: Task) -> str:
+        """The walk alone."""
+        return same_words(task.fields["question"])

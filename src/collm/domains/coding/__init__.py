@@ -1,0 +1,1 @@
+"""Cooperative programming: a helper and a main function, scored by running tests in the sandbox."""

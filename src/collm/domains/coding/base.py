@@ -1,0 +1,344 @@
+"""What CoopHE, HumanEval and MBPP share: two programmers, one helper `aux` and one main function, real tests.
+
+Agent 0 (aux) writes a helper, agent 1 (main) the function asked for; neither sees the other's code. The joint program
+runs in `collm.sandbox`, in both profiles. The reward (paper F.2) pays for definitions, syntax, the share of passed
+tests, and for a main function that makes real use of the helper; see `coding_reading.parts`. Up to two turns, with
+feedback on the levels in between. docs/coding.md lists where the profiles differ.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import random
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from math import fsum
+from typing import Any, ClassVar
+
+from collm.common.errors import ConfigError, RowError
+from collm.domains import readers
+from collm.domains.base import (
+    Demonstration,
+    Domain,
+    Exchange,
+    Message,
+    Metric,
+    Move,
+    RawRow,
+    Step,
+    Task,
+    embedded_path,
+    nearest,
+    printable,
+    require,
+)
+from collm.domains.coding import prompts as coding_prompts
+from collm.domains.coding import reward_paper as coding_paper
+from collm.domains.coding import reward_released as coding_released
+from collm.domains.coding.demonstrations import scripted, solutions
+from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
+from collm.domains.coding.reading import Outcome, Reading, components, parts
+from collm.domains.coding.rows import coding_fields, identifier
+from collm.domains.coding.syntax import AUX, Unparsable, parse, usable
+from collm.sandbox import Program, Verdict, shared
+
+TURNS = 2
+MISUSES = 2  # reasons that feedback gives
+FEEDBACK_TESTS = ("disjoint", "released")
+NOT_RUN = "NotRun"
+OWN_KINDS = ("TimeLimit", "Died", "Skipped", "Malformed", "Unsendable", "Opaque", "SetupFailed", "TooLong", "Lost")
+_CANDIDATE = re.compile(r"\bcandidate\b")
+
+
+def kind(error: str | None) -> str | None:
+    """A type of error that may be told: built-in or the sandbox's own. Programs choose the names of their own types,
+    and could send words to the partner by them.
+    """
+    known = error is None or error in OWN_KINDS or isinstance(getattr(builtins, error, None), type)
+    return error if known else "Exception"
+
+
+@functools.cache
+def shipped_rows(name: str) -> tuple[RawRow, ...]:
+    """The problems of a coding domain that ship with the project."""
+    return tuple(readers.read_rows(embedded_path(f"{name}.jsonl")))
+
+
+class CodingDomain(Domain):
+    """Options: feedback, feedback_tests, feedback_slice, check_seconds.
+
+    `feedback_slice`: n > 0 takes the first n asserts, n < 0 the last, 0 all. With `feedback_tests: disjoint` they never
+    score (at least one assert is left to score with); with `released` the same asserts do both.
+    `check_seconds`: time limit of one test; 0.0 is the profile's own, 8 (paper F.2) or 10 (released).
+    """
+
+    max_turns = TURNS
+    min_reward = 0.0
+    metrics = (
+        Metric("pass_rate", "Pass rate", "%", higher_is_better=True),
+        Metric("pass_at_1", "pass@1", "%", higher_is_better=True),
+        Metric("pass_at_3", "pass@3", "%", higher_is_better=True, draws=3, of="pass_at_1"),
+        Metric("pass_at_5", "pass@5", "%", higher_is_better=True, draws=5, of="pass_at_1"),
+        Metric("pass_at_10", "pass@10", "%", higher_is_better=True, draws=10, of="pass_at_1"),
+    )
+    columns: tuple[str, ...] = ("task_id", "prompt", "test", "entry_point")
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "feedback": "level_feedback",
+        "feedback_tests": "disjoint",
+        "feedback_slice": 1,
+        "check_seconds": 0.0,
+    }
+
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+        if type(options.get("check_seconds")) is int:
+            options = {**options, "check_seconds": float(options["check_seconds"])}
+        super().__init__(options, profile, num_agents)
+        for key, allowed in (("feedback", coding_prompts.MODES), ("feedback_tests", FEEDBACK_TESTS)):
+            if self.options[key] not in allowed:
+                value = self.options[key]
+                raise ConfigError(f"domain.{self.name}.options.{key}: {value!r}; {nearest(value, allowed)}")
+        if not 0 <= self.options["check_seconds"] <= 60:
+            seconds = self.options["check_seconds"]
+            raise ConfigError(f"domain.{self.name}.options.check_seconds: {seconds}; allowed are 0 to 60")
+        if self.options["feedback_slice"] == 0 and self._disjoint:
+            raise ConfigError(
+                f"domain.{self.name}.options.feedback_slice: 0 takes all asserts for feedback and leaves none to score "
+                "with; give a number, or feedback_tests: released"
+            )
+        self.rules = {"paper": coding_paper, "released": coding_released}[profile]
+        self.roles = (AUX, "main") if num_agents == 2 else ("main",)
+        self.max_reward = 4.0 if num_agents == 2 else 2.1
+
+    @property
+    def _disjoint(self) -> bool:
+        return self.options["feedback"] == "level_feedback" and self.options["feedback_tests"] == "disjoint"
+
+    @property
+    def check_seconds(self) -> float:
+        """The time limit of one test."""
+        return self.options["check_seconds"] or self.rules.CHECK_SECONDS
+
+    def ready(self, sandbox: str = "refuse") -> None:
+        """Start the sandbox and say which walls are on."""
+        shared.start(sandbox)
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """The `columns` of the hub rows."""
+        origin = f"{self.hub[0]}:{split}"
+        return [
+            RawRow({name: row[name] for name in self.columns if name in row}, f"{origin}:{number}")
+            for number, row in enumerate(rows, start=1)
+        ]
+
+    def fields(self, row: RawRow) -> dict[str, Any]:
+        """The checked fields of one row; MBPP has rows of its own form."""
+        return coding_fields(row.fields, row.origin)
+
+    def task(self, row: RawRow, index: int) -> Task:
+        """Check a row (see `coding_rows.coding_fields`) and that its tests can be read."""
+        fields = self.fields(row)
+        fields = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
+        try:
+            self.rules.checks(fields["test"], fields["prompt"], fields["entry_point"])
+        except RowError as error:
+            raise RowError(f"{row.origin}: field 'test': {error}") from None
+        return Task(f"{self.name}_{index:04d}", self.name, fields)
+
+    def key(self, task: Task) -> str:
+        """Problem text without differences of white space."""
+        return " ".join(task.fields["prompt"].split())
+
+    def observe(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> list[Message]:
+        """The role's prompt; later also everything the agent saw and wrote before, and the feedback."""
+        role = self.roles[agent] if self.num_agents == 2 else "single"
+        if not turn:
+            return coding_prompts.first(role, task.fields)
+        if not history:
+            raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+        return [
+            *history[-1].observation,
+            {"role": "assistant", "content": printable(history[-1].response)},
+            {"role": "user", "content": coding_prompts.follow_up(role, feedback, task.fields["entry_point"])},
+        ]
+
+    def start(self, task: Task, seed: int) -> None:
+        """Nothing: a problem has no state."""
+        return None
+
+    def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
+        """Run and score one joint action."""
+        return self.steps([Move(task, turn, joint_action, world)])[0]
+
+    def steps(self, moves: Sequence[Move]) -> list[Step]:
+        """Run the programs of all moves side by side and score them."""
+        texts = [self._texts(move.joint_action) for move in moves]
+        readings = [self._read(pair, move.task.fields) for pair, move in zip(texts, moves, strict=True)]
+        tests = [self._checks(move.task.fields) for move in moves]
+        verdicts = self._verdicts(readings, tests, [move.task.fields["entry_point"] for move in moves])
+        return [self._step(*one) for one in zip(moves, texts, readings, tests, verdicts, strict=True)]
+
+    def _texts(self, joint_action: Sequence[str | None]) -> tuple[str, str]:
+        """(aux, main); one agent alone has an empty aux."""
+        texts = [usable(text) for text in self.check_joint_action(joint_action)]
+        return (texts[0], texts[1]) if self.num_agents == 2 else ("", texts[0])
+
+    def _read(self, texts: tuple[str, str], fields: Mapping[str, Any]) -> Reading:
+        more = {"alone": self.num_agents == 1} if self.profile == "paper" else {}
+        return self.rules.read(*texts, fields["prompt"], fields["entry_point"], **more)
+
+    def _checks(self, fields: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        return self.rules.checks(fields["test"], fields["prompt"], fields["entry_point"])
+
+    def _verdicts(
+        self, readings: Sequence[Reading], tests: Sequence[tuple[str, tuple[str, ...]]], names: Sequence[str]
+    ) -> list[Verdict | None]:
+        """Verdicts of the readings that run and have tests, None for the others."""
+        limit = self.check_seconds
+        programs = {
+            place: Program(reading.source, checks, name, setup, limit, limit)
+            for place, (reading, (setup, checks), name) in enumerate(zip(readings, tests, names, strict=True))
+            if reading.runs and checks
+        }
+        found = dict(zip(programs, shared.run(list(programs.values())), strict=True))
+        return [found.get(place) for place in range(len(readings))]
+
+    def slices_of_tests(self, total: int) -> tuple[slice, slice]:
+        """(feedback, scored) slices of `total` asserts."""
+        wanted = self.options["feedback_slice"]
+        if not self._disjoint:
+            return (slice(wanted, None) if wanted < 0 else slice(0, wanted or None)), slice(0, total)
+        size = min(abs(wanted), max(0, total - 1))
+        if wanted < 0:
+            return slice(total - size, total), slice(0, total - size)
+        return slice(0, size), slice(size, total)
+
+    def _step(
+        self,
+        move: Move,
+        texts: tuple[str, str],
+        reading: Reading,
+        tests: tuple[str, tuple[str, ...]],
+        verdict: Verdict | None,
+    ) -> Step:
+        checks = tests[1]
+        shown, scored = self.slices_of_tests(len(checks))
+        outcome = Outcome.of(verdict, scored, len(checks[scored]))
+        found = parts(reading, outcome)
+        share = outcome.passed / outcome.total if outcome.total else 0.0
+        metrics = {"pass_rate": 100.0 * share, "pass_at_1": 100.0 * (share == 1.0)}
+        feedback: tuple[Any, ...] = (None,) * self.num_agents
+        if self.options["feedback"] == "level_feedback" and move.turn + 1 < TURNS:
+            told = self._told(move.task.fields, texts, reading, checks[shown], verdict, shown)
+            feedback = told if self.num_agents == 2 else told[1:]
+        record = {
+            "program": printable(reading.source) if reading.runs else "",
+            "passed": outcome.passed,
+            "tests": outcome.total,
+            "timeouts": outcome.timeouts,
+            "loaded": outcome.run,
+            "errors": [] if verdict is None else [check.error for check in verdict.checks[scored]],
+        }
+        return Step(found, fsum(found.values()), metrics, feedback, None, record)
+
+    def _told(
+        self,
+        fields: Mapping[str, Any],
+        texts: tuple[str, str],
+        reading: Reading,
+        checks: Sequence[str],
+        verdict: Verdict | None,
+        shown: slice,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What each agent is told: states of both functions, tests, and of its own text alone what is wrong with it."""
+        aux, main = self._parts(texts, fields["entry_point"])
+        functions = reachable(main.tree, main.function) if main.function else []
+        errors = [NOT_RUN] * len(checks) if verdict is None else [kind(one.error) for one in verdict.checks[shown]]
+        named = [_CANDIDATE.sub(fields["entry_point"], check.split("\n")[-1].strip()) for check in checks]
+        common = {
+            "aux_defined": reading.aux_defined,
+            "main_defined": reading.main_defined,
+            "parses": reading.problem is None,
+            "loaded": verdict is not None and verdict.loaded,
+            "load_error": kind(verdict.problem.split(":")[0]) if verdict is not None and verdict.problem else None,
+            "checks": [list(pair) for pair in zip(named, errors, strict=True)],
+        }
+        use = {
+            "calls_aux": calls_aux(functions),
+            "misuse": ignored_calls(functions)[:MISUSES],
+            "wrapper": main.function is not None and is_wrapper(main.function),
+        }
+        return {**common, "problem": aux.problem}, {**common, **use, "problem": main.problem}
+
+    def _parts(self, texts: tuple[str, str], entry_point: str) -> tuple[coding_paper.Part, coding_paper.Part]:
+        foreign = AUX if self.num_agents == 2 else None
+        return coding_paper.part(texts[0], AUX, entry_point), coding_paper.part(texts[1], entry_point, foreign)
+
+    def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
+        """Reference code of all agents, degraded, and a second turn with half the noise; [] without a reference."""
+        pair = solutions(task.fields, alone=self.num_agents == 1)
+        if pair is None:
+            return []
+        histories: list[list[Exchange]] = [[] for _ in self.roles]
+        feedback: Sequence[Any] = (None,) * self.num_agents
+        found = []
+        for turn in range(TURNS):
+            answers = scripted(pair, task.fields["entry_point"], rng, noise / (1 + turn))
+            answers = answers[-self.num_agents :]
+            for agent, (history, answer) in enumerate(zip(histories, answers, strict=True)):
+                seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
+                found.append(Demonstration(task.id, agent, turn, seen, answer))
+                history.append(Exchange(seen, answer))
+            if turn + 1 < TURNS:
+                feedback = self.step(task, turn, answers, None).feedback
+        return found
+
+    def corpus(self, task: Task, rng: random.Random) -> list[str]:
+        """The problem, its tests, and solutions of it."""
+        fields = task.fields
+        texts = [fields["prompt"], fields["test"], fields["solution"]]
+        pair = solutions(fields, alone=self.num_agents == 1)
+        if pair is not None:
+            texts += [pair[0], pair[1], f"{fields['prompt']}\n{pair[0]}\n\n{pair[1]}"]
+        return [text for text in texts if text.strip()]
+
+    def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Score {aux_completion, main_completion, test, entry_point, prompt} on all asserts; one agent has no aux."""
+        fields = {name: require(inputs, name, (str,), "a text") for name in ("test", "prompt")}
+        fields["entry_point"] = identifier(inputs, "entry_point", "")
+        names = ("aux_completion", "main_completion")[-self.num_agents :]
+        texts = self._texts([require(inputs, name, (str, type(None)), "a text or null") for name in names])
+        try:
+            parse(fields["prompt"])
+        except Unparsable as error:
+            raise RowError(f"field 'prompt' is no Python: {error}") from None
+        try:
+            tests = self._checks(fields)
+        except RowError:  # no assert to be found: the cascade stops there
+            tests = ("", ())
+        reading = self._read(texts, fields)
+        verdict = self._verdicts([reading], [tests], [fields["entry_point"]])[0]
+        outcome = Outcome.of(verdict, slice(0, None), len(tests[1]))
+        found = parts(reading, outcome)
+        return fsum(found.values()), components(found, outcome)
+
+    @abstractmethod
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """Rows that ship with the project."""
+
+
+class ShippedProblems(CodingDomain):
+    """A coding domain with problems of its own, written for this project: source `embedded`, split `train`."""
+
+    public_slices: tuple[str, str]
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: `public_slices` for hub and path, 3/4 and 1/4 of the shipped problems."""
+        shipped = readers.quarters("train", len(shipped_rows(self.name)))
+        return {"hub": self.public_slices, "path": self.public_slices, "embedded": shipped}
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """The shipped problems as split `train`; `seed` is not used."""
+        return {"train": list(shipped_rows(self.name))}

@@ -1,0 +1,83 @@
+"""What the two programmers are asked, and how feedback is put into words. The wording is the project's own.
+
+An agent sees the problem, its own earlier code and what the environment says; nothing of what its partner wrote, not
+even through messages of exceptions, which are named by their type alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from collm.domains.coding.syntax import AUX, definition, parse
+
+MODES = ("level_feedback", "plain")
+_CODE_ONLY = "Answer with Python code alone: no fences, no prose, no tests."
+_AGAIN = "Revise your function. Answer with code alone."
+
+
+@functools.lru_cache(maxsize=1024)
+def parameters(prompt: str, entry_point: str) -> str:
+    """The parameter list of the function asked for, as written in Python."""
+    function = definition(parse(prompt), entry_point)
+    return ast.unparse(function.args) if function is not None else ""
+
+
+def first(role: str, fields: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The messages of the first turn for role aux, main or single."""
+    prompt, entry_point = fields["prompt"].strip("\n"), fields["entry_point"]
+    signature = f"def {entry_point}({parameters(fields['prompt'], entry_point)}):"
+    if role == AUX:
+        system = f"Write the helper function {AUX} for a partner who solves the problem with it. {_CODE_ONLY}"
+        order = f"Return data that the partner can use:\ndef {AUX}(...):\n    return ..."
+    elif role == "main":
+        system = f"Solve the problem in one function. A partner writes the helper {AUX}(...). {_CODE_ONLY}"
+        order = f"You may call {AUX} and keep its value; do not define it. Write only:\n{signature}\n    return ..."
+    else:
+        system = f"Solve the problem in one complete function that handles all cases. {_CODE_ONLY}"
+        order = f"Write only:\n{signature}\n    return ..."
+    return [{"role": "system", "content": system}, {"role": "user", "content": f"{prompt}\n\n{order}"}]
+
+
+def follow_up(role: str, told: Mapping[str, Any] | None, entry_point: str) -> str:
+    """The order for the next turn, after what `told` (see `collm.domains.coding`) has to say."""
+    if told is None:
+        return _AGAIN
+    lines = []
+    if role != "single":
+        lines.append(f"{AUX}: {_state(told['aux_defined'])}")
+    lines.append(f"{entry_point}: {_state(told['main_defined'])}")
+    lines.append(_syntax(told))
+    lines += _tests(told)
+    if role == "main" and told["main_defined"]:
+        lines += _cooperation(told)
+    return "\n".join([*(line for line in lines if line), _AGAIN])
+
+
+def _state(defined: bool) -> str:
+    return "defined" if defined else "missing, or it returns nothing"
+
+
+def _syntax(told: Mapping[str, Any]) -> str:
+    if told["problem"]:
+        return f"syntax of yours: {told['problem']}"
+    return "syntax: right" if told["parses"] else "syntax: the two parts together are no valid program"
+
+
+def _tests(told: Mapping[str, Any]) -> list[str]:
+    if not told["checks"]:
+        return []
+    passed = sum(error is None for _, error in told["checks"])
+    failed = [f"failed ({error}): {check}" for check, error in told["checks"] if error is not None]
+    loading = [] if told["loaded"] or not told["load_error"] else [f"loading failed: {told['load_error']}"]
+    return [*loading, f"tests: {passed}/{len(told['checks'])} passed", *failed]
+
+
+def _cooperation(told: Mapping[str, Any]) -> list[str]:
+    if not told["calls_aux"]:
+        return [f"you do not call {AUX}"]
+    if told["misuse"]:
+        return [f"{AUX} is misused: {'; '.join(told['misuse'])}"]
+    return [f"you only hand on the value of {AUX}: do part of the work"] if told["wrapper"] else [f"you call {AUX}"]

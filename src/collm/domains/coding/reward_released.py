@@ -1,0 +1,128 @@
+"""Coding rewards as the released code computes them: completions and tests are read line by line.
+
+Known weaknesses are reproduced, they are what `released` means (docs/coding.md lists them): imports, classes and
+helpers of a completion are lost, an inner function cuts its outer one off, wrapped asserts keep their first line,
+loops around asserts are lost, and a simple assert calls the candidate twice.
+"""
+
+from __future__ import annotations
+
+import re
+
+from collm.domains.coding.reading import Reading
+from collm.domains.coding.syntax import AUX, Unparsable, parse
+
+CHECK_SECONDS = 10.0
+_DEF = re.compile(r"\s*def\s+(\w+)\s*\(")
+_RETURN = re.compile(r"return\s")
+_IMPORT = re.compile(r"from\s+\S+\s+import\s+\S.*|import\s+\w[\w., ]*")
+_SENTENCE = re.compile(r"[A-Z][a-z].*[.!?:]")
+_CODE_WORDS = re.compile(r"\b(?:def|return|if|elif|else|for|while|import|from|class|try|except|with)\b|[=()\[\]]")
+_CHECK_BODY = re.compile(r"def check\(candidate\):(.*?)(?=\n[ \t]*\n+def |\Z)", re.DOTALL)
+_SIMPLE = re.compile(r"assert\s+(\w+\([^)]*\))\s*==\s*(.+)", re.DOTALL)
+_CALL = re.compile(rf"\b{AUX}\s*\(")
+_DOCSTRING = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''", re.DOTALL)
+_STORES_CALL = re.compile(rf"(\w+)\s*=\s*{AUX}\s*\(")
+_IGNORED = re.compile(rf"^[ \t]*{AUX}\s\(.\)[ \t]*$", re.MULTILINE)
+
+
+def read(aux_text: str, main_text: str, prompt: str, entry_point: str) -> Reading:
+    """What the released code makes of two completions (the helper's is "" where there is one agent)."""
+    aux, main = extract(clean(aux_text), AUX), extract(clean(main_text), entry_point)
+    source = "\n\n".join(part for part in ("\n".join(imports(prompt)), aux, main) if part)
+    try:
+        parse(source)
+        problem = None
+    except Unparsable as error:
+        problem = str(error)
+    return Reading(
+        aux_defined=bool(_RETURN.search(aux)),
+        main_defined=bool(_RETURN.search(main)),
+        problem=problem,
+        source=source,
+        used=bool(aux) and bool(_CALL.search(main)),
+        wrapper=is_wrapper(main),
+        ignored=bool(_IGNORED.search(main)),
+    )
+
+
+def clean(text: str) -> str:
+    """The functions in a completion, joined by empty lines; anything between them is dropped."""
+    blocks: list[list[str]] = []
+    depth: int | None = None  # of the def whose lines are being taken
+    for line in text.replace("```python", "").replace("```", "").split("\n"):
+        if _DEF.match(line):
+            depth = _indent(line)
+            blocks.append([line])
+        elif depth is not None and _belongs(line, depth):
+            blocks[-1].append(line)
+        else:
+            depth = None
+    kept = ("\n".join(line for line in block if not _is_sentence(line.strip())) for block in blocks)
+    return "\n\n".join(block.rstrip() for block in kept)
+
+
+def extract(cleaned: str, name: str) -> str:
+    """The function `name`; of several right after one another the last, else the first."""
+    found: list[str] = []
+    depth = 0
+    for line in cleaned.split("\n"):
+        match = _DEF.match(line)
+        if match and match[1] == name:
+            found, depth = [line], _indent(line)
+        elif found:
+            if line.strip() and _indent(line) <= depth:
+                break
+            found.append(line)
+    return "\n".join(found).rstrip()
+
+
+def imports(prompt: str) -> list[str]:
+    """The import lines of a prompt, each once."""
+    lines = (line.strip() for line in prompt.split("\n"))
+    return list(dict.fromkeys(line for line in lines if _IMPORT.fullmatch(line)))
+
+
+def checks(test: str, prompt: str, entry_point: str) -> tuple[str, tuple[str, ...]]:
+    """(setup, checks) for the sandbox; no check at all where the released code finds none.
+
+    Each check is one line with an assert. Where it compares a call without inner parentheses, call and right side
+    are evaluated once before the assert itself.
+    """
+    body = _CHECK_BODY.search(test)
+    lines = (line.strip() for line in body[1].split("\n")) if body else ()
+    found = dict.fromkeys(line for line in lines if line.startswith("assert") and "candidate" in line)
+    asserts = [line.replace("candidate", entry_point) for line in found]
+    return "\n".join(imports(prompt)), tuple(map(_evaluated_before, asserts))
+
+
+def is_wrapper(main: str) -> bool:
+    """Whether nothing is left but handing the helper's value on, judged by the lines."""
+    lines = (line.strip() for line in _DOCSTRING.sub("", main).split("\n"))
+    left = [line for line in lines if line and not line.startswith(("#", "def "))]
+    if len(left) == 1:
+        return left[0].startswith("return ") and AUX in left[0]
+    if len(left) == 2:
+        stored = _STORES_CALL.match(left[0])
+        return stored is not None and left[1] == f"return {stored[1]}"
+    return not left
+
+
+def _evaluated_before(line: str) -> str:
+    match = _SIMPLE.fullmatch(line)
+    return f"{match[1]}\n{match[2]}\n{line}" if match else line
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _belongs(line: str, depth: int) -> bool:
+    stripped = line.strip()
+    if not stripped or line.startswith("\t") or _indent(line) > depth:
+        return True
+    return _indent(line) == depth and stripped.startswith(('"""', "'''"))
+
+
+def _is_sentence(line: str) -> bool:
+    return bool(_SENTENCE.fullmatch(line)) and not _CODE_WORDS.search(line)

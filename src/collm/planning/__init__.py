@@ -1,0 +1,1 @@
+"""What a configuration will need in memory, time, disk and money, before anything runs."""

@@ -1,0 +1,193 @@
+"""What a configuration will need before anything runs: memory by part, hours and disk of every job, and the price.
+
+Works without models, data or torch: shapes of models come from prepared folders, specifications or published cards
+(`shapes`), numbers of tasks and lengths of prompts from prepared data, embedded rows or slice bounds (`prospects`).
+Hours follow from tokens and a rate: measured in an earlier run of the same job, given, or the default named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collm.config.job import Job
+from collm.config.resolve import resolve_job, starts_from
+from collm.llm.sources import folder
+from collm.methods.registry import METHODS, WARM_STARTS
+from collm.planning import counts
+from collm.planning import memory as footprint
+from collm.planning.data_estimate import Prospect, prospect
+from collm.planning.model_shapes import Shape, of_folder, of_spec
+from collm.planning.throughput import Rates, Seconds
+
+GB = 1e9
+CHECKPOINT = 12  # bytes per trained number: the number itself and two moments
+CHARACTERS = 5  # bytes of a generated token in samples.jsonl, JSON included
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the tables: a method or baseline in one domain, `seeds` times."""
+
+    domain: str
+    method: str
+    seeds: int
+    device: str  # cpu | cuda
+    memory: Mapping[str, Mapping[str, float]]  # bytes by stage and part
+    peaks: Mapping[str, float]  # bytes by stage
+    seconds: Mapping[str, float]  # by stage, one seed
+    tokens: int  # generated, all stages, one seed
+    disk: float  # bytes, one seed
+    basis: str  # where the rate comes from
+
+    @property
+    def peak(self) -> float:
+        """Bytes of the stage that needs most."""
+        return max(self.peaks.values())
+
+    @property
+    def hours(self) -> float:
+        """Hours of all seeds, on one GPU or one core."""
+        return self.seeds * sum(self.seconds.values()) / 3600
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All lines, and what is shared by them."""
+
+    lines: Sequence[Line]
+    models: Mapping[str, float]  # bytes on disk by "domain/name" or name
+
+    def hours(self, device: str) -> float:
+        """Hours of all lines on one GPU (cuda) or one core (cpu)."""
+        return sum(line.hours for line in self.lines if line.device == device)
+
+    def disk(self) -> float:
+        """Bytes on disk."""
+        return sum(self.models.values()) + sum(line.seeds * line.disk for line in self.lines)
+
+
+def make(settings: Mapping[str, Any], rates: Rates, root: Path = Path("."), device: str | None = None) -> Plan:
+    """Plan all jobs of a merged configuration.
+
+    Args:
+        rates: how fast jobs go.
+        root: where data and models lie, if they do.
+        device: cpu or cuda; None takes CUDA for the hub's models and the CPU for all others.
+    Raises:
+        ModelError: a model's size is not known before it is there.
+    """
+    lines: list[Line] = []
+    stored: dict[str, float] = {}
+    for domain in settings["domains"]:
+        known: dict[tuple[Any, ...], Prospect] = {}
+        for method in rows(settings, domain):
+            job = resolve_job(settings, domain, method)
+            shapes = {name: _shape(root, job, name) for name in job.models}
+            stored |= {_place(job, name): _stored(job, name, shape) for name, shape in shapes.items()}
+            key = (job.team.num_agents, job.rollout.turns, job.rollout.max_new_tokens, job.team.agents)
+            if key not in known:
+                known[key] = prospect(job, root)
+            lines.append(_line(job, shapes, known[key], rates, len(settings["seeds"]), device))
+        lines += _models_lines(resolve_job(settings, domain), rates)
+    return Plan(lines, stored)
+
+
+def rows(settings: Mapping[str, Any], domain: str) -> list[str]:
+    """Methods and baselines of a domain, and the warm starts that they need, in the order in which they run."""
+    enabled = resolve_job(settings, domain).warm_start.enabled
+    needed = {starts_from(method, enabled) for method in settings["methods"]} | set(settings["baselines"])
+    starts = [name for name in WARM_STARTS if name in needed and enabled]
+    return [*starts, *settings["methods"], *(row for row in settings["baselines"] if row not in WARM_STARTS)]
+
+
+def _line(job: Job, shapes: Mapping[str, Shape], seen: Prospect, rates: Rates, seeds: int, device: str | None) -> Line:
+    place = device or ("cuda" if any(spec["source"] == "hub" for spec in job.models.values()) else "cpu")
+    response = rates.response(job)
+    work = counts.of(job, seen.train, seen.test, response)
+    stages = dict(_footprints(job, shapes, seen, place))
+    peaks = {stage: footprint.peak(parts, place) for stage, parts in stages.items()}
+    size = sum(shapes[name].parameters for name in job.team.agents) / len(job.team.agents)
+    seconds: Seconds = rates.seconds(job, work, seen, place, size)
+    return Line(
+        job.domain,
+        job.method,
+        seeds,
+        place,
+        stages,
+        peaks,
+        seconds.stages,
+        work.tokens + work.watched + work.evaluated,
+        _disk(job, shapes, work),
+        seconds.basis,
+    )
+
+
+def _footprints(
+    job: Job, shapes: Mapping[str, Shape], seen: Prospect, place: str
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Bytes by part of every stage of a row."""
+    if job.method in METHODS or job.method in WARM_STARTS:
+        critics = footprint.critics_of(job)
+        found = footprint.batches(job, seen.lengths, critics, seen.test)
+        yield "train" if job.method in METHODS else "warm_start", footprint.parts(job, shapes, critics, found, place)
+    agents = {name: shapes[name] for name in job.team.agents}
+    found = footprint.batches_of_evaluation(job, seen.lengths, seen.test)
+    yield "evaluate", footprint.parts(job, agents, None, found, place, trained=False)
+
+
+def _disk(job: Job, shapes: Mapping[str, Shape], work: counts.Workload) -> float:
+    """Bytes of adapters, checkpoints and samples of one seed."""
+    samples = CHARACTERS * (work.evaluated + work.episodes * 200)
+    if job.method not in METHODS and job.method not in WARM_STARTS:
+        return samples
+    names = footprint.members(job, footprint.critics_of(job))
+    full, rank = job.team.adapter == "full", job.team.lora["rank"]
+    trained = sum(shapes[name].parameters if full else shapes[name].lora(rank) for name in names)
+    return samples + trained * (4 + CHECKPOINT * job.training.keep_checkpoints)
+
+
+def _shape(root: Path, job: Job, name: str) -> Shape:
+    """Of the prepared model if it is there, else of the specification."""
+    spec = job.models[name]
+    path = folder(root / "resources" / "models", name, spec["source"], job.domain)
+    return of_folder(path) if (path / "model.json").is_file() else of_spec(name, spec)
+
+
+def _place(job: Job, name: str) -> str:
+    return f"{job.domain}/{name}" if job.models[name]["source"] == "scratch" else name
+
+
+def _stored(job: Job, name: str, shape: Shape) -> float:
+    """Bytes on disk of a model: the hub's are stored in bfloat16, those that we write in float32."""
+    return shape.parameters * (2 if job.models[name]["source"] == "hub" else 4)
+
+
+def _models_lines(job: Job, rates: Rates) -> list[Line]:
+    """The models of a domain that are made from scratch, once for all seeds."""
+    pretrain = [spec["pretrain"] for spec in job.models.values() if spec["source"] == "scratch"]
+    if not pretrain:
+        return []
+    tokens = sum(plan["steps"] * plan["batch"] * plan["window"] for plan in pretrain)
+    memory, peaks = {"model": {"runtime": footprint.RUNTIME["cpu"]}}, {"model": footprint.RUNTIME["cpu"]}
+    seconds = {"model": rates.model_seconds(tokens)}
+    return [Line(job.domain, "(model)", 1, "cpu", memory, peaks, seconds, 0, 0.0, "default rate")]
+
+
+def as_json(plan: Plan, price: float, cores: int) -> dict[str, Any]:
+    """The plan as plain data: every line with its parts, and the totals."""
+    lines = [{**dataclasses.asdict(line), "peak": line.peak, "hours": line.hours} for line in plan.lines]
+    gpu = plan.hours("cuda")
+    totals = {
+        "gpu_hours": gpu,
+        "price": gpu * price,
+        "cpu_hours": plan.hours("cpu"),
+        "cores": cores,
+        "wall_hours_on_cores": plan.hours("cpu") / cores,
+        "disk_bytes": plan.disk(),
+        "largest_peak_bytes": max(line.peak for line in plan.lines),
+    }
+    return {"lines": lines, "models_bytes": dict(plan.models), "totals": totals}

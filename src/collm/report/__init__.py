@@ -1,0 +1,1 @@
+"""Result files into statistics, tables and figures; no model and no GPU."""

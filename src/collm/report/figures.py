@@ -1,0 +1,229 @@
+"""Figures from results: learning curves and final bars, the same bytes whenever the same results come in.
+
+A method has one colour and one marker in every figure, from a palette that readers with colour-blindness can
+tell apart. Figures are built without pyplot, so no global state and no display is needed. `save` writes PNG
+and SVG.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from collm.common.errors import DataError
+from collm.common.files import write_atomic
+from collm.domains.base import Metric
+from collm.methods.registry import ROWS
+from collm.report import statistics
+from collm.report.results import Results, title
+from collm.report.tables import BOOTSTRAP_SEED, TIME, number, table_metrics
+
+COLOURS = {
+    "parallel": "#A6A6A6",
+    "warm_start": "#5F5F5F",
+    "warm_start_single": "#8C7A5B",
+    "raw": "#CBBBA0",
+    "pipeline": "#B08D57",
+    "discussion": "#7A9A8B",
+    "grpo": "#332288",
+    "ac": "#882255",
+    "magrpo": "#009E73",
+    "mareinforce": "#E69F00",
+    "marloo": "#CC79A7",
+    "maremax": "#56B4E9",
+    "collm_dc": "#0072B2",
+    "collm_cc": "#D55E00",
+}
+MARKERS = {
+    "grpo": "X",
+    "ac": "*",
+    "magrpo": "^",
+    "mareinforce": "v",
+    "marloo": "D",
+    "maremax": "P",
+    "collm_dc": "s",
+    "collm_cc": "o",
+}
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.8,
+    "svg.hashsalt": "collm",
+    "svg.fonttype": "path",
+    "savefig.dpi": 150,
+}
+
+
+@matplotlib.rc_context(STYLE)
+def learning_curves(
+    results: Results, domain: str, maximum: float, estimator: str = "mean", resamples: int = 10_000
+) -> Figure:
+    """Reward on the test split against joint actions evaluated in training, one line per trained method.
+
+    Two seeds or more: estimate over seeds with its shaded 95 % interval. One seed: the evaluations, and
+    behind them the training reward of every rollout (mean over its turns), smoothed. `maximum` is the largest
+    reward of the domain. Raises DataError if the seeds of a method were not evaluated at the same iterations.
+    """
+    figure = Figure(figsize=(6.4, 4.3), layout="constrained")
+    axes = figure.add_subplot()
+    curves = results.curves[results.curves["domain"] == domain]
+    for method in [name for name in ROWS if name in set(curves["method"])]:
+        _draw_method(axes, curves[curves["method"] == method], method, estimator, resamples)
+    if "warm_start" in results.methods(domain):
+        level = results.of(domain, "warm_start")
+        reward = statistics.score_matrix(level, "reward").values.mean()
+        colour = COLOURS["warm_start"]
+        axes.axhline(reward, color=colour, linestyle="--", linewidth=1.2, label=ROWS["warm_start"].label)
+    axes.set_xlabel("Environment steps (joint actions whose reward was evaluated)")
+    axes.set_ylabel(f"Mean reward on the test split (maximum {maximum:g})")
+    axes.set_title(title(domain))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlim(left=-0.01 * axes.get_xlim()[1])
+    handles, labels = axes.get_legend_handles_labels()
+    if _seeds(curves) == 1:
+        handles.append(Line2D([], [], color="#7F7F7F", alpha=0.45, linewidth=1.0))
+        labels.append("training reward, smoothed")
+    elif _seeds(curves):
+        handles.append(Line2D([], [], color="#7F7F7F", alpha=0.3, linewidth=7))
+        labels.append(f"95 % interval over {_seeds(curves)} seeds")
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, math.ceil(len(handles) / 2)))
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def final_bars(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) -> Figure:
+    """Bars of the main table's numbers with their intervals, one panel per metric; diamonds: the paper.
+
+    The paper's response time is left out: it was measured on another machine.
+    """
+    rows = main[main["domain"] == domain]
+    methods = list(dict.fromkeys(rows["method"]))
+    shown = table_metrics(metrics, set(rows["metric"]))
+    figure = Figure(figsize=(1.5 + 2.3 * len(shown), 1.5 + 0.34 * len(methods)), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, shown, strict=True):
+        own = rows[rows["metric"] == metric.name].set_index("method").loc[methods]
+        _draw_bars(axes, own, metric)
+    panels[0].set_yticks(range(len(methods)), [ROWS[method].label for method in methods])
+    panels[0].invert_yaxis()
+    seeds, kind = int(rows["seeds"].min()), rows.loc[rows["metric"] != "time_s", "interval"].iloc[0]
+    note = f"{title(domain)}: {seeds} seed{'s' if seeds > 1 else ''}, whiskers: 95 % {kind}"
+    figure.suptitle(note + ("; diamonds: the paper" if rows["paper"].notna().any() else ""), fontsize=10)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `figure` as stem.png (150 dpi) and stem.svg, atomically, without dates and version numbers."""
+    written = []
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata)
+        written.append(write_atomic(stem.with_name(f"{stem.name}.{kind}"), buffer.getvalue()))
+    return written
+
+
+def evaluation_curve(curves: pd.DataFrame, estimator: str = "mean", resamples: int = 10_000) -> pd.DataFrame:
+    """Evaluations of one method as columns env_step, point, low, high, one row per evaluation.
+
+    Seeds are matched by training iteration; env_step is their mean there, because episodes that stop early
+    make seeds use different numbers of joint actions. With one seed low and high are NaN.
+    """
+    evaluations = curves[curves["event"] == "evaluation"].drop_duplicates(["seed", "iteration"], keep="last")
+    rewards = evaluations.pivot(index="iteration", columns="seed", values="reward").sort_index()
+    steps = evaluations.pivot(index="iteration", columns="seed", values="env_step").sort_index()
+    if rewards.isna().to_numpy().any():
+        iteration = rewards.index[rewards.isna().any(axis="columns")][0]
+        run = f"{curves['domain'].iloc[0]}/{curves['method'].iloc[0]}"
+        raise DataError(f"{run}: not every seed was evaluated at iteration {iteration}; train them alike")
+    rows = []
+    for iteration, values in rewards.iterrows():
+        cells = statistics.ScoreMatrix(
+            values.to_numpy(dtype=float)[:, None], tuple(rewards.columns), ("test split",), len(values)
+        )
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        value = statistics.estimate(cells, rng, statistic=estimator, resamples=resamples)
+        rows.append((float(steps.loc[iteration].mean()), value.point, value.low, value.high))
+    return pd.DataFrame(rows, columns=["env_step", "point", "low", "high"])
+
+
+def smoothed(values: pd.Series) -> pd.Series:
+    """Exponential moving average with a span of a sixth of the points, at least five."""
+    return values.ewm(span=max(5.0, len(values) / 6)).mean()
+
+
+def _draw_method(axes: Axes, curves: pd.DataFrame, method: str, estimator: str, resamples: int) -> None:
+    colour = COLOURS[method]
+    line = evaluation_curve(curves, estimator, resamples)
+    if _seeds(curves) == 1:
+        rollouts = curves[curves["event"] == "rollout"].sort_values("env_step")
+        dot = "." if len(rollouts) == 1 else None  # a line of one point cannot be seen
+        axes.plot(
+            rollouts["env_step"], smoothed(rollouts["reward"]), color=colour, alpha=0.3, linewidth=1.0, marker=dot
+        )
+    else:
+        axes.fill_between(line["env_step"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0)
+    axes.plot(
+        line["env_step"],
+        line["point"],
+        color=colour,
+        marker=MARKERS[method],
+        markersize=5,
+        linewidth=1.6,
+        label=ROWS[method].label,
+    )
+
+
+def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
+    places = np.arange(len(rows))
+    axes.barh(places, rows["point"], color=[COLOURS[method] for method in rows.index], height=0.68)
+    whiskers = rows["low"].notna().to_numpy()
+    ends = rows["high"].fillna(rows["point"]).to_numpy()
+    if whiskers.any():
+        some = rows[whiskers]
+        sides = np.maximum([some["point"] - some["low"], some["high"] - some["point"]], 0)
+        axes.errorbar(some["point"], places[whiskers], xerr=sides, fmt="none", ecolor="black", capsize=2)
+    if metric is not TIME and rows["paper"].notna().any():
+        axes.plot(rows["paper"], places, "D", markersize=4.5, color="white", markeredgecolor="black")
+        ends = np.fmax(ends, rows["paper"].to_numpy(dtype=float))
+    span = np.nanmax([0.0, *ends]) or (100.0 if metric.unit == "%" else 1.0)  # nothing but zeros: the unit's range
+    column = axes.get_yaxis_transform()
+    for place, point in zip(places, rows["point"], strict=True):
+        if np.isfinite(point):
+            text = number(point, metric)
+            axes.text(1.0, place, text, transform=column, ha="right", va="center", fontsize=7.5)
+    lowest = np.nanmin([0.0, *rows["point"], *rows["low"]])
+    axes.set_xlim(1.1 * lowest, 1.3 * span)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
+    axes.set_title("higher is better" if metric.higher_is_better else "lower is better", fontsize=8)
+    if metric.unit == "%" and lowest == 0 and span > 60:
+        axes.set_xticks([0, 25, 50, 75, 100])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _seeds(curves: pd.DataFrame) -> int:
+    return int(curves["seed"].nunique())

@@ -1,0 +1,273 @@
+"""Result files into tidy pandas frames: what ran, what it scored, and which files are not there.
+
+Which rows there should be follows from the configuration (methods and baselines x seeds, per domain), never
+from what happens to lie in the results folder: a stale run is named, not shown, and a missing file is named,
+not skipped. Reads `samples.jsonl`, `evaluation.json` and, of trained methods, `metrics.jsonl` of every run,
+and the data manifest of every domain. No model and no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from collm.common import cli
+from collm.common.errors import DataError
+from collm.common.files import read_jsonl
+from collm.config.load import load_config
+from collm.config.resolve import resolve_job, rows
+from collm.domains import get
+from collm.domains.base import Domain
+from collm.methods.registry import METHODS, ROWS
+
+TITLES = {
+    "tldr": "TLDR",
+    "arxiv": "arXiv",
+    "coophe": "CoopHE",
+    "humaneval": "HumanEval",
+    "mbpp": "MBPP",
+    "str_build": "StrBuild",
+    "house_build": "HouseBuild",
+    "arc_challenge": "ARC-Challenge",
+}
+SAMPLE_KEYS = ("domain", "method", "seed", "task", "sample", "reward", "tokens")
+CURVE_KEYS = ("event", "iteration", "env_step", "samples", "reward")
+CURVE_EVENTS = ("rollout", "evaluation")
+SHOWN = 12  # missing files listed one by one in a message; the rest are counted
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the experiment: a method, trained or not, with one seed in one domain."""
+
+    domain: str
+    method: str
+    seed: int
+    trained: bool
+    folder: Path
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Domain, method and seed, the index of `Results.records`."""
+        return self.domain, self.method, self.seed
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that tables and figures need.
+
+    samples: one row a sample: domain, method, seed, task, sample, reward (raw, last turn), tokens (per agent
+        and turn), `metric.<name>` and `part.<name>` (NaN where another domain has no such column).
+    curves: one row a rollout or evaluation of a trained run: domain, method, seed, event, iteration, env_step
+        (joint actions whose reward was evaluated), samples, reward (mean, raw).
+    records: evaluation.json by (domain, method, seed); folders: where the run is; manifests: by domain.
+    missing: files that should be there and are not; empty unless the caller asked for partial results.
+    """
+
+    samples: pd.DataFrame
+    curves: pd.DataFrame
+    records: Mapping[tuple[str, str, int], Mapping[str, Any]]
+    manifests: Mapping[str, Mapping[str, Any]]
+    folders: Mapping[tuple[str, str, int], Path]
+    missing: tuple[Path, ...]
+
+    def domains(self) -> list[str]:
+        """Domains that have samples, in the order of the configuration."""
+        return list(dict.fromkeys(self.samples["domain"]))
+
+    def methods(self, domain: str) -> list[str]:
+        """Methods of a domain that have samples, in the order of the tables."""
+        present = set(self.samples.loc[self.samples["domain"] == domain, "method"])
+        return [row for row in ROWS if row in present]
+
+    def of(self, domain: str, method: str) -> pd.DataFrame:
+        """Samples of one method in one domain."""
+        return self.samples[(self.samples["domain"] == domain) & (self.samples["method"] == method)]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the stages `tables` and `figures` start from; `domains` are those that have samples, built, by name."""
+
+    results: Results
+    domains: Mapping[str, Domain]
+    estimator: str
+    resamples: int
+    out: Path
+
+
+def report_parser(description: str, kind: str) -> argparse.ArgumentParser:
+    """Options of the stages that show results; `kind` is the folder below the results that they write."""
+    parser = cli.parser(description, domain=False)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
+    parser.add_argument("--out", type=Path, help=f"folder to write; None: RESULTS/{kind}")
+    parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
+    parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
+    parser.set_defaults(kind=kind)
+    return parser
+
+
+def open_report(arguments: argparse.Namespace) -> Report:
+    """Everything that the options of `report_parser` ask for; raises ConfigError and DataError as `load` does."""
+    settings = load_config(arguments.config)
+    if arguments.domains:
+        settings["domains"] = arguments.domains
+    loaded = load(settings, arguments.results, arguments.data, arguments.partial)
+    shown = build_domains(settings, loaded.domains())
+    estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
+    return Report(loaded, shown, estimator, resamples, arguments.out or arguments.results / arguments.kind)
+
+
+def title(domain: str) -> str:
+    """Name of a domain for headings; domains without a special spelling are capitalised."""
+    return TITLES.get(domain, domain.replace("_", " ").capitalize())
+
+
+def load(settings: Mapping[str, Any], results: Path, data: Path, partial: bool = False) -> Results:
+    """Everything that a merged configuration asks for; what is stale or left out is told on stderr.
+
+    Raises DataError as `collect` does.
+    """
+    runs = expected_runs(settings, results)
+    for folder in unused_runs(runs, results):
+        print(f"not shown, the configuration does not ask for it: {folder}", file=sys.stderr)
+    loaded = collect(runs, data, partial)
+    for path in loaded.missing:
+        print(f"not there, its run is left out: {path}", file=sys.stderr)
+    return loaded
+
+
+def build_domains(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:
+    """The domains of `names` with the options of a merged configuration, by name."""
+    jobs = {name: resolve_job(settings, name) for name in names}
+    return {name: get(name)(own.options, own.profile, own.team.num_agents) for name, own in jobs.items()}
+
+
+def expected_runs(settings: Mapping[str, Any], results: Path) -> list[Run]:
+    """Runs that a merged configuration asks for, in the order of the tables."""
+    runs = []
+    for domain in settings["domains"]:
+        shown = rows(settings, domain)
+        for method in [row for row in ROWS if row in shown]:
+            for seed in settings["seeds"]:
+                folder = Path(results) / domain / method / f"seed{seed}"
+                runs.append(Run(domain, method, int(seed), method in METHODS, folder))
+    return runs
+
+
+def unused_runs(runs: Iterable[Run], results: Path) -> list[Path]:
+    """Folders of evaluated runs below `results` that the configuration does not ask for."""
+    found = {path.parent for path in Path(results).glob("*/*/seed*/samples.jsonl")}
+    return sorted(found - {run.folder for run in runs})
+
+
+def collect(runs: Iterable[Run], data: Path, partial: bool = False) -> Results:
+    """Read the files of `runs` and the manifests below `data`.
+
+    Args:
+        partial: go on with what is there; the files that are not are listed in `Results.missing`.
+
+    Raises:
+        DataError: files are missing (all are named), nothing at all is there, or a file is empty or
+        malformed.
+    """
+    runs = list(runs)
+    files = {run: _files(run) for run in runs}
+    manifests = {run.domain: Path(data) / run.domain / "manifest.json" for run in runs}
+    wanted = [path for paths in files.values() for path in paths] + list(manifests.values())
+    missing = tuple(path for path in wanted if not path.is_file())
+    if missing and not partial:
+        raise DataError(_missing_message(missing))
+    complete = [run for run in runs if not {*files[run], manifests[run.domain]} & set(missing)]
+    if not complete:
+        raise DataError(f"no complete run to show; {_missing_message(missing)}")
+    curves = [curve_frame(run) for run in complete if run.trained]
+    return Results(
+        samples=pd.concat([sample_frame(run) for run in complete], ignore_index=True),
+        curves=pd.concat(curves, ignore_index=True) if curves else _empty_curves(),
+        records={run.key: read_json(run.folder / "evaluation.json") for run in complete},
+        manifests={run.domain: read_json(manifests[run.domain]) for run in complete},
+        folders={run.key: run.folder for run in complete},
+        missing=missing,
+    )
+
+
+def sample_frame(run: Run) -> pd.DataFrame:
+    """Samples of one run as a frame (columns of `Results.samples`); texts and worlds are left in the file.
+
+    Raises DataError naming file and line if a field is missing or the line belongs to another run.
+    """
+    path = run.folder / "samples.jsonl"
+    rows = []
+    for number, row in enumerate(_lines(path), start=1):
+        try:
+            if (row["domain"], row["method"], row["seed"]) != run.key:
+                raise DataError(
+                    f"{path}:{number}: belongs to {row['domain']}/{row['method']}/seed{row['seed']}; "
+                    "remove the file and evaluate again"
+                )
+            flat = {key: row[key] for key in SAMPLE_KEYS}
+            flat |= {f"metric.{name}": value for name, value in row["metrics"].items()}
+            flat |= {f"part.{name}": value for name, value in row["turns"][-1]["parts"].items()}
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}:{number}: not a sample line ({error!r}); evaluate again") from error
+        rows.append(flat)
+    return pd.DataFrame(rows)
+
+
+def curve_frame(run: Run) -> pd.DataFrame:
+    """Rollouts and evaluations of one training run as a frame (columns of `Results.curves`)."""
+    path = run.folder / "metrics.jsonl"
+    rows = []
+    for number, row in enumerate(_lines(path), start=1):
+        if row.get("event") not in CURVE_EVENTS:
+            continue
+        try:
+            columns = {key: row[key] for key in CURVE_KEYS}
+        except KeyError as error:
+            raise DataError(f"{path}:{number}: {row['event']} without {error}; train again") from error
+        rows.append({"domain": run.domain, "method": run.method, "seed": run.seed, **columns})
+    if not rows:
+        raise DataError(f"{path} holds neither a rollout nor an evaluation; train again")
+    return pd.DataFrame(rows, columns=_empty_curves().columns)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON object; DataError names the file if it is malformed."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error.msg}, line {error.lineno}); make it again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no JSON object; make it again")
+    return value
+
+
+def _files(run: Run) -> list[Path]:
+    names = ["samples.jsonl", "evaluation.json", *(["metrics.jsonl"] if run.trained else [])]
+    return [run.folder / name for name in names]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    rows = read_jsonl(path)
+    if not rows:
+        raise DataError(f"{path} is empty; run the stage that writes it again")
+    return rows
+
+
+def _empty_curves() -> pd.DataFrame:
+    return pd.DataFrame(columns=["domain", "method", "seed", *CURVE_KEYS])
+
+
+def _missing_message(missing: tuple[Path, ...]) -> str:
+    names = ", ".join(str(path) for path in missing[:SHOWN])
+    more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    return f"not there: {names}{more}; run `snakemake --cores all`, or pass --partial to show what there is"

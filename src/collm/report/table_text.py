@@ -1,0 +1,168 @@
+"""The main table for people: Markdown that reads well in a terminal, and LaTeX with the booktabs package."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from collm.domains.base import Domain, Metric
+from collm.methods.registry import ROWS
+from collm.report.results import title
+from collm.report.tables import TIME, number, table_metrics
+
+ABSENT = "–"
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "Δ": r"$\Delta$",
+    "×": r"$\times$",
+    "–": "--",
+}
+PREAMBLE = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}; take in with \\input{main.tex}.\n"
+
+
+def display_frame(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """One domain's rows of the main frame as text: "point [low, high]", headers with unit and direction.
+
+    A metric of which the paper has comparable values is followed by them, with ours minus the paper's.
+    """
+    rows = main[main["domain"] == domain]
+    beside = set(rows.loc[rows["paper"].notna(), "metric"])
+    records = []
+    for method in dict.fromkeys(rows["method"]):
+        own = rows[rows["method"] == method].set_index("metric")
+        record = {"Method": ROWS[method].label}
+        for metric in table_metrics(metrics, own.index):
+            record |= _cells(own.loc[metric.name], metric, metric.name in beside)
+        record["n"] = _count(own.iloc[-1])
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain]) -> pd.DataFrame:
+    """One line per domain: the first of its own metrics for every method, as "point [low, high]"."""
+    records = []
+    for domain in dict.fromkeys(main["domain"]):
+        metric = next(metric for metric in domains[domain].metrics if metric.in_table)
+        rows = main[(main["domain"] == domain) & (main["metric"] == metric.name)].set_index("method")
+        head = f"{metric.label}{f' ({metric.unit})' if metric.unit else ''} {'↑' if metric.higher_is_better else '↓'}"
+        cells = {ROWS[method].label: _cell(row, metric) for method, row in rows.iterrows()}
+        records.append({"Benchmark": title(domain), "Metric": head, **cells})
+    return pd.DataFrame(records).fillna(ABSENT)
+
+
+def overview(main: pd.DataFrame, domains: Mapping[str, Domain]) -> str:
+    """The overview as a Markdown table."""
+    return _aligned(overview_frame(main, domains), left=2) + "\n"
+
+
+def _aligned(frame: pd.DataFrame, left: int) -> str:
+    align = ["left"] * left + ["right"] * (frame.shape[1] - left)
+    return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
+def markdown(main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean") -> str:
+    """The main table as Markdown: an overview, a table per domain under its heading and label, then notes."""
+    blocks = ["# Main results"]
+    if main["domain"].nunique() > 1:
+        blocks.append(overview(main, domains).strip())
+    for domain in dict.fromkeys(main["domain"]):
+        table = _aligned(display_frame(main, domain, domains[domain].metrics), left=1)
+        label = _labels(main, domain)
+        blocks += [f"## {title(domain)}", f"{label[0].upper()}{label[1:]}.", table]
+    wrapped = textwrap.TextWrapper(110, initial_indent="- ", subsequent_indent="  ")
+    blocks.append("\n".join(wrapped.fill(note) for note in notes(main, estimator)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def latex(main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean") -> str:
+    """The main table as LaTeX `table` environments, one per domain, no wider than the text."""
+    blocks = [PREAMBLE]
+    for domain in dict.fromkeys(main["domain"]):
+        frame = display_frame(main, domain, domains[domain].metrics)
+        frame = frame.map(escape).rename(columns=escape)
+        align = "l" + "r" * (frame.shape[1] - 1)
+        tabular = frame.to_latex(index=False, escape=False, column_format=align).strip()
+        explained = notes(main, estimator) if len(blocks) == 1 else ["Cells as in the first table."]
+        caption = escape(f"{title(domain)} ({_labels(main, domain)}). {' '.join(explained)}")
+        lines = [
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            rf"\label{{tab:main-{domain.replace('_', '-')}}}",
+            r"\medskip",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            tabular + "%",
+            "}",
+            r"\end{table}",
+        ]
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+def notes(main: pd.DataFrame, estimator: str) -> list[str]:
+    """What a reader must know to read the cells: estimator, interval, n, and how far to trust few seeds."""
+    name = {"mean": "mean", "iqm": "interquartile mean"}[estimator]
+    scores = main[main["metric"] != TIME.name]
+    kinds = " and ".join(sorted(set(scores["interval"]) - {"no interval"})) or "no interval"
+    lines = [f"Cells: {name} [95 % bootstrap {kinds}]; n = seeds × test tasks × samples per task."]
+    seeds = int(scores["seeds"].min())
+    if seeds == 1:
+        lines.append("With one seed the interval says nothing about how another training run would end.")
+    elif seeds < 5:
+        lines.append(f"With {seeds} seeds the interval is at most the range of the runs: read it as a range.")
+    lines.append(
+        "Time: seconds per turn until the slowest agent has answered, agents in parallel, on the machine of "
+        "the run; Cost: tokens generated per agent and turn."
+    )
+    if main["paper"].notna().any():
+        lines.append("paper: the value it reports; Δ: ours minus the paper's (none for time: other machine).")
+    return lines
+
+
+def escape(text: str) -> str:
+    """Text with everything that LaTeX would read as a command made printable."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _cells(row: pd.Series, metric: Metric, beside: bool) -> dict[str, str]:
+    unit = f" ({metric.unit})" if metric.unit else ""
+    head = f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
+    cell = _cell(row, metric)
+    if not beside:
+        return {head: cell}
+    theirs = f"{row['paper']:g}" if pd.notna(row["paper"]) else ABSENT
+    if pd.notna(row["difference"]):
+        theirs += f" ({'+' if row['difference'] > 0 else ''}{number(row['difference'], metric)})"
+    return {head: cell, f"{metric.label}: paper{'' if metric is TIME else ' (Δ)'}": theirs}
+
+
+def _cell(row: pd.Series, metric: Metric) -> str:
+    if pd.isna(row["point"]):
+        return ABSENT
+    interval = f" [{number(row['low'], metric)}, {number(row['high'], metric)}]" if pd.notna(row["low"]) else ""
+    return number(row["point"], metric) + interval
+
+
+def _count(row: pd.Series) -> str:
+    each, rest = divmod(int(row["samples"]), int(row["seeds"] * row["tasks"]))
+    per_task = str(each) if rest == 0 else f"{row['samples'] / (row['seeds'] * row['tasks']):.1f}"
+    return f"{row['seeds']} × {row['tasks']} × {per_task}"
+
+
+def _labels(main: pd.DataFrame, domain: str) -> str:
+    return "; ".join(dict.fromkeys(main.loc[main["domain"] == domain, "label"]))

@@ -1,0 +1,246 @@
+"""Tables from results: tidy frames with intervals, and the same for people as Markdown and LaTeX.
+
+The main table has the columns of the paper's table 1: response time, cost in tokens, and the domain's own
+metrics, for every method of the configuration. All numbers come from `collm.statistics`; within one domain
+the seeds form one stratum (see there). Every estimate starts the same seeded generator, so a number does not
+depend on which other rows the table holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from collm.common.errors import DataError
+from collm.domains.base import Domain, Metric
+from collm.methods.registry import ROWS
+from collm.report import paper, statistics
+from collm.report.results import Results
+from collm.report.statistics import Estimate
+
+BOOTSTRAP_SEED = 2108
+DECIMALS = {"%": 1, "tokens": 1}  # digits after the point by unit; anything else gets two
+TIME = Metric("time_s", "Time", "s", higher_is_better=False)
+TOKENS = Metric("tokens", "Cost", "tokens", higher_is_better=False)
+REFERENCES = ("warm_start", "parallel")  # what teams are compared with: the first one present
+SINGLE_REFERENCES = ("warm_start_single", "raw")  # what one agent alone is; see `reference`
+ESTIMATE = ["point", "low", "high", "interval", "seeds", "tasks", "samples"]
+MAIN = ["domain", "method", "metric", *ESTIMATE, "paper", "difference", "label"]
+
+
+def table_metrics(metrics: Sequence[Metric], present: Collection[str] | None = None) -> list[Metric]:
+    """Columns of a domain's main table: time, cost, then the domain's metrics that belong in a table.
+
+    `present`: names that a main frame holds, of which the others are left out (pass@k beyond the samples drawn).
+    """
+    chosen = [TIME, TOKENS, *(metric for metric in metrics if metric.in_table)]
+    return [metric for metric in chosen if present is None or metric.name in present]
+
+
+def number(value: float, metric: Metric) -> str:
+    """A value of `metric` as people read it, without its unit."""
+    return f"{value:.{DECIMALS.get(metric.unit, 2)}f}"
+
+
+def main_frame(
+    results: Results, domains: Mapping[str, Domain], estimator: str = "mean", resamples: int = 10_000
+) -> pd.DataFrame:
+    """One row per domain, method and metric (columns `MAIN`).
+
+    `domains` holds every domain of the results by name. `paper` and `difference` (ours minus the paper's) are
+    filled only where the two are comparable (see `paper.provenance`); of the response time the paper's value
+    is given without a difference, because it depends on the machine.
+    """
+    published = paper.values()
+    rows = []
+    for domain, method in _cells(results):
+        origin = _origin(results, domains[domain], method)
+        for metric in _possible(results, table_metrics(domains[domain].metrics), domain):
+            value = _estimate(results, domain, method, metric, estimator, resamples)
+            theirs = published.get((domain, method, metric.name)) if origin.comparable else None
+            apart = theirs is None or metric is TIME
+            rows.append(
+                _row(domain, method, metric.name, value)
+                | {"paper": theirs, "difference": None if apart else value.point - theirs}
+                | {"label": origin.label}
+            )
+    return pd.DataFrame(rows, columns=MAIN).astype({"paper": float, "difference": float})
+
+
+def reward_frame(results: Results, estimator: str = "mean", resamples: int = 10_000) -> pd.DataFrame:
+    """Raw reward of the last turn (`metric` = reward) and each of its named parts, per domain and method."""
+    rows = []
+    for domain, method in _cells(results):
+        frame = results.of(domain, method).dropna(axis="columns", how="all")
+        for column in ["reward", *(name for name in frame if name.startswith("part."))]:
+            # A part that an early turn or another branch of the reward does not name adds nothing: zero.
+            value = _from_samples(frame.fillna({column: 0.0}), column, estimator, resamples)
+            rows.append(_row(domain, method, column, value))
+    return pd.DataFrame(rows, columns=["domain", "method", "metric", *ESTIMATE])
+
+
+def difference_frame(
+    results: Results, domains: Mapping[str, Domain], estimator: str = "mean", resamples: int = 10_000
+) -> pd.DataFrame:
+    """What training changed: every other method minus what it starts from (see `reference`), paired.
+
+    One row per domain, method and metric (the domain's own, cost, and the reward), over the seeds that both
+    have (all of them unless the results are partial); a method without a reference row is left out.
+    """
+    rows = []
+    for domain in results.domains():
+        columns = {"reward": "reward", "tokens": "tokens"}
+        shown = _possible(results, [metric for metric in domains[domain].metrics if metric.in_table], domain)
+        columns |= {metric.name: f"metric.{metric.name}" for metric in shown}
+        for method in results.methods(domain):
+            start = reference(results, domain, method)
+            if start is None:
+                continue
+            ours, theirs = results.of(domain, method), results.of(domain, start)
+            paired = set(ours["seed"]) & set(theirs["seed"])
+            if not paired:
+                continue
+            sides = [_with_draws(side[side["seed"].isin(paired)], shown) for side in (ours, theirs)]
+            for name, column in columns.items():
+                first, second = (statistics.score_matrix(side, column) for side in sides)
+                value = statistics.difference(
+                    first,
+                    second,
+                    _rng(),
+                    statistic=estimator,
+                    resamples=resamples,
+                    strata=statistics.one_stratum(len(first.tasks)),
+                )
+                rows.append(_row(domain, method, name, value) | {"reference": start})
+    return pd.DataFrame(rows, columns=["domain", "method", "reference", "metric", *ESTIMATE])
+
+
+def reference(results: Results, domain: str, method: str) -> str | None:
+    """The row that a method is compared with; None for a reference row itself and where there is none.
+
+    A team with its warm start, else with the untrained team. One agent alone with its own warm start, and with the
+    raw model only if it was trained from that: a team's rows say nothing about what its training changed.
+    """
+    present = results.methods(domain)
+    if method in REFERENCES + SINGLE_REFERENCES:
+        return None
+    if not _single(method):
+        return next((name for name in REFERENCES if name in present), None)
+    if "warm_start_single" in present:
+        return "warm_start_single"
+    seed = results.of(domain, method)["seed"].iloc[0]
+    enabled = results.records[domain, method, seed]["config"]["warm_start"]["enabled"]
+    return "raw" if "raw" in present and not enabled else None
+
+
+def without_reference(results: Results) -> list[str]:
+    """One sentence per domain whose `difference_frame` leaves out single agents."""
+    found = []
+    for domain in results.domains():
+        names = [name for name in results.methods(domain) if _single(name) and name not in SINGLE_REFERENCES]
+        left = [name for name in names if reference(results, domain, name) is None]
+        if left:
+            found.append(
+                f"{domain}: differences leave out {', '.join(left)}; the row that one agent alone starts from is not "
+                "there: add warm_start_single to baselines"
+            )
+    return found
+
+
+def metric_tree(main: pd.DataFrame, rewards: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """Points as {domain: {method: {metric: point}}} for `dvc metrics show`; rewards without their parts."""
+    tree: dict[str, dict[str, dict[str, float]]] = {}
+    both = pd.concat([main, rewards[rewards["metric"] == "reward"]])
+    for row in both.dropna(subset="point").itertuples():
+        tree.setdefault(row.domain, {}).setdefault(row.method, {})[row.metric] = float(f"{row.point:.6g}")
+    return tree
+
+
+def curve_table(results: Results) -> pd.DataFrame:
+    """Learning curves as a tidy frame: `curves` of the results with a `series` column "domain/method"."""
+    curves = results.curves
+    return curves.assign(series=curves["domain"].astype(str) + "/" + curves["method"].astype(str))
+
+
+def _single(method: str) -> bool:
+    """Whether a row is one agent alone."""
+    return ROWS[method].single
+
+
+def _cells(results: Results) -> Iterator[tuple[str, str]]:
+    for domain in results.domains():
+        for method in results.methods(domain):
+            yield domain, method
+
+
+def _possible(results: Results, metrics: Sequence[Metric], domain: str) -> list[Metric]:
+    """Metrics that every method has samples enough for: pass@k needs k of each task."""
+    samples = results.samples[results.samples["domain"] == domain]
+    least = samples.groupby(["method", "seed", "task"]).size().min()
+    return [metric for metric in metrics if metric.draws <= least]
+
+
+def _with_draws(frame: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """The samples of one method with columns for the metrics that are made from several of them."""
+    made = {
+        f"metric.{metric.name}": statistics.drawn_at_least_once(frame, f"metric.{metric.of}", metric.draws)
+        for metric in metrics
+        if metric.draws > 1
+    }
+    return frame.assign(**made)
+
+
+def _origin(results: Results, domain: Domain, method: str) -> paper.Provenance:
+    manifest, papers = results.manifests[domain.name], paper.papers_rows(domain)
+    seeds = results.of(domain.name, method)["seed"].unique()
+    records = [results.records[domain.name, method, seed] for seed in seeds]
+    origins = {paper.provenance(manifest, record, papers) for record in records}
+    if len(origins) > 1:
+        raise DataError(f"{domain.name}/{method}: seeds ran with different models; train and evaluate again")
+    return origins.pop()
+
+
+def _estimate(results: Results, domain: str, method: str, metric: Metric, estimator: str, resamples: int) -> Estimate:
+    frame = results.of(domain, method)
+    if metric is TIME:
+        return _latency(results, domain, method, sorted(frame["seed"].unique()), estimator, resamples)
+    column = metric.name if metric is TOKENS else f"metric.{metric.name}"
+    frame = _with_draws(frame, [metric])
+    if column not in frame or frame[column].isna().any():
+        raise DataError(f"{domain}/{method}: samples lack the metric {metric.name!r}; evaluate again")
+    return _from_samples(frame, column, estimator, resamples)
+
+
+def _from_samples(frame: pd.DataFrame, column: str, estimator: str, resamples: int) -> Estimate:
+    matrix = statistics.score_matrix(frame, column)
+    strata = statistics.one_stratum(len(matrix.tasks))
+    return statistics.estimate(matrix, _rng(), statistic=estimator, strata=strata, resamples=resamples)
+
+
+def _latency(
+    results: Results, domain: str, method: str, seeds: Sequence[int], estimator: str, resamples: int
+) -> Estimate:
+    """Response time: one mean over the timed tasks per seed, so only seeds are drawn; NaN if none was."""
+    timed = [results.records[domain, method, seed].get("latency") for seed in seeds]
+    for seed, latency in zip(seeds, timed, strict=True):
+        if not latency:
+            raise DataError(f"{domain}/{method}/seed{seed}/evaluation.json has no latency; evaluate again")
+    tasks = [int(latency["tasks"]) for latency in timed]
+    if not all(tasks):
+        nothing = float("nan")
+        return Estimate(nothing, nothing, nothing, statistics.NO_INTERVAL, len(seeds), 0, 0)
+    seconds = np.array([[float(latency["seconds"])] for latency in timed])
+    matrix = statistics.ScoreMatrix(seconds, tuple(seeds), ("timed tasks",), len(seeds))
+    value = statistics.estimate(matrix, _rng(), statistic=estimator, resamples=resamples)
+    return dataclasses.replace(value, tasks=min(tasks), samples=sum(tasks))
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(BOOTSTRAP_SEED)
+
+
+def _row(domain: str, method: str, metric: str, value: Estimate) -> dict[str, object]:
+    return {"domain": domain, "method": method, "metric": metric, **dataclasses.asdict(value)}

@@ -1,0 +1,1 @@
+"""What every long run needs: checkpoints, signals, processes, a record of itself."""

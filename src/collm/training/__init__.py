@@ -1,0 +1,1 @@
+"""Episodes, updates, the training loop, warm start and evaluation."""

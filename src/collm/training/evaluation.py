@@ -1,0 +1,96 @@
+"""The evaluation protocol: every test task, n sampled episodes each, the same for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from collm.domains.base import Task
+from collm.llm.team import derive
+from collm.training.rollout import Node, Rollout
+
+
+def sample_rows(
+    rollout: Rollout, tasks: Sequence[Task], samples: int, seed: int, facts: dict[str, Any], batch: int = 64
+) -> list[dict[str, Any]]:
+    """Play every task `samples` times and return one row per episode.
+
+    Args:
+        facts: domain, method and seed, put in front of every row.
+        batch: episodes played at once; results do not depend on it.
+    Returns:
+        Rows with every response, reward parts and metrics per turn; `reward`, `metrics` and `record` are
+        those of the last turn reached, `tokens` is the mean number of generated tokens per agent per turn.
+    """
+    episodes = [(task, sample) for task in tasks for sample in range(samples)]
+    rows = []
+    for start in range(0, len(episodes), batch):
+        part = episodes[start : start + batch]
+        seeds = [derive("evaluation", seed, task.id, sample) for task, sample in part]
+        played = rollout.play([task for task, _ in part], seeds, generations=1)
+        rows += [_row(root, sample, facts) for root, (_, sample) in zip(played.roots, part, strict=True)]
+    return rows
+
+
+def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
+    nodes = list(root.walk())
+    turns = []
+    for node in nodes:
+        step = node.steps[0]
+        turns.append(
+            {
+                "turn": node.turn,
+                "responses": [responses[0].text for responses in node.responses],
+                "reward": step.reward,
+                "parts": step.parts,
+                "metrics": step.metrics,
+                "tokens": _tokens(node),
+            }
+        )
+    last = nodes[-1].steps[0]
+    counts = [count for turn in turns for count in turn["tokens"]]
+    return {
+        **facts,
+        "task": root.task.id,
+        "sample": sample,
+        "turns": turns,
+        "reward": last.reward,
+        "metrics": last.metrics,
+        "tokens": sum(counts) / len(counts),
+        "record": last.record,
+    }
+
+
+def _tokens(node: Node) -> list[int]:
+    """Generated tokens per agent, drafts included."""
+    drafts = [len(draft.tokens) for draft in node.drafts] or [0] * len(node.responses)
+    return [len(responses[0].tokens) + draft for responses, draft in zip(node.responses, drafts, strict=True)]
+
+
+def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]:
+    """Means over rows: last-turn reward, metrics, tokens; with the first responses of each agent as examples."""
+    names = rows[0]["metrics"]
+    shown = [
+        {"task": row["task"], "reward": row["reward"], "responses": row["turns"][-1]["responses"]}
+        for row in rows[:examples]
+    ]
+    return {
+        "reward": sum(row["reward"] for row in rows) / len(rows),
+        "metrics": {name: sum(row["metrics"][name] for row in rows) / len(rows) for name in names},
+        "tokens": sum(row["tokens"] for row in rows) / len(rows),
+        "episodes": len(rows),
+        "examples": shown,
+    }
+
+
+def latency(rollout: Rollout, tasks: Sequence[Task], seed: int) -> dict[str, Any]:
+    """Response time in seconds per turn: tasks one by one, agents one by one.
+
+    The slowest agent counts (in a pipeline: their sum), which is what a user waits for when every agent runs on a
+    machine like this one.
+    """
+    seconds = []
+    for task in tasks:
+        played = rollout.play([task], [derive("latency", seed, task.id)], generations=1)
+        seconds += [rollout.seconds(node) for node in played.nodes()]
+    return {"seconds": sum(seconds) / len(seconds) if seconds else None, "tasks": len(tasks), "turns": len(seconds)}

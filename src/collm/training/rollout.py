@@ -1,0 +1,213 @@
+"""Episodes as a forest: a node is one turn of one branch of one task, its children continue its joint actions.
+
+All nodes of a turn, over tasks, agents and responses, are decoded together. One agent's prompt is made from the
+task, its own past and what the environment tells it: no argument carries another agent's text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from collm.config.job import RolloutConfig
+from collm.domains.base import Domain, Exchange, Message, Move, Step, Task
+from collm.llm.sampling import Sampling
+from collm.llm.team import Response, Team, derive
+from collm.methods import magrpo
+from collm.training import nonfinite
+
+
+@dataclass
+class Node:
+    """One decision of the team: n agents, K responses each, J joint actions of one response per agent."""
+
+    task: Task
+    turn: int
+    path: tuple[int, ...]  # joint actions that led here from the root
+    seed: int  # of the episode
+    world: Any
+    observations: list[list[Message]]  # [agent]
+    histories: list[tuple[Exchange, ...]]  # [agent] its own exchanges only
+    last_reward: float | None  # of the turn before, scaled and shifted
+    prompts: list[tuple[int, ...]] = field(default_factory=list)  # [agent] token ids
+    responses: list[list[Response]] = field(default_factory=list)  # [agent][k]
+    actions: list[tuple[int, ...]] = field(default_factory=list)  # [joint action][agent] -> k
+    steps: list[Step] = field(default_factory=list)  # [joint action]
+    rewards: list[float] = field(default_factory=list)  # [joint action], scaled and shifted
+    children: list[Node | None] = field(default_factory=list)  # [joint action]
+    drafts: list[Response] = field(default_factory=list)  # [agent] what a discussion exchanges first
+    signal: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    # (agent, joint action) -> (value target, advantage) where they are fixed at rollout (semantics: released)
+
+    def joint_actions(self) -> list[list[str]]:
+        """The texts of every joint action, [J][agent]."""
+        return [[self.responses[agent][k].text for agent, k in enumerate(action)] for action in self.actions]
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, depth first."""
+        yield self
+        for child in self.children:
+            if child is not None:
+                yield from child.walk()
+
+    def returns(self, gamma: float) -> list[float]:
+        """Monte Carlo return of every joint action, [J]."""
+        below = [None if child is None else child.returns(gamma) for child in self.children]
+        return magrpo.G(self.rewards, below, gamma)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A forest with what it cost."""
+
+    roots: list[Node]
+    tokens: int
+    seconds: float
+    reward_seconds: float
+
+    def nodes(self) -> list[Node]:
+        """All nodes, tree by tree, depth first."""
+        return [node for root in self.roots for node in root.walk()]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Played]) -> Played:
+        """Forests that were played side by side as one; the slowest counts."""
+        roots = [root for part in parts for root in part.roots]
+        seconds, rewards = max(part.seconds for part in parts), max(part.reward_seconds for part in parts)
+        return cls(roots, sum(part.tokens for part in parts), seconds, rewards)
+
+
+def joint_actions(copies: int, agents: int, mode: str) -> list[tuple[int, ...]]:
+    """Which response every agent contributes to each joint action of a node.
+
+    aligned: K joint actions, the k-th of every agent's k-th response; cross: all K^n, the first agent's slowest.
+    """
+    if mode == "cross":
+        return list(itertools.product(range(copies), repeat=agents))
+    return [(k,) * agents for k in range(copies)]
+
+
+class Rollout:
+    """Plays episodes of one domain with one team."""
+
+    def __init__(
+        self,
+        team: Team,
+        domain: Domain,
+        settings: RolloutConfig,
+        node_stop: bool = False,
+        evidence: Path | None = None,
+    ):
+        """`node_stop`: a node stops as a whole on its mean reward (released) instead of branch by branch.
+
+        `evidence` is the file for the texts behind a reward that is NaN or infinite.
+        """
+        self.team, self.domain, self.settings, self.node_stop = team, domain, settings, node_stop
+        self.evidence = evidence
+        self.sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, settings.top_k)
+
+    def play(
+        self,
+        tasks: Sequence[Task],
+        seeds: Sequence[int],
+        generations: int | None = None,
+        observe_turn: Callable[[int], None] | None = None,
+    ) -> Played:
+        """Play every task of `tasks` from a fresh world.
+
+        Args:
+            tasks: one root node each (a task may occur several times).
+            seeds: of the episodes, one per task; all randomness comes from them.
+            generations: responses K per agent and prompt, default from the settings.
+            observe_turn: called with the turn before it is decoded.
+        Raises:
+            NonFiniteReward: the domain scored a joint action with NaN or infinity; its texts are in `evidence`.
+        """
+        started = time.perf_counter()
+        copies = generations or self.settings.generations
+        roots = [self._root(task, seed) for task, seed in zip(tasks, seeds, strict=True)]
+        frontier, tokens, reward_seconds = roots, 0, 0.0
+        for turn in range(self.settings.turns if roots else 0):
+            if observe_turn is not None:
+                observe_turn(turn)
+            tokens += self._respond(frontier, copies)
+            before = time.perf_counter()
+            self._score(frontier)
+            frontier = [child for node in frontier for child in self._advance(node)]
+            reward_seconds += time.perf_counter() - before
+            if not frontier:
+                break
+        return Played(roots, tokens, time.perf_counter() - started, reward_seconds)
+
+    def seconds(self, node: Node) -> float:
+        """What a user waits for a node's answers if every agent runs on a machine like this one: the slowest agent."""
+        return max(group[0].seconds for group in node.responses)
+
+    def _root(self, task: Task, seed: int) -> Node:
+        world = self.domain.start(task, seed)
+        told = self.domain.briefing(task, world)
+        observations = [self.domain.observe(task, agent, 0, (), feedback) for agent, feedback in enumerate(told)]
+        return Node(task, 0, (), seed, world, observations, [() for _ in told], None)
+
+    def _respond(self, nodes: Sequence[Node], copies: int) -> int:
+        wanted = []
+        for node in nodes:
+            node.prompts = [
+                self.team.prompt(agent, messages, self.settings.max_new_tokens)
+                for agent, messages in enumerate(node.observations)
+            ]
+            for agent, prompt in enumerate(node.prompts):
+                keys = [derive(node.seed, *node.path, "agent", agent, "response", k) for k in range(copies)]
+                wanted.append((agent, prompt, keys))
+        answers = iter(self.team.respond(wanted, self.sampling, self.settings.decode, self.settings.max_rows))
+        for node in nodes:
+            node.responses = [next(answers) for _ in node.prompts]
+            node.actions = joint_actions(copies, len(node.prompts), self.settings.joint_mode)
+        return sum(len(r.tokens) for node in nodes for group in node.responses for r in group)
+
+    def _score(self, nodes: Sequence[Node]) -> None:
+        """Score the joint actions of all nodes together."""
+        moves = [Move(node.task, node.turn, joint, node.world) for node in nodes for joint in node.joint_actions()]
+        steps = iter(self.domain.steps(moves))
+        for node in nodes:
+            node.steps = [self._checked(node, joint, next(steps)) for joint in node.joint_actions()]
+
+    def _advance(self, node: Node) -> list[Node]:
+        """Make the nodes that follow a node whose joint actions are scored."""
+        texts = node.joint_actions()
+        scale, shift = self.settings.reward_scale, self.settings.reward_shift
+        node.rewards = [scale * step.reward + shift for step in node.steps]
+        last = node.turn + 1 >= self.settings.turns
+        mean = sum(node.rewards) / len(node.rewards)
+        node.children = []
+        for j, joint in enumerate(texts):
+            stops = node.steps[j].done or self._stops(mean if self.node_stop else node.rewards[j])
+            node.children.append(None if last or stops else self._child(node, j, joint))
+        return [child for child in node.children if child is not None]
+
+    def _checked(self, node: Node, joint: Sequence[str], step: Step) -> Step:
+        wrong = nonfinite.check_step(step)
+        if wrong is not None:
+            nonfinite.refuse_step(wrong, node.task.id, node.turn, node.observations, joint, step, self.evidence)
+        return step
+
+    def _stops(self, reward: float) -> bool:
+        return self.settings.early_stop is not None and reward > self.settings.early_stop
+
+    def _child(self, node: Node, j: int, joint: Sequence[str]) -> Node:
+        step = node.steps[j]
+        histories = [
+            (*node.histories[agent], Exchange(tuple(node.observations[agent]), text))
+            for agent, text in enumerate(joint)
+        ]
+        observations = [
+            self.domain.observe(node.task, agent, node.turn + 1, history, step.feedback[agent])
+            for agent, history in enumerate(histories)
+        ]
+        return Node(
+            node.task, node.turn + 1, (*node.path, j), node.seed, step.world, observations, histories, node.rewards[j]
+        )

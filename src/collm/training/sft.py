@@ -1,0 +1,166 @@
+"""Supervised warm-start: every agent's adapter learns to answer its own prompts from demonstrations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from collm.common.errors import ConfigError, NonFiniteLoss
+from collm.domains.base import Demonstration, Domain, Task
+from collm.llm.team import Team, derive
+from collm.training.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Example:
+    """Prompt and response (with its end token) of one agent, as token ids."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+
+def demonstrations(
+    domain: Domain, tasks: Sequence[Task], per_task: int, noise: float, seed: int
+) -> list[Demonstration]:
+    """The domain's own demonstrations, `per_task` draws of every task; they see training tasks only.
+
+    Raises:
+        ConfigError: no task has any (a coding set without solutions, say).
+    """
+    shown = []
+    for task in tasks:
+        for draw in range(per_task):
+            shown += domain.demonstrations(task, random.Random(derive("demonstration", seed, task.id, draw)), noise)
+    if not shown:
+        raise ConfigError(
+            f"{domain.name}: none of the {len(tasks)} training tasks has a demonstration; "
+            "set warm_start.source to best_of_n or warm_start.enabled to false"
+        )
+    return shown
+
+
+def best_of_n(rollout: Rollout, tasks: Sequence[Task], best_of: int, seed: int) -> list[Demonstration]:
+    """The team's own best joint answer to every task out of `best_of`, where it beats the task's mean.
+
+    Raises:
+        ConfigError: no task has a joint answer better than its mean; nothing could be learnt.
+    """
+    chosen = []
+    seeds = [derive("best_of_n", seed, task.id) for task in tasks]
+    for root in rollout.play(tasks, seeds, generations=best_of).roots:
+        best = max(range(best_of), key=lambda j: root.rewards[j])
+        if root.rewards[best] <= sum(root.rewards) / best_of:
+            continue
+        for agent, messages in enumerate(root.observations):
+            text = root.responses[agent][root.actions[best][agent]].text
+            chosen.append(Demonstration(root.task.id, agent, 0, tuple(messages), text))
+    if not chosen:
+        raise ConfigError(
+            f"warm_start.source best_of_n found no answer better than its task's mean over {len(tasks)} tasks; "
+            "raise warm_start.best_of, or use demonstrations"
+        )
+    return chosen
+
+
+def examples(team: Team, shown: Sequence[Demonstration], reserve: int) -> list[list[Example]]:
+    """Token ids per agent; responses are cut to `reserve` tokens, the end token included."""
+    per_agent: list[list[Example]] = [[] for _ in team.agents]
+    for item in shown:
+        base = team.agents[item.agent].base
+        end = base.tokenizer.eos_token_id
+        ids = tuple(base.tokenizer(item.response, add_special_tokens=False)["input_ids"])
+        response = (*ids, end) if len(ids) < reserve else ids[:reserve]
+        per_agent[item.agent].append(Example(team.prompt(item.agent, item.messages, reserve), response))
+    return per_agent
+
+
+def _rising(steps: int) -> float:
+    """Share of the steps in which the learning rate rises: a tenth, but two steps at least (OneCycleLR divides by
+    the number of rising steps less one)."""
+    return min(1.0, max(0.1, 2 / steps))
+
+
+class WarmStart:
+    """Fits all agents; one step trains one batch of every agent."""
+
+    def __init__(
+        self,
+        team: Team,
+        data: Sequence[Sequence[Example]],
+        epochs: int,
+        batch: int,
+        rate: float,
+        micro_batch_tokens: int,
+        seed: int,
+    ):
+        self.team, self.data, self.batch, self.seed = team, data, batch, seed
+        self.micro_batch_tokens = micro_batch_tokens
+        self.per_epoch = -(-max(map(len, data)) // batch)
+        self.total = self.per_epoch * epochs
+        self.step_number = 0
+        self.whole = True  # no step is half done
+        self.optimisers = [
+            torch.optim.AdamW([part for _, part in agent.parameters()], lr=rate, weight_decay=0.0)
+            for agent in team.agents
+        ]
+        self.schedules = [
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, rate, total_steps=self.total + 1, pct_start=_rising(self.total + 1)
+            )
+            for optimiser in self.optimisers
+        ]
+
+    def steps(self, check: Callable[[], None]) -> Iterator[dict[str, float]]:
+        """Run the remaining steps; yields loss per response token of every agent and the tokens worked on.
+
+        Raises:
+            NonFiniteLoss: a loss is NaN or infinite.
+        """
+        while self.step_number < self.total:
+            self.whole = True
+            check()
+            self.whole = False
+            epoch, place = divmod(self.step_number, self.per_epoch)
+            figures: dict[str, float] = {"step": self.step_number + 1}
+            tokens = 0
+            for agent, rows in enumerate(self.data):
+                order = list(range(len(rows)))
+                random.Random(derive("warm_start", self.seed, agent, epoch)).shuffle(order)
+                picked = [rows[order[(place * self.batch + k) % len(rows)]] for k in range(min(self.batch, len(rows)))]
+                figures[f"loss/agent_{agent}"] = self._fit(agent, picked)
+                tokens += sum(len(example.prompt) + len(example.response) for example in picked)
+            self.step_number += 1
+            figures["loss"] = sum(figures[f"loss/agent_{agent}"] for agent in range(len(self.data))) / len(self.data)
+            yield {**figures, "tokens": tokens}
+        self.whole = True
+
+    def _fit(self, agent: int, picked: Sequence[Example]) -> float:
+        """One optimiser step of one agent on the mean negative log-likelihood per response token."""
+        count = sum(len(example.response) for example in picked)
+        total = 0.0
+        ordered = sorted(picked, key=lambda example: len(example.prompt) + len(example.response))
+        while ordered:
+            longest = len(ordered[-1].prompt) + len(ordered[-1].response)
+            size = max(1, min(len(ordered), self.micro_batch_tokens // longest))
+            part, ordered = ordered[-size:], ordered[:-size]
+            logprobs, _ = self.team.logprobs(agent, [(example.prompt, example.response) for example in part])
+            loss = -logprobs.sum() / count
+            self._guard(loss, f"loss of agent {agent}")
+            self.team.accelerator.backward(loss)
+            total += loss.item()
+        parameters = [part for _, part in self.team.agents[agent].parameters()]
+        self._guard(torch.nn.utils.clip_grad_norm_(parameters, 1.0), f"gradient of agent {agent}")
+        self.optimisers[agent].step()
+        self.optimisers[agent].zero_grad(set_to_none=True)
+        self.schedules[agent].step()
+        return total
+
+    def _guard(self, number: torch.Tensor, what: str) -> None:
+        if not torch.isfinite(number):
+            raise NonFiniteLoss(
+                f"warm-start {what} is {number.item()} at step {self.step_number}; "
+                "lower warm_start.learning_rate or use precision fp32"
+            )

@@ -1,0 +1,79 @@
+"""What one optimiser step is logged with: figures per member, under "figure/member"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from collm.runs.distributed import Processes
+
+
+class Totals:
+    """Figures of one agent's step, collected over micro-batches."""
+
+    def __init__(self, count: int, device: torch.device, divergence: bool = False):
+        """`divergence`: whether the distance from a reference belongs to them."""
+        names = ("loss", "logprob", "entropy", "ratio", *(["divergence"] if divergence else []))
+        self._parts = {name: torch.zeros(count, device=device) for name in names}
+
+    def note(
+        self,
+        samples: Sequence[int],
+        loss: torch.Tensor,
+        logprob: torch.Tensor,
+        entropy: torch.Tensor,
+        ratio: torch.Tensor | None,
+        divergence: torch.Tensor | None,
+    ) -> None:
+        """Numbers of the joint samples `samples`; without an importance ratio it counts as 1."""
+        ratio = torch.ones_like(loss) if ratio is None else ratio
+        found = {"loss": loss, "logprob": logprob, "entropy": entropy, "ratio": ratio, "divergence": divergence}
+        for name, part in self._parts.items():
+            part[samples] = found[name].detach().to(part.dtype)
+
+    def join(self, processes: Processes) -> None:
+        """Fill in what other processes have noted; no sample is noted by two."""
+        processes.add(*self._parts.values())
+
+    def of(self, name: str) -> torch.Tensor:
+        """[samples] numbers of one kind."""
+        return self._parts[name]
+
+    def figures(
+        self, name: str, advantage: torch.Tensor, lengths: Sequence[int], ratio_clip: float | None
+    ) -> dict[str, float]:
+        """Means and extremes under "figure/agent"."""
+        ratio = self._parts["ratio"]
+        found = {
+            "policy_loss": self._parts["loss"].mean().item(),
+            "ratio_mean": ratio.mean().item(),
+            "ratio_max": ratio.max().item(),
+            "advantage_deviation": advantage.std(unbiased=False).item(),
+            "zero_advantage_share": (advantage.abs() < 1e-8).float().mean().item(),
+            "entropy": self._parts["entropy"].mean().item(),
+            "logprob": self._parts["logprob"].mean().item(),
+            "length": sum(lengths) / len(lengths),
+        }
+        if ratio_clip is not None:
+            found["clipped_share"] = ((ratio - 1.0).abs() > ratio_clip).float().mean().item()
+        if "divergence" in self._parts:
+            found["divergence"] = self._parts["divergence"].mean().item()
+        return {f"{figure}/{name}": value for figure, value in found.items()}
+
+
+def value_figures(value: torch.Tensor, target: torch.Tensor, name: str) -> dict[str, float]:
+    """Figures of a critic's step from [samples] values and targets."""
+    variance = target.var(unbiased=False)
+    explained = 1.0 - ((target - value).var(unbiased=False) / variance).item() if variance > 0 else 0.0
+    return {
+        f"value_loss/{name}": (target - value).square().mean().item(),
+        f"value/{name}": value.mean().item(),
+        f"value_target/{name}": target.mean().item(),
+        f"explained_variance/{name}": explained,
+    }
+
+
+def starting(figures: Mapping[str, float], prefix: str) -> list[float]:
+    """Values of the figures whose names start with `prefix`."""
+    return [value for name, value in figures.items() if name.startswith(prefix)]

@@ -1,0 +1,237 @@
+"""Checkpoints: whole or not at all, verified, tied to the settings."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from collm.common.errors import CheckpointError
+from collm.runs.checkpoint import Checkpoints, flatten
+from collm.training.trainer import Journal
+
+FINGERPRINT = {"config": {"training": {"minibatch": 4, "epochs": 1}}, "seed": 0}
+
+
+def checkpoints(folder, keep=2, **changes):
+    return Checkpoints(folder, {**FINGERPRINT, **changes}, keep)
+
+
+def state(number):
+    return {"number": number, "weights": torch.full((50,), float(number))}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_newest_comes_back(tmp_path):
+    kept = checkpoints(tmp_path)
+    assert kept.latest() is None
+    for step in (2, 10, 9):
+        kept.save(step, state(step))
+    found = checkpoints(tmp_path).latest()
+    assert found["number"] == 10
+    assert torch.equal(found["weights"], torch.full((50,), 10.0))
+
+
+def test_only_the_last_are_kept(tmp_path):
+    kept = checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        kept.save(step, state(step))
+    assert names(tmp_path) == ["step_00000002", "step_00000003"]
+
+
+def test_same_step_again_takes_its_place(tmp_path):
+    kept = checkpoints(tmp_path)
+    kept.save(1, state(1))
+    kept.save(1, state(5), finished=True)
+    assert names(tmp_path) == ["step_00000001"]
+    assert kept.latest()["number"] == 5
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "no state", "no facts", "facts no JSON", "facts a list"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, damage):
+    kept = checkpoints(tmp_path)
+    kept.save(1, state(1))
+    newest = kept.save(2, state(2))
+    data = (newest / "state.pt").read_bytes()
+    if damage == "truncated":
+        (newest / "state.pt").write_bytes(data[: len(data) // 2])
+    elif damage == "changed":
+        (newest / "state.pt").write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
+    elif damage == "no state":
+        (newest / "state.pt").unlink()
+    elif damage == "no facts":
+        (newest / "checkpoint.json").unlink()
+    else:
+        (newest / "checkpoint.json").write_text("[]" if damage == "facts a list" else "{")
+    assert kept.latest()["number"] == 1
+    said = capsys.readouterr().err
+    assert "step_00000002 is damaged" in said and "using the one before it" in said
+
+
+def test_all_damaged_starts_from_the_beginning_and_new_ones_are_kept(tmp_path, capsys):
+    kept = checkpoints(tmp_path)
+    for step in (7, 8):
+        (kept.save(step, state(step)) / "state.pt").write_bytes(b"")
+    assert kept.latest() is None
+    assert "no checkpoint in" in capsys.readouterr().err
+    kept.save(1, state(1))
+    kept.save(2, state(2))
+    assert checkpoints(tmp_path).latest()["number"] == 2
+
+
+def test_leftovers_of_a_killed_process_go(tmp_path):
+    kept = checkpoints(tmp_path)
+    kept.save(1, state(1))
+    (tmp_path / ".step_00000002.abcd").mkdir()
+    (tmp_path / ".step_00000002.abcd" / "state.pt").write_bytes(b"half")
+    assert kept.latest()["number"] == 1
+    assert names(tmp_path) == ["step_00000001"]
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    checkpoints(tmp_path).save(1, state(1))
+    other = {"training": {"minibatch": 8, "epochs": 1, "passes": 2}}
+    with pytest.raises(CheckpointError) as refused:
+        checkpoints(tmp_path, config=other).latest()
+    message = str(refused.value)
+    assert "config.training.minibatch was 4 and is now 8" in message
+    assert "config.training.passes was '(absent)' and is now 2" in message
+    assert "epochs" not in message and "seed" not in message
+    assert "remove the folder to start over" in message
+    assert checkpoints(tmp_path).latest()["number"] == 1  # nothing was lost by asking
+
+
+def test_a_finished_run_makes_room(tmp_path, capsys):
+    folder = tmp_path / "seed0"
+    checkpoints(folder).save(1, state(1), finished=True)
+    assert checkpoints(folder, seed=1).latest() is None
+    assert "settings changed since the finished run" in capsys.readouterr().err
+    assert names(tmp_path) == ["seed0.before1"]
+    checkpoints(folder, seed=1).save(2, state(2), finished=True)
+    assert checkpoints(folder, seed=2).latest() is None
+    assert names(tmp_path) == ["seed0.before1", "seed0.before2"]
+    assert checkpoints(tmp_path / "seed0.before1").latest()["number"] == 1
+
+
+def test_a_finished_run_with_the_same_settings_is_found(tmp_path):
+    checkpoints(tmp_path).save(1, state(1), finished=True)
+    assert checkpoints(tmp_path).latest()["number"] == 1
+
+
+def test_flatten():
+    assert flatten({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {"a.b": 1, "a.c.d": [2], "e": None}
+
+
+# a disk that takes no more
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+def test_no_space_keeps_the_one_before(tmp_path, monkeypatch, call):
+    kept = checkpoints(tmp_path)
+    kept.save(1, state(1))
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        if call == "open":
+            patched.setattr("collm.runs.checkpoint.torch.save", full)
+        else:
+            patched.setattr(os, call, full)
+        with pytest.raises(CheckpointError) as refused:
+            kept.save(2, state(2))
+    assert "step_00000002 (no space left on the disk); the checkpoints before it are intact" in str(refused.value)
+    assert names(tmp_path) == ["step_00000001"]
+    assert kept.latest()["number"] == 1
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+from collm.common import cli
+from collm.runs.checkpoint import Checkpoints
+
+def main(argv):
+    kept = Checkpoints(Path(argv[0]), {"seed": 0}, 2)
+    kept.save(1, {"weights": torch.zeros(1000)})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(argv[1]),) * 2)
+    kept.save(2, {"weights": torch.zeros(200_000)})
+    return 0
+
+sys.exit(cli.run(main, sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 8_000, 300_000])
+def test_a_write_that_the_system_refuses(tmp_path, limit):
+    """A real failure: the operating system forbids files beyond a size."""
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED)
+    environment = {**os.environ, "PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "run", str(limit)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines() == [
+        f"error: cannot write checkpoint {tmp_path}/run/step_00000002 ([Errno 27] File too large); the checkpoints "
+        "before it are intact: free some space and run the same command again"
+    ]
+    assert names(tmp_path / "run") == ["step_00000001"]
+    found = Checkpoints(tmp_path / "run", {"seed": 0}, 2).latest()
+    assert torch.equal(found["weights"], torch.zeros(1000))
+
+
+def test_other_runtime_errors_are_ours(tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr("collm.runs.checkpoint.torch.save", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        checkpoints(tmp_path).save(1, state(1))
+    assert names(tmp_path) == []
+
+
+# metrics beside them
+
+
+def test_journal_forgets_what_came_after_the_checkpoint(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    journal = Journal(path)
+    journal.write({"event": "one", "text": "é"})
+    length = journal.length()
+    assert length == len(path.read_bytes())
+    journal.write({"event": "lost"})
+    Journal(path, length).write({"event": "two"})
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["one", "two"]
+
+
+def test_journal_that_lost_its_file_says_so(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    journal = Journal(path)
+    journal.write({"event": "one"})
+    length = journal.length()
+    path.unlink()
+    with pytest.raises(CheckpointError, match=rf"shorter than .* \(0 of {length} bytes\).*remove .* to start over"):
+        Journal(path, length)
+
+
+def test_journal_refuses_numbers_that_are_no_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        Journal(tmp_path / "metrics.jsonl").write({"loss": float("nan")})
+
+
+def test_removing_the_folder_starts_over(tmp_path):
+    folder = tmp_path / "run"
+    checkpoints(folder).save(1, state(1))
+    shutil.rmtree(folder)
+    assert checkpoints(folder, seed=5).latest() is None

@@ -1,0 +1,87 @@
+"""The evaluation protocol: every task, n episodes, last turn counts, the slowest agent sets the response time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from support.toy import Toy, make_team, rollout_settings, tasks
+
+from collm.training import evaluation
+from collm.training.rollout import Rollout
+
+
+@pytest.fixture(scope="module")
+def team(models_folder):
+    return make_team(models_folder)
+
+
+def rows_of(team, batch=64, samples=3, count=2, seed=0, **changes):
+    rollout = Rollout(team, Toy({}), rollout_settings(**{"turns": 2, "generations": 4, **changes}))
+    return evaluation.sample_rows(rollout, tasks(count), samples, seed, {"method": "m"}, batch)
+
+
+def test_one_row_per_episode(team):
+    rows = rows_of(team)
+    assert [(row["task"], row["sample"]) for row in rows] == [(f"toy-{t}", s) for t in (0, 1) for s in (0, 1, 2)]
+    toy = Toy({})
+    for row in rows:
+        assert row["method"] == "m"
+        assert [turn["turn"] for turn in row["turns"]] == [0, 1]
+        for turn in row["turns"]:
+            expected = toy.step(tasks(2)[int(row["task"][-1])], turn["turn"], turn["responses"], None)
+            assert turn["reward"] == pytest.approx(expected.reward)
+            assert turn["parts"] == expected.parts
+        last = row["turns"][-1]
+        assert (row["reward"], row["metrics"]) == (last["reward"], last["metrics"])
+        assert row["record"] == {"texts": last["responses"]}
+        counts = [count for turn in row["turns"] for count in turn["tokens"]]
+        assert len(counts) == 4 and row["tokens"] == sum(counts) / 4
+    assert len({row["turns"][0]["responses"][0] for row in rows}) == 6
+
+
+def test_rewards_are_raw(team):
+    assert [row["reward"] for row in rows_of(team, reward_shift=-5.0, reward_scale=3.0)] == [
+        row["reward"] for row in rows_of(team)
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_batches_do_not_change_the_rows(team, batch):
+    assert rows_of(team, batch) == rows_of(team)
+
+
+def test_samples_do_not_depend_on_how_many_there_are(team):
+    few, many = rows_of(team, samples=1), rows_of(team, samples=3)
+    assert few == [row for row in many if row["sample"] == 0]
+    assert rows_of(team, seed=1) != many
+
+
+def test_early_stop_counts_the_turn_that_was_reached(team):
+    rows = rows_of(team, early_stop=-1.0)
+    assert all(len(row["turns"]) == 1 for row in rows)
+
+
+def test_summary(team):
+    rows = rows_of(team)
+    found = evaluation.summary(rows, examples=2)
+    assert found["reward"] == pytest.approx(sum(row["reward"] for row in rows) / 6)
+    assert found["metrics"] == {"score": pytest.approx(found["reward"])}
+    assert found["episodes"] == 6
+    assert [example["responses"] for example in found["examples"]] == [r["turns"][-1]["responses"] for r in rows[:2]]
+
+
+def test_latency_is_that_of_the_slowest_agent(team, monkeypatch):
+    rollout = Rollout(team, Toy({}), rollout_settings(turns=2, decode="sequential"))
+    real = team.respond
+
+    def respond(wanted, *arguments):
+        answers = real(wanted, *arguments)
+        return [
+            [dataclasses.replace(response, seconds=float(1 + agent)) for response in group]
+            for (agent, _, _), group in zip(wanted, answers, strict=True)
+        ]
+
+    monkeypatch.setattr(team, "respond", respond)
+    assert evaluation.latency(rollout, tasks(3), 0) == {"seconds": 2.0, "tasks": 3, "turns": 6}
+    assert evaluation.latency(rollout, [], 0) == {"seconds": None, "tasks": 0, "turns": 0}
