@@ -59,10 +59,10 @@ def overlay(arguments: argparse.Namespace) -> dict[str, Any]:
         "training": {
             "epochs": 1,
             "max_updates": None,
-            "passes": 1,
+            "update_epochs": 1,
             "shuffle": False,
             "tasks_per_rollout": tasks,
-            "minibatch": tasks * arguments.generations * turns,
+            "minibatch_size": tasks * arguments.generations * turns,
             "agent_learning_rate": arguments.learning_rate,
             "critic_learning_rate": arguments.learning_rate,
         },

@@ -85,7 +85,7 @@ def test_merge_is_deep_and_replaces_lists():
 
 def test_layers_win_in_order(overlay):
     merged = overlay(
-        "defaults: {training: {epochs: 11, minibatch: 12}, methods: {magrpo: {training: {epochs: 22}}}}\n"
+        "defaults: {training: {epochs: 11, minibatch_size: 12}, methods: {magrpo: {training: {epochs: 22}}}}\n"
         "domain: {tldr: {training: {epochs: 33}, methods: {magrpo: {training: {epochs: 44}}}}}\n"
     )
     epochs = {
@@ -121,13 +121,13 @@ def test_models_that_domains_share_differ_for_none(overlay):
 def test_methods_alike_share_settings(overlay):
     merged = overlay(
         "methods: [magrpo, mareinforce, grpo, ac, collm_dc]\nbaselines: [raw, parallel, warm_start_single]\n"
-        "defaults: {methods: {magrpo: {training: {epochs: 22}}, mareinforce: {training: {passes: 3}}}}\n"
+        "defaults: {methods: {magrpo: {training: {epochs: 22}}, mareinforce: {training: {update_epochs: 3}}}}\n"
         "domain: {tldr: {methods: {magrpo: {training: {epochs: 44}}, collm_dc: {rollout: {temperature: 0.5}}}}}\n"
     )
     jobs = {name: resolve_job(merged, "tldr", name) for name in [*merged["methods"], *merged["baselines"]]}
     epochs = {name: jobs[name].training.epochs for name in ("magrpo", "mareinforce", "grpo")}
     assert epochs == {"magrpo": 44, "mareinforce": 44, "grpo": 44}
-    assert (jobs["magrpo"].training.passes, jobs["mareinforce"].training.passes) == (1, 3)
+    assert (jobs["magrpo"].training.update_epochs, jobs["mareinforce"].training.update_epochs) == (1, 3)
     assert jobs["ac"].rollout.temperature == 0.5
     for name in ("grpo", "ac", "raw", "warm_start_single"):
         assert (jobs[name].team.num_agents, jobs[name].team.agents) == (1, ("scratch",))
@@ -162,17 +162,19 @@ def test_what_a_method_starts_from():
 
 
 def test_released_fixes_what_that_code_has_no_setting_for(overlay):
-    merged = overlay("semantics: released\ndefaults: {training: {advantage_clip: 0.2, ratio_clip: 0.2, passes: 3}}")
+    merged = overlay(
+        "semantics: released\ndefaults: {training: {advantage_clip: 0.2, ratio_clip: 0.2, update_epochs: 3}}"
+    )
     for domain in merged["domains"]:
         for method in merged["methods"]:
             found = resolve_job(merged, domain, method).training
-            assert (found.gradient_clip, found.tasks_per_rollout, found.passes) == (None, 1, 1)
+            assert (found.gradient_clip, found.tasks_per_rollout, found.update_epochs) == (None, 1, 1)
             assert (found.advantage_clip, found.ratio_clip, found.global_information) == (None, None, False)
             assert (found.shuffle, found.td_lambda, found.kl_coefficient) == (False, 0.0, 0.0)
     job, tasks = resolve_job(merged, "tldr", "collm_cc"), merged["domain"]["tldr"]["training"]["tasks_per_rollout"]
     assert job.raw["fixed"] == {
         "training.tasks_per_rollout": tasks,
-        "training.passes": 3,
+        "training.update_epochs": 3,
         "training.shuffle": True,
         "training.gradient_clip": 1.0,
         "training.advantage_clip": 0.2,
@@ -246,13 +248,13 @@ def test_one_model_name_serves_all_agents(overlay):
         ),
         (
             "defaults: {methods: {magrpo: {rollout: {generations: 5}}}}\n"
-            "domain: {tldr: {methods: {magrpo: {rollout: {generations: 5}, training: {minibatch: 12}}}}}",
-            ["tldr/magrpo: training.minibatch 12 is no multiple of rollout.generations 5"],
+            "domain: {tldr: {methods: {magrpo: {rollout: {generations: 5}, training: {minibatch_size: 12}}}}}",
+            ["tldr/magrpo: training.minibatch_size 12 is no multiple of rollout.generations 5"],
         ),
         (
             "methods: [marloo]\n"
-            "domain: {tldr: {rollout: {joint_mode: cross}, methods: {magrpo: {training: {minibatch: 8}}}}}",
-            ["tldr/marloo: training.minibatch 8 is no multiple", "generations 4 to the power of 2 agents (16)"],
+            "domain: {tldr: {rollout: {joint_mode: cross}, methods: {magrpo: {training: {minibatch_size: 8}}}}}",
+            ["tldr/marloo: training.minibatch_size 8 is no multiple", "generations 4 to the power of 2 agents (16)"],
         ),
         (
             "methods: [ac]\ndefaults: {team: {num_agents: 2}, methods: {ac: {team: {num_agents: 2}}}}",

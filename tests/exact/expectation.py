@@ -84,7 +84,7 @@ class Table:
 def make_learner(team: Team, method: str, folder: Path, turns: int, gamma: float = 1.0, **changes) -> Expectation:
     """A weighted learner of a method, everything in one minibatch, advantages not normalised."""
     plain = {
-        "minibatch": 10**9,
+        "minibatch_size": 10**9,
         "normalize_advantage": False,
         "global_information": False,
         "value_loss_coefficient": 0.5,

@@ -54,7 +54,7 @@ def success(setting, seed, place):
     world, method = SharedLock(TURNS, POSITIONS, LUCK, seed), METHODS[setting.method]
     team, copies = TableTeam(POSITIONS, method.critics), setting.generations
     settings = training_settings(
-        minibatch=setting.batch,
+        minibatch_size=setting.batch,
         agent_learning_rate=setting.agent_learning_rate,
         critic_learning_rate=setting.critic_learning_rate,
         td_lambda=setting.td_lambda,

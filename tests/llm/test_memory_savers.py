@@ -93,7 +93,7 @@ def test_less_is_kept(models_folder, tmp_path):
 
 @pytest.mark.parametrize(("method", "copies"), METHODS)
 def test_moments_in_main_memory(models_folder, tmp_path, method, copies):
-    changes = {"weight_decay": 0.1, "passes": 2}
+    changes = {"weight_decay": 0.1, "update_epochs": 2}
     expected = updated(models_folder, tmp_path, method, copies, **changes)
     moved = []
     real = OffloadedAdamW._move

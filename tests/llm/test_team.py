@@ -376,7 +376,7 @@ def test_two_bases_and_a_critic_on_another(models_folder, tmp_path):
         for agent in (0, 1):
             assert max(t for r in node.responses[agent] for t in r.tokens) < vocabularies[agent]
     before = numbers(team)
-    rows = update(make_learner(team, "collm_cc", tmp_path, turns=2, minibatch=18), nodes)
+    rows = update(make_learner(team, "collm_cc", tmp_path, turns=2, minibatch_size=18), nodes)
     assert len(rows) == 1 and rows[0]["ratio_max/agent_1"] == 1.0
     after = numbers(team)
     assert all(not torch.equal(before[name], after[name]) for name in ("agent_0", "agent_1", "critic"))

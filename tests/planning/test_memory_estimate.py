@@ -153,7 +153,7 @@ OVERLAY = {
     "domain": {
         "tldr": {
             "warm_start": {"enabled": False},
-            "training": {"epochs": 1, "max_updates": 1, "tasks_per_rollout": 24, "minibatch": 24},
+            "training": {"epochs": 1, "max_updates": 1, "tasks_per_rollout": 24, "minibatch_size": 24},
             "evaluation": {"samples": 1, "every": None, "tasks_during": 2},
         }
     },

@@ -16,7 +16,7 @@ from collm.common.errors import CheckpointError
 from collm.runs.checkpoint import Checkpoints, flatten
 from collm.training.trainer import Journal
 
-FINGERPRINT = {"config": {"training": {"minibatch": 4, "epochs": 1}}, "seed": 0}
+FINGERPRINT = {"config": {"training": {"minibatch_size": 4, "epochs": 1}}, "seed": 0}
 
 
 def checkpoints(folder, keep=2, **changes):
@@ -99,12 +99,12 @@ def test_leftovers_of_a_killed_process_go(tmp_path):
 
 def test_other_settings_are_refused_by_name(tmp_path):
     checkpoints(tmp_path).save(1, state(1))
-    other = {"training": {"minibatch": 8, "epochs": 1, "passes": 2}}
+    other = {"training": {"minibatch_size": 8, "epochs": 1, "update_epochs": 2}}
     with pytest.raises(CheckpointError) as refused:
         checkpoints(tmp_path, config=other).latest()
     message = str(refused.value)
-    assert "config.training.minibatch was 4 and is now 8" in message
-    assert "config.training.passes was '(absent)' and is now 2" in message
+    assert "config.training.minibatch_size was 4 and is now 8" in message
+    assert "config.training.update_epochs was '(absent)' and is now 2" in message
     assert "epochs" not in message and "seed" not in message
     assert "remove the folder to start over" in message
     assert checkpoints(tmp_path).latest()["number"] == 1  # nothing was lost by asking

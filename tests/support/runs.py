@@ -30,14 +30,14 @@ def job(method="collm_cc", semantics="paper", training=None, rollout=None, warm_
                 "noise": 0.0,
                 "per_task": 1,
                 "epochs": 3,
-                "batch": 4,
+                "batch_size": 4,
                 "learning_rate": 1e-2,
                 "best_of": 4,
                 "max_tasks": None,
                 **(warm_start or {}),
             }
         ),
-        "training": training_settings(**{"tasks_per_rollout": 3, "minibatch": 4, "epochs": 2, **(training or {})}),
+        "training": training_settings(**{"tasks_per_rollout": 3, "minibatch_size": 4, "epochs": 2, **(training or {})}),
         "evaluation": EvaluationConfig(1, 2, 1, None, 1, 1),
     }
     plain = {"domain": "toy", "method": method, "profile": "paper", "semantics": semantics, "revision": "1"}

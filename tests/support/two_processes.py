@@ -28,10 +28,14 @@ from support.toy import Toy, tasks, team_settings
 
 # Each with two turns, three rollouts of 3, 3 and 2 tasks, and the options that need the most care.
 CASES = {
-    "cc": {"method": "collm_cc", "training": {"passes": 2, "gradient_clip": 0.5}},
-    "dc": {"method": "collm_dc", "training": {"minibatch": 6, "critic_type": "q"}},
-    "shared": {"method": "collm_dc", "training": {"shared_backbone": True, "value_clip": 0.2, "passes": 2}},
-    "magrpo": {"method": "magrpo", "rollout": {"generations": 2}, "training": {"minibatch": 8, "kl_coefficient": 0.1}},
+    "cc": {"method": "collm_cc", "training": {"update_epochs": 2, "gradient_clip": 0.5}},
+    "dc": {"method": "collm_dc", "training": {"minibatch_size": 6, "critic_type": "q"}},
+    "shared": {"method": "collm_dc", "training": {"shared_backbone": True, "value_clip": 0.2, "update_epochs": 2}},
+    "magrpo": {
+        "method": "magrpo",
+        "rollout": {"generations": 2},
+        "training": {"minibatch_size": 8, "kl_coefficient": 0.1},
+    },
     "cc_released": {"method": "collm_cc", "semantics": "released"},
     "magrpo_released": {"method": "magrpo", "semantics": "released", "rollout": {"generations": 2}},
 }

@@ -18,7 +18,7 @@ from support.places import ROOT
 pytestmark = pytest.mark.workflow
 
 TIMING = ("seconds", "tokens_per_second", "reward_seconds")
-NONE = {"steps": 0, "batch": 1, "window": 16, "learning_rate": 1e-3}
+NONE = {"steps": 0, "batch_size": 1, "window": 16, "learning_rate": 1e-3}
 OVERLAY = {
     "semantics": "released",
     "models": {"scratch": {"layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "context": 512, "pretrain": NONE}},
@@ -28,10 +28,10 @@ OVERLAY = {
             "options": {"generated": 8},
             "data": {"train": "paper[0:8]+generated[0:8]", "test": "paper[8:10]"},
             "rollout": {"turns": 2, "max_new_tokens": 24, "early_stop": None},
-            "warm_start": {"per_task": 2, "epochs": 9, "batch": 2, "max_tasks": 6},
+            "warm_start": {"per_task": 2, "epochs": 9, "batch_size": 2, "max_tasks": 6},
             "training": {"epochs": 4, "tasks_per_rollout": 4, "checkpoint_every": 3},
             "evaluation": {"samples": 1, "every": 6, "tasks_during": 1},
-            "methods": {"collm_cc": {"warm_start": {"enabled": False}, "training": {"minibatch": 3}}},
+            "methods": {"collm_cc": {"warm_start": {"enabled": False}, "training": {"minibatch_size": 3}}},
         }
     },
 }

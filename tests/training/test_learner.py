@@ -36,7 +36,7 @@ GAMMA = 0.9
     ],
 )
 def test_optimiser_steps(models_folder, tmp_path, method, semantics, tasks, turns, copies, minibatch, steps):
-    team, learner = setting(models_folder, tmp_path, method, semantics, turns, minibatch=minibatch)
+    team, learner = setting(models_folder, tmp_path, method, semantics, turns, minibatch_size=minibatch)
     nodes = play(team, count=tasks, turns=turns, generations=copies, max_new_tokens=3)
     rows = update(learner, nodes, last=True)
     assert learner.steps == steps
@@ -45,7 +45,7 @@ def test_optimiser_steps(models_folder, tmp_path, method, semantics, tasks, turn
 
 
 def test_leftovers_wait_for_the_end_of_the_epoch(models_folder, tmp_path):
-    team, learner = setting(models_folder, tmp_path, "collm_cc", "released", minibatch=4)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", "released", minibatch_size=4)
     before = numbers(team)
     assert update(learner, play(team, count=3)) == []
     assert all(torch.equal(value, before[name]) for name, value in numbers(team).items())
@@ -56,7 +56,7 @@ def test_leftovers_wait_for_the_end_of_the_epoch(models_folder, tmp_path):
 
 
 def test_passes_repeat_the_samples(models_folder, tmp_path):
-    team, learner = setting(models_folder, tmp_path, "collm_dc", passes=3)
+    team, learner = setting(models_folder, tmp_path, "collm_dc", update_epochs=3)
     rows = update(learner, play(team, count=4))
     assert len(rows) == 6
     assert [row["ratio_max/agent_0"] == 1.0 for row in rows] == [True, False, False, False, False, False]
@@ -67,7 +67,7 @@ def test_passes_repeat_the_samples(models_folder, tmp_path):
 
 @pytest.mark.parametrize(("method", "copies", "by_node"), [("collm_cc", 1, False), ("magrpo", 2, True)])
 def test_importance_ratio(models_folder, tmp_path, method, copies, by_node):
-    team, learner = setting(models_folder, tmp_path, method, minibatch=2 * copies, agent_learning_rate=2e-2)
+    team, learner = setting(models_folder, tmp_path, method, minibatch_size=2 * copies, agent_learning_rate=2e-2)
     nodes = play(team, count=4, generations=copies)
     batches = paper_batches(nodes, 2 * copies, 1, random.Random(0), by_node)
     assert len(batches) == 2
@@ -91,7 +91,7 @@ def test_importance_ratio(models_folder, tmp_path, method, copies, by_node):
 
 
 def test_ratio_is_of_this_rollout_not_of_the_one_before(models_folder, tmp_path):
-    team, learner = setting(models_folder, tmp_path, "collm_dc", minibatch=4, agent_learning_rate=2e-2)
+    team, learner = setting(models_folder, tmp_path, "collm_dc", minibatch_size=4, agent_learning_rate=2e-2)
     nodes = play(team, count=4)
     for _ in range(2):
         assert update(learner, nodes)[0]["ratio_max/agent_0"] == 1.0
@@ -115,7 +115,7 @@ def test_released_uses_no_ratio(models_folder, tmp_path):
 def test_bootstrap_value(models_folder, tmp_path, semantics):
     """paper: V(h_{t+1}) of the critic as it is when the minibatch's turn comes; released: as it was at rollout."""
     team, learner = setting(
-        models_folder, tmp_path, "collm_cc", semantics, 2, minibatch=1, critic_learning_rate=5e-2, shuffle=True
+        models_folder, tmp_path, "collm_cc", semantics, 2, minibatch_size=1, critic_learning_rate=5e-2, shuffle=True
     )
     nodes = play(team, count=1, turns=2)
 
@@ -143,7 +143,7 @@ def test_bootstrap_value(models_folder, tmp_path, semantics):
 
 
 def test_paper_bootstrap_follows_the_critic(models_folder, tmp_path):
-    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=2, passes=4, minibatch=2)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=2, update_epochs=4, minibatch_size=2)
     for optimiser in learner.optimisers.values():
         optimiser.param_groups[0]["lr"] = 2e-2
     nodes = play(team, count=1, turns=2)
@@ -163,7 +163,7 @@ def test_paper_bootstrap_follows_the_critic(models_folder, tmp_path):
 @pytest.mark.parametrize("changes", [{}, {"td_lambda": 0.5}, {"critic_type": "q"}])
 def test_no_history_is_read_twice(models_folder, tmp_path, monkeypatch, changes):
     """In one minibatch the values that targets bootstrap from are those that are trained."""
-    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=3, minibatch=100, **changes)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=3, minibatch_size=100, **changes)
     nodes, read, real = play(team, count=3, turns=3), [], team.values
     monkeypatch.setattr(team, "values", lambda critic, texts: read.extend(texts) or real(critic, texts))
     update(learner, nodes)
@@ -222,7 +222,7 @@ def test_global_information_can_be_switched_off(models_folder, tmp_path):
 @pytest.mark.parametrize(("normalise", "limit"), [(True, None), (False, None), (True, 0.2), (False, 0.05)])
 def test_advantage_options(models_folder, tmp_path, normalise, limit):
     team, learner = setting(
-        models_folder, tmp_path, "collm_cc", minibatch=4, normalize_advantage=normalise, advantage_clip=limit
+        models_folder, tmp_path, "collm_cc", minibatch_size=4, normalize_advantage=normalise, advantage_clip=limit
     )
     with_plain_descent(learner)
     nodes = play(team, count=4)
@@ -241,7 +241,7 @@ def test_advantage_options(models_folder, tmp_path, normalise, limit):
 
 
 def test_equal_rewards_teach_magrpo_nothing(models_folder, tmp_path):
-    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch=4)
+    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch_size=4)
     nodes = play(team, count=2, generations=2)
     for node in nodes:
         node.rewards = [1.0, 1.0]
@@ -280,7 +280,7 @@ def test_no_gradient_is_left_behind(models_folder, tmp_path):
 
 
 def test_gradient_clip(models_folder, tmp_path):
-    team, learner = setting(models_folder, tmp_path, "collm_cc", minibatch=4, gradient_clip=0.01)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", minibatch_size=4, gradient_clip=0.01)
     with_plain_descent(learner)
     before = numbers(team)
     row = update(learner, play(team, count=4))[0]
@@ -303,7 +303,7 @@ def test_micro_batches_do_not_change_the_update(models_folder, tmp_path, monkeyp
 
     monkeypatch.setattr(Team, "logprobs", logprobs)
     for tokens in (16, 150, 100_000):
-        team, learner = setting(models_folder, tmp_path, method, turns=2, minibatch=100, micro_batch_tokens=tokens)
+        team, learner = setting(models_folder, tmp_path, method, turns=2, minibatch_size=100, micro_batch_tokens=tokens)
         with_plain_descent(learner, 0.1)
         nodes = play(team, count=3, turns=2, generations=2)
         passes.append(0)
@@ -320,7 +320,7 @@ def test_micro_batches_do_not_change_the_update(models_folder, tmp_path, monkeyp
 
 def test_buffers_survive_a_checkpoint(models_folder, tmp_path):
     def fresh():
-        return setting(models_folder, tmp_path, "collm_cc", "released", 2, minibatch=4)
+        return setting(models_folder, tmp_path, "collm_cc", "released", 2, minibatch_size=4)
 
     team, learner = fresh()
     update(learner, play(team, count=3, turns=2))
@@ -343,7 +343,7 @@ def test_buffers_survive_a_checkpoint(models_folder, tmp_path):
     ("method", "what"), [("collm_cc", "value loss of critic"), ("magrpo", "policy loss of agent_0")]
 )
 def test_a_nan_reward_stops_the_run_and_is_kept(models_folder, tmp_path, method, what):
-    team, learner = setting(models_folder, tmp_path, method, minibatch=8)
+    team, learner = setting(models_folder, tmp_path, method, minibatch_size=8)
     nodes = play(team, count=4, generations=2)
     nodes[2].rewards[1] = math.nan
     before = numbers(team)

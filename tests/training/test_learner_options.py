@@ -59,7 +59,7 @@ def temporal_differences(team, nodes, method, agent, turns):
 def test_advantages_are_normalised_over_the_rollout(models_folder, tmp_path, advantages, method, copies, minibatch):
     """Per critic and turn over the whole rollout, with the critic from before the first step, however it is cut."""
     team, learner = setting(
-        models_folder, tmp_path, method, turns=2, minibatch=minibatch, critic_learning_rate=5e-2, passes=2
+        models_folder, tmp_path, method, turns=2, minibatch_size=minibatch, critic_learning_rate=5e-2, update_epochs=2
     )
     nodes = play(team, count=3, turns=2, generations=copies)
     expected = {}
@@ -74,7 +74,7 @@ def test_advantages_are_normalised_over_the_rollout(models_folder, tmp_path, adv
 
 
 def test_a_lone_sample_of_a_turn_does_not_stay_raw(models_folder, tmp_path, advantages):
-    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=2, minibatch=2)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=2, minibatch_size=2)
     nodes = play(team, count=4, turns=2)
     for node in nodes:
         if node.task.id in ("toy-1", "toy-2", "toy-3"):
@@ -91,7 +91,7 @@ def test_a_lone_sample_of_a_turn_does_not_stay_raw(models_folder, tmp_path, adva
 
 def test_a_single_episode_has_nothing_to_compare(models_folder, tmp_path, advantages):
     """The paper's game settings: one episode, one sample per turn, raw temporal difference errors."""
-    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=3, minibatch=1)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", turns=3, minibatch_size=1)
     nodes = play(team, count=1, turns=3)
     expected = temporal_differences(team, nodes, "collm_cc", 0, 3)
     update(learner, nodes)
@@ -156,7 +156,7 @@ def test_critics_of_actions_read_the_responses(models_folder, tmp_path, method):
 @pytest.mark.parametrize("minibatch", [2, 100])
 def test_advantages_of_action_values_compare_responses(models_folder, tmp_path, advantages, minibatch):
     team, learner = setting(
-        models_folder, tmp_path, "collm_cc", critic_type="q", normalize_advantage=False, minibatch=minibatch
+        models_folder, tmp_path, "collm_cc", critic_type="q", normalize_advantage=False, minibatch_size=minibatch
     )
     nodes = play(team, count=2, generations=3)
     known = learner.critics.values(0, [unit for node in nodes for unit in learner.critics.units(node)])
@@ -212,7 +212,7 @@ def close(found, expected):
 @pytest.mark.parametrize("option", ["plain", "entropy_coefficient", "kl_coefficient"])
 def test_regularisers(models_folder, tmp_path, advantages, option):
     changes = {} if option == "plain" else {option: 0.7}
-    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch=100, **changes)
+    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch_size=100, **changes)
     with_plain_descent(learner)
     nodes = play(team, count=2, generations=2)
     before = numbers(team)
@@ -254,7 +254,13 @@ def test_the_reference_is_the_base_and_costs_no_copy(models_folder, tmp_path):
 def test_ratio_clip_stops_what_went_far_enough(models_folder, tmp_path):
     def run(limit):
         team, learner = setting(
-            models_folder, tmp_path, "collm_cc", minibatch=8, passes=12, agent_learning_rate=2e-2, ratio_clip=limit
+            models_folder,
+            tmp_path,
+            "collm_cc",
+            minibatch_size=8,
+            update_epochs=12,
+            agent_learning_rate=2e-2,
+            ratio_clip=limit,
         )
         return update(learner, play(team, count=8))[-1]
 
@@ -264,7 +270,7 @@ def test_ratio_clip_stops_what_went_far_enough(models_folder, tmp_path):
 
 
 def test_value_clip_holds_values_near_those_of_the_rollout(models_folder, tmp_path):
-    team, learner = setting(models_folder, tmp_path, "collm_cc", minibatch=2, passes=2, value_clip=0.01)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", minibatch_size=2, update_epochs=2, value_clip=0.01)
     with_plain_descent(learner, 0.05)
     nodes = play(team, count=2)
     texts = [tuple(critic_ids(team, node, "collm_cc", 0, 1)) for node in nodes]
@@ -297,7 +303,7 @@ def test_shared_backbone_takes_one_step_for_both_losses(models_folder, tmp_path,
         semantics,
         team_changes=team_changes,
         shared_backbone=True,
-        minibatch=100,
+        minibatch_size=100,
         normalize_advantage=False,
         global_information=semantics == "paper",
         value_clip=0.2,
@@ -340,7 +346,7 @@ def test_value_heads_survive_saving_and_warm_starts_have_none(models_folder, tmp
 
 
 def test_crossed_joint_actions(models_folder, tmp_path, monkeypatch, advantages):
-    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch=100)
+    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch_size=100)
     nodes = play(team, count=2, generations=2, joint_mode="cross")
     assert all(node.actions == [(0, 0), (0, 1), (1, 0), (1, 1)] for node in nodes)
     assert all(len(node.rewards) == 4 for node in nodes)
@@ -363,7 +369,7 @@ def test_crossed_joint_actions(models_folder, tmp_path, monkeypatch, advantages)
 
 @pytest.mark.parametrize("method", ["collm_cc", "collm_dc"])
 def test_crossed_joint_actions_of_critics(models_folder, tmp_path, method):
-    team, learner = setting(models_folder, tmp_path, method, minibatch=100, normalize_advantage=False)
+    team, learner = setting(models_folder, tmp_path, method, minibatch_size=100, normalize_advantage=False)
     with_plain_descent(learner)
     nodes = play(team, count=2, generations=2, joint_mode="cross")
     before, expected = numbers(team), {}
@@ -394,7 +400,7 @@ def test_any_number_of_agents(models_folder, tmp_path, method, count):
         tmp_path,
         method,
         turns=2,
-        minibatch=4,
+        minibatch_size=4,
         normalize_advantage=method not in ("maremax", "marloo"),
         team_changes={"num_agents": count, "agents": ("tiny",) * count},
     )

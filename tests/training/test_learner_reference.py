@@ -97,7 +97,7 @@ def magrpo_reference(nodes):
 )
 def test_one_update_is_minus_the_gradient(models_folder, tmp_path, method, semantics, turns, copies):
     team, learner = setting(
-        models_folder, tmp_path, method, semantics, turns, minibatch=100, micro_batch_tokens=150, weight_decay=0.0
+        models_folder, tmp_path, method, semantics, turns, minibatch_size=100, micro_batch_tokens=150, weight_decay=0.0
     )
     with_plain_descent(learner)
     nodes = play(team, count=3, turns=turns, generations=copies)
@@ -130,7 +130,7 @@ def test_one_update_is_minus_the_gradient(models_folder, tmp_path, method, seman
 
 def test_released_critic_steps_within_each_agents_update(models_folder, tmp_path):
     """CC: two successive steps on the same data; the second starts where the first ended."""
-    team, learner = setting(models_folder, tmp_path, "collm_cc", "released", minibatch=100)
+    team, learner = setting(models_folder, tmp_path, "collm_cc", "released", minibatch_size=100)
     with_plain_descent(learner)
     nodes = play(team, count=3)
     team.save(tmp_path / "start")

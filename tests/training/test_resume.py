@@ -143,12 +143,14 @@ def test_other_settings_are_refused(models_folder, tmp_path, monkeypatch):
     stop_after(monkeypatch, 1)
     with pytest.raises(Interrupted):
         train(models_folder, tmp_path)
-    with pytest.raises(CheckpointError, match="config.training.passes was 1 and is now 2"):
-        train(models_folder, tmp_path, training={"passes": 2})
+    with pytest.raises(CheckpointError, match="config.training.update_epochs was 1 and is now 2"):
+        train(models_folder, tmp_path, training={"update_epochs": 2})
 
 
 def test_baselines_are_not_trained(models_folder, tmp_path):
-    with pytest.raises(ConfigError, match="method 'parallel' is not trained; methods that are: grpo, ac, magrpo, mareinforce"):
+    with pytest.raises(
+        ConfigError, match="method 'parallel' is not trained; methods that are: grpo, ac, magrpo, mareinforce"
+    ):
         train(models_folder, tmp_path, method="parallel")
 
 

@@ -15,7 +15,7 @@ RELEASED = {
     "rollout": {},
     "training": {
         "tasks_per_rollout": 1,
-        "passes": 1,
+        "update_epochs": 1,
         "shuffle": False,
         "gradient_clip": None,
         "advantage_clip": None,
@@ -120,7 +120,7 @@ def _check_groups(job: Job, where: str) -> None:
     """Monte Carlo methods compare the responses of a group, which is never split."""
     if METHODS[job.method].critics is not None:
         return
-    rollout, minibatch = job.rollout, job.training.minibatch
+    rollout, minibatch = job.rollout, job.training.minibatch_size
     if rollout.generations < 2:
         raise ConfigError(
             f"{where}: rollout.generations is {rollout.generations}; {job.method} compares responses of a group "
@@ -131,7 +131,7 @@ def _check_groups(job: Job, where: str) -> None:
     if minibatch % size:
         power = f" to the power of {job.team.num_agents} agents ({size})" if crossed else ""
         raise ConfigError(
-            f"{where}: training.minibatch {minibatch} is no multiple of rollout.generations {rollout.generations}"
+            f"{where}: training.minibatch_size {minibatch} is no multiple of rollout.generations {rollout.generations}"
             f"{power}; groups are never split"
         )
 

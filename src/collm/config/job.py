@@ -56,7 +56,7 @@ class WarmStartConfig:
     noise: float
     per_task: int
     epochs: int
-    batch: int
+    batch_size: int
     learning_rate: float
     best_of: int
     max_tasks: int | None
@@ -69,8 +69,8 @@ class TrainingConfig:
     epochs: int
     max_updates: int | None
     tasks_per_rollout: int
-    minibatch: int  # joint samples per optimiser step
-    passes: int
+    minibatch_size: int  # joint samples per optimiser step
+    update_epochs: int
     shuffle: bool
     agent_learning_rate: float
     critic_learning_rate: float

@@ -116,7 +116,7 @@ def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str,
     import torch
 
     stream = [token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
-    window, steps, batch = options["window"], options["steps"], options["batch"]
+    window, steps, batch = options["window"], options["steps"], options["batch_size"]
     if steps == 0:
         return None
     if len(stream) <= window + 1:

@@ -96,7 +96,7 @@ def training(job: Job, train: int) -> tuple[int, int, int]:
     plan = job.training
     released = job.semantics == "released"
     in_rollout = min(plan.tasks_per_rollout, train) * per_task(job)
-    each = math.ceil(in_rollout / plan.minibatch) * plan.passes
+    each = math.ceil(in_rollout / plan.minibatch_size) * plan.update_epochs
     each *= job.team.num_agents if released else 1
     rollouts = math.ceil(train / plan.tasks_per_rollout) * plan.epochs
     samples, updates = train * plan.epochs * per_task(job), rollouts * each

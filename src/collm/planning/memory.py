@@ -65,7 +65,7 @@ def batches(job: Job, lengths: Lengths, critics: str | None, tests: int) -> Batc
     """The largest batches of a training run whose test split has `tests` tasks."""
     team, rollout, plan, watched = job.team, job.rollout, job.training, job.evaluation
     fitted = job.method in WARM_STARTS
-    minibatch, same = (job.warm_start.batch, 1) if fitted else (plan.minibatch, rollout.generations)
+    minibatch, same = (job.warm_start.batch_size, 1) if fitted else (plan.minibatch_size, rollout.generations)
     agents, response = team.num_agents, lengths.said
     groups = max(1, minibatch // same)
     text = (agents if critics == "joint" else 1) * lengths.mean + INFORMATION

@@ -171,7 +171,7 @@ def _models_lines(job: Job, rates: Rates) -> list[Line]:
     pretrain = [spec["pretrain"] for spec in job.models.values() if spec["source"] == "scratch"]
     if not pretrain:
         return []
-    tokens = sum(plan["steps"] * plan["batch"] * plan["window"] for plan in pretrain)
+    tokens = sum(plan["steps"] * plan["batch_size"] * plan["window"] for plan in pretrain)
     memory, peaks = {"model": {"runtime": footprint.RUNTIME["cpu"]}}, {"model": footprint.RUNTIME["cpu"]}
     seconds = {"model": rates.model_seconds(tokens)}
     return [Line(job.domain, "(model)", 1, "cpu", memory, peaks, seconds, 0, 0.0, "default rate")]

@@ -96,13 +96,15 @@ class Learner:
         self._forget()
         if self.released:
             self._freeze_signal(nodes)
-            size = self.settings.minibatch
+            size = self.settings.minibatch_size
             if groups:
                 size = max(1, size // max(len(node.actions) for node in nodes))
             self.buffers.push(nodes, by_node=groups)
             batches = self.buffers.drain(size, draw, flush=last)
         else:
-            batches = paper_batches(nodes, self.settings.minibatch, self.settings.passes, draw, by_node=groups)
+            batches = paper_batches(
+                nodes, self.settings.minibatch_size, self.settings.update_epochs, draw, by_node=groups
+            )
             self.earlier.remember(batches[1:], skip=batches[:1])
             if len(batches) > 1:
                 self._remember_critics(nodes)

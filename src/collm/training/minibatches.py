@@ -20,20 +20,20 @@ class Batch:
 
 
 def paper_batches(
-    nodes: Sequence[Node], minibatch: int, passes: int, draw: random.Random, by_node: bool
+    nodes: Sequence[Node], minibatch_size: int, update_epochs: int, draw: random.Random, by_node: bool
 ) -> list[Batch]:
-    """Shuffled minibatches of joint samples for `passes` passes; every batch trains all agents.
+    """Shuffled minibatches of joint samples for `update_epochs` passes; every batch trains all agents.
 
     Nodes are shuffled whole, so that responses to one prompt mostly share a minibatch. `by_node`: they always do
-    (groups of the Monte Carlo methods); otherwise minibatches are cut at exactly `minibatch` joint samples.
+    (groups of the Monte Carlo methods); otherwise minibatches are cut at exactly `minibatch_size` joint samples.
     """
     agents = tuple(range(len(nodes[0].prompts)))
     units = _units(nodes, by_node=True)
     batches = []
-    for _ in range(passes):
+    for _ in range(update_epochs):
         order = list(units)
         draw.shuffle(order)
-        parts = _cut(order, minibatch) if by_node else _slice(order, minibatch)
+        parts = _cut(order, minibatch_size) if by_node else _slice(order, minibatch_size)
         batches += [Batch(samples, agents) for samples in parts]
     return batches
 

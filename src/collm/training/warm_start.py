@@ -41,7 +41,7 @@ def run(session: Session) -> None:
         shown = sft.demonstrations(session.domain, tasks, plan.per_task, plan.noise, session.seed)
     data = sft.examples(team, shown, job.rollout.max_new_tokens)
     fit = sft.WarmStart(
-        team, data, plan.epochs, plan.batch, plan.learning_rate, job.training.micro_batch_tokens, session.seed
+        team, data, plan.epochs, plan.batch_size, plan.learning_rate, job.training.micro_batch_tokens, session.seed
     )
     optimisers = {str(agent): optimiser for agent, optimiser in enumerate(fit.optimisers)}
     journal = Journal(places.checkpoints / "metrics.jsonl", state["journal"] if state else 0)
