@@ -14,7 +14,7 @@ from collm.training.trainer import Trainer
 PARTS = {  # part -> attributes of the trainer whose calls it consists of
     "play": ("rollout.play",),
     "values": ("learner._backward_values", "learner.critics.values"),
-    "policy": ("learner._backward_policy", "learner.earlier.remember"),
+    "policy": ("learner._backward_policy", "learner.policies.remember"),
     "optimiser": ("learner._optimise",),
 }
 SIZES = (1024, 2048, 4096)  # of the square products that are timed

@@ -21,8 +21,8 @@ import workmeter  # noqa: E402
 from collm.llm import sources  # noqa: E402
 from collm.llm.sampling import Sampling  # noqa: E402
 from collm.training.critics import Critics  # noqa: E402
-from collm.training.earlier_policy import EarlierPolicy  # noqa: E402
 from collm.training.learner import Learner  # noqa: E402
+from collm.training.policies import EarlierPolicies  # noqa: E402
 from collm.training.rollout import Rollout  # noqa: E402
 
 PROMPTS = [tuple(range(3, 90)), tuple(range(60, 130))]
@@ -113,7 +113,7 @@ def test_operations_of_playing_are_those_that_torch_counts(deep):
 
 
 def test_the_parts_of_a_run_are_there():
-    owners = {"rollout": Rollout, "learner": Learner, "learner.earlier": EarlierPolicy, "learner.critics": Critics}
+    owners = {"rollout": Rollout, "learner": Learner, "learner.policies": EarlierPolicies, "learner.critics": Critics}
     for path in (path for paths in workmeter.PARTS.values() for path in paths):
         owner, name = path.rsplit(".", 1)
         assert callable(getattr(owners[owner], name)), path

@@ -6,6 +6,7 @@ import pytest
 
 from collm.config.job import RolloutConfig
 from collm.domains.base import Step, Task
+from collm.methods import monte_carlo
 from collm.training.rollout import Rollout
 
 SETTINGS = RolloutConfig(
@@ -64,7 +65,7 @@ def test_a_step_that_is_done_ends_its_branch_only(node_stop):
     nodes = played.nodes()
     assert [node.turn for node in nodes] == [0, 1, 2]
     assert [[child is None for child in node.children] for node in nodes] == [[True, False], [True, False], [True] * 2]
-    assert nodes[0].returns(1.0) == [1.0, 2.5]  # the child: 1 or 1 + 1
+    assert monte_carlo.G(nodes[0], 1.0) == [1.0, 2.5]  # the child: 1 or 1 + 1
 
 
 def test_steps_go_on_by_default():

@@ -113,6 +113,6 @@ class Groups:
         for root, chance in zip(self.roots, self.chances, strict=True):
             own = [node for node in root.walk() if turn is None or node.turn == turn]
             count = sum(len(node.actions) for node in own)
-            weights |= {(id(node), j): chance / count for node in own for j in range(len(node.actions))}
+            weights |= {(node, j): chance / count for node in own for j in range(len(node.actions))}
             nodes += list(root.walk())
         return self.learner.gradients(nodes, weights)

@@ -14,12 +14,14 @@ from exact_values import Exact
 from support.toy import training_settings
 
 from collm.llm.team import Team
+from collm.methods import actor_critic
 from collm.methods.registry import METHODS
+from collm.methods.signal import Sample
 from collm.training.critics import Context
 from collm.training.learner import Learner
 from collm.training.rollout import Node
 
-Weights = Mapping[tuple[int, int], float]  # (id of the node, joint action) -> weight
+Weights = Mapping[Sample, float]  # joint sample -> weight
 
 
 class Expectation(Learner):
@@ -34,11 +36,11 @@ class Expectation(Learner):
         return self.found
 
     def _of(self, batch) -> torch.Tensor:
-        weights = [self.weights.get((id(node), j), 0.0) for node, j in batch.samples]
+        weights = [self.weights.get(sample, 0.0) for sample in batch.samples]
         return torch.tensor(weights) * len(batch.samples)
 
-    def _advantage(self, agent, batch, fresh):
-        return super()._advantage(agent, batch, fresh) * self._of(batch)
+    def _advantage(self, agent, batch, signal):
+        return super()._advantage(agent, batch, signal) * self._of(batch)
 
     def _value_loss(self, critic, batch, samples, target, value):
         return super()._value_loss(critic, batch, samples, target, value) * self._of(batch)[list(samples)]
@@ -94,21 +96,21 @@ def make_learner(team: Team, method: str, folder: Path, turns: int, gamma: float
     return Expectation(team, METHODS[method], settings, "paper", Context(gamma, turns, 1.0), folder / "nonfinite.json")
 
 
-def probabilities(exact: Exact, nodes: Sequence[Node]) -> dict[tuple[int, int], float]:
+def probabilities(exact: Exact, nodes: Sequence[Node]) -> dict[Sample, float]:
     """Weight of every joint sample: its probability, or that of its whole episode where nodes have one sample each.
 
     Either way the weights of a turn sum to one.
     """
-    found: dict[tuple[int, int], float] = {}
+    found: dict[Sample, float] = {}
     root, single = None, all(len(node.actions) == 1 for node in nodes)
     for node in nodes:
         root = node if node.turn == 0 else root
         if not single:
             reached, joint = exact.reach(node.task, node.path), exact.log_joint(node.task, node.path).exp().tolist()
-            found |= {(id(node), j): reached * joint[j] for j in range(len(node.actions))}
+            found |= {(node, j): reached * joint[j] for j in range(len(node.actions))}
             continue
         chain = list(root.walk())
-        found[id(node), 0] = exact.reach(node.task, [joint_of(exact, one, 0) for one in chain])
+        found[node, 0] = exact.reach(node.task, [joint_of(exact, one, 0) for one in chain])
     return found
 
 
@@ -118,30 +120,30 @@ def joint_of(exact: Exact, node: Node, j: int) -> int:
     return exact.joint.index(tuple(exact.domain.texts.index(said) for said in texts))
 
 
-def path_of(exact: Exact, nodes: Sequence[Node]) -> dict[int, tuple[int, ...]]:
-    """Joint actions that lead to every node, by id, in the numbers of `exact.joint`."""
-    found: dict[int, tuple[int, ...]] = {}
+def path_of(exact: Exact, nodes: Sequence[Node]) -> dict[Node, tuple[int, ...]]:
+    """Joint actions that lead to every node, in the numbers of `exact.joint`."""
+    found: dict[Node, tuple[int, ...]] = {}
     for node in nodes:
         if node.turn == 0:
-            found[id(node)] = ()
+            found[node] = ()
         for j, child in enumerate(node.children):
             if child is not None:
-                found[id(child)] = (*found[id(node)], joint_of(exact, node, j))
+                found[child] = (*found[node], joint_of(exact, node, j))
     return found
 
 
 def fill(table: Table, learner: Learner, exact: Exact, nodes: Sequence[Node]) -> None:
     """Exact values into the critics' table: V or Q of joint histories, V of local ones."""
-    local = [exact.local_values(agent) for agent in exact.agents] if learner.method.critics == "local" else []
+    local = [exact.local_values(agent) for agent in exact.agents] if learner.row.critics == "local" else []
     paths = path_of(exact, nodes)
     for node in nodes:
-        path = paths[id(node)]
+        path = paths[node]
         for critic in range(len(learner.critics)):
             if local:
                 value = local[critic][exact.prompts(node.task, path)[critic]]
                 table.set(critic, learner.critics.text(critic, (node, None)), value)
                 continue
-            for unit in learner.critics.units(node):
+            for unit in actor_critic.units(node, learner.critics.of_actions):
                 j = None if unit[1] is None else joint_of(exact, node, unit[1])
                 value = exact.value(node.task, path) if j is None else exact.q(node.task, path)[j]
                 table.set(critic, learner.critics.text(critic, unit), value.item())

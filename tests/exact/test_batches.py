@@ -109,7 +109,7 @@ def test_micro_batches_and_order_do_not_change_the_update(letters, tmp_path, met
     team, domain = make_team(letters, critics, longest=2), SmallWorld(2, longest=2)
     rollout = Rollout(team, domain, rollout_settings(2, 2, generations=3))
     nodes = rollout.play(domain.tasks(), [1, 2, 3, 4]).nodes()
-    weights = {(id(node), j): 0.01 for node in nodes for j in range(len(node.actions))}
+    weights = {(node, j): 0.01 for node in nodes for j in range(len(node.actions))}
     found = []
     for tokens, order in ((16, nodes), (97, nodes[::-1]), (10**6, nodes)):
         learner = make_learner(

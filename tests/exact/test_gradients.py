@@ -178,18 +178,17 @@ def test_ratio_leaves_out_other_turns_and_other_agents(case, agents, turns):
 
 def move_and_measure(made, names):
     learner = made.learner
-    learner._forget()
     batches = [type("B", (), {"samples": [(n, j) for n in made.nodes for j in range(len(n.actions))]})]
-    learner.earlier.remember(batches, skip=[])
-    old = dict(learner.earlier.old)
+    learner.policies.remember(batches, skip=[])
+    old = dict(learner.policies.old)
     with torch.no_grad():
         for member in made.team.agents:
             for _, part in member.parameters():
                 part *= 1.05
     exact = Exact(made.team, made.domain)
     objective = exact.objective()
-    learner._forget = lambda: None
-    learner._values, learner._advantages, learner.earlier.old = [], {}, old
+    learner.policies.forget = lambda: None
+    learner.policies.old = old
     found = learner.gradients(made.nodes, made.weights)  # weights of the policy that played
     return max(relative(found[name], exact.gradient(agent, objective)) for agent, name in enumerate(names))
 
@@ -265,7 +264,7 @@ def test_crossed_groups(letters, tmp_path, method):
     script = lambda node: crossed((drawn[node.seed][1][:2], drawn[node.seed][1][2:]))  # noqa: E731
     rollout = ScriptedRollout(team, domain, 1, script)
     roots = rollout.play([task for task, _, _ in drawn], list(range(len(drawn)))).roots
-    weights = {(id(root), j): drawn[root.seed][2] / 4 for root in roots for j in range(4)}
+    weights = {(root, j): drawn[root.seed][2] / 4 for root in roots for j in range(4)}
     found, objective = learner.gradients(roots, weights), exact.objective()
     for agent in (0, 1):
         assert relative(found[f"agent_{agent}"], exact.gradient(agent, objective)) < CLOSE

@@ -9,6 +9,7 @@ from exact_values import Exact
 from small_world import SmallWorld, make_team, rollout_settings
 
 from collm.llm.team import Team
+from collm.methods import monte_carlo
 from collm.training.rollout import Rollout
 
 # calls
@@ -48,7 +49,7 @@ def variance(made):
     """{task: variance of the mean return over a root's K samples}, over all trees that can be drawn."""
     moments = {}
     for root, chance in zip(made.roots, made.chances, strict=True):
-        mean = sum(root.returns(1.0)) / len(root.actions)
+        mean = sum(monte_carlo.G(root, 1.0)) / len(root.actions)
         total = moments.setdefault(root.task.id, [0.0, 0.0, 0.0])
         for power in range(3):
             total[power] += chance * mean**power
@@ -114,7 +115,7 @@ def test_gradients_of_independent_samples(letters, tmp_path):
         for root, chance in zip(made.roots, made.chances, strict=True):
             if root.task.id != task:
                 continue
-            gradient = made.learner.gradients([root], {(id(root), j): 1 / copies for j in range(copies)})["agent_0"]
+            gradient = made.learner.gradients([root], {(root, j): 1 / copies for j in range(copies)})["agent_0"]
             mean, square, mass = mean + chance * gradient, square + chance * gradient @ gradient, mass + chance
         return (square / mass - torch.sum((mean / mass) ** 2)).item()
 

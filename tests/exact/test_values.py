@@ -63,7 +63,7 @@ def test_expected_updates_reach_the_exact_values(case, method, turns):
     for node in made.nodes:
         for critic in range(len(made.learner.critics)):
             text = made.learner.critics.text(critic, (node, None))
-            mass[made.table.index[critic, text]] += made.weights[id(node), 0]
+            mass[made.table.index[critic, text]] += made.weights[node, 0]
     distances = []
     for _ in range(turns):
         gradient = slope(made)
@@ -82,7 +82,7 @@ def test_a_transformer_critic_comes_near(letters, tmp_path):
     exact = Exact(team, domain)
     weights, paths = probabilities(exact, made.nodes), path_of(exact, made.nodes)
     texts = [learner.critics.text(0, (node, None)) for node in made.nodes]
-    truth = torch.tensor([exact.value(node.task, paths[id(node)]).item() for node in made.nodes])
+    truth = torch.tensor([exact.value(node.task, paths[node]).item() for node in made.nodes])
     parts = [part for _, part in team.critics[0].parameters()]
     optimiser = torch.optim.Adam(parts, lr=2e-2)
     for _ in range(100):
@@ -94,7 +94,7 @@ def test_a_transformer_critic_comes_near(letters, tmp_path):
         optimiser.zero_grad()
     with torch.no_grad():
         values = team.values(0, texts)
-    mass = torch.tensor([weights[id(node), 0] for node in made.nodes])
+    mass = torch.tensor([weights[node, 0] for node in made.nodes])
     mass /= mass.sum()
     mean = (mass * truth).sum()
     assert (mass * (values - truth) ** 2).sum() < 0.05 * (mass * (truth - mean) ** 2).sum()

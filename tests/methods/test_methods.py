@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from collm.methods import (
-    ac,
-    actor_critic,
-    collm_cc,
-    collm_dc,
-    grpo,
-    magrpo,
-    mareinforce,
-    maremax,
-    marloo,
-    policy_gradient,
-)
+from collm.methods import actor_critic, collm_cc, collm_dc, monte_carlo, policy_gradient
 
 R = torch.tensor([0.3, 1.7, -0.4, 2.2], dtype=torch.float64)
 NORMALISED = [-0.6219, 0.7175, -1.2916, 1.1959]
@@ -29,46 +20,50 @@ def vector(*values):
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        (magrpo, [-0.65, 0.75, -1.35, 1.25]),
-        (mareinforce, [0.3, 1.7, -0.4, 2.2]),
-        (maremax, [-1.9, -0.5, -2.6, 0.0]),
-        (marloo, [-2.6 / 3, 1.0, -1.8, 5 / 3]),
-        (grpo, [-0.65, 0.75, -1.35, 1.25]),
+        ("magrpo", [-0.65, 0.75, -1.35, 1.25]),
+        ("mareinforce", [0.3, 1.7, -0.4, 2.2]),
+        ("maremax", [-1.9, -0.5, -2.6, 0.0]),
+        ("marloo", [-2.6 / 3, 1.0, -1.8, 5 / 3]),
+        ("grpo", [-0.65, 0.75, -1.35, 1.25]),
     ],
 )
 def test_group_advantages(method, expected):
-    plain = method.advantage(R)
+    plain = monte_carlo.ADVANTAGES[method](R)
     assert plain.tolist() == pytest.approx(expected, abs=1e-12)
     assert policy_gradient.normalise(plain).tolist() == pytest.approx(NORMALISED, abs=5e-5)
 
 
 def test_raw_advantage_is_a_copy():
     returns = R.clone()
-    mareinforce.advantage(returns)[0] = 9.0
+    monte_carlo.mareinforce(returns)[0] = 9.0
     assert returns[0].item() == pytest.approx(0.3)
+
+
+def node(rewards, *children):
+    """A node of joint actions with `rewards`; without children it is a leaf."""
+    return SimpleNamespace(rewards=rewards, children=list(children) or [None] * len(rewards))
 
 
 @pytest.mark.parametrize(("gamma", "expected"), [(0.9, [1.45, 5.6]), (1.0, [1.5, 6.0]), (0.0, [1.0, 2.0])])
 def test_tree_returns(gamma, expected):
-    children = [magrpo.G([0, 1], [None, None], gamma), magrpo.G([3, 5], [None, None], gamma)]
-    assert magrpo.G([1, 2], children, gamma) == pytest.approx(expected)
+    assert monte_carlo.G(node([1, 2], node([0, 1]), node([3, 5])), gamma) == pytest.approx(expected)
 
 
 def test_a_stopped_branch_is_a_leaf():
-    assert magrpo.G([1, 2], [None, [3, 5]], 0.9) == pytest.approx([1.0, 5.6])
+    assert monte_carlo.G(node([1, 2], None, node([3, 5])), 0.9) == pytest.approx([1.0, 5.6])
 
 
 def test_crossed_returns():
     actions = [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert magrpo.response_returns([1, 2, 3, 4], actions, 0, 2).tolist() == [1.5, 3.5]
-    assert magrpo.response_returns([1, 2, 3, 4], actions, 1, 2).tolist() == [2.0, 3.0]
-    assert magrpo.response_returns([1, 2, 3, 4], actions, 0, 2, total=True).tolist() == [3.0, 7.0]
-    assert magrpo.response_returns([1, 2, 3, 4], actions, 1, 2, total=True).tolist() == [4.0, 6.0]
+    assert monte_carlo.R([1, 2, 3, 4], actions, 0, 2).tolist() == [1.5, 3.5]
+    assert monte_carlo.R([1, 2, 3, 4], actions, 1, 2).tolist() == [2.0, 3.0]
+    assert monte_carlo.R([1, 2, 3, 4], actions, 0, 2, total=True).tolist() == [3.0, 7.0]
+    assert monte_carlo.R([1, 2, 3, 4], actions, 1, 2, total=True).tolist() == [4.0, 6.0]
 
 
 def test_aligned_returns_are_the_returns():
     for total in (False, True):
-        assert magrpo.response_returns([1, 2], [(0, 0), (1, 1)], 1, 2, total).tolist() == [1.0, 2.0]
+        assert monte_carlo.R([1, 2], [(0, 0), (1, 1)], 1, 2, total).tolist() == [1.0, 2.0]
 
 
 REWARDS, VALUES = (-1, -0.5, 0.2), (0.3, 0.1, -0.2)
@@ -90,7 +85,6 @@ def test_temporal_difference():
 
 def test_lambda_one_is_the_monte_carlo_return():
     assert targets(1.0) == pytest.approx([-1.288, -0.32, 0.2])
-    assert actor_critic.discounted(REWARDS, 0.9) == pytest.approx([-1.288, -0.32, 0.2])
 
 
 def test_lambda_between_is_the_generalised_advantage_estimate():
@@ -138,7 +132,6 @@ def test_critic_text():
     assert collm_dc.local_history("P1") == "P1"
     assert collm_dc.local_history("P1", information="M") == "P1\n\nM"
     assert collm_dc.local_history("P1", "A1", "M") == "P1\n\nA1\n\nM"
-    assert ac.local_history is collm_dc.local_history
 
 
 def test_global_information_is_two_sentences():

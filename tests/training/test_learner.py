@@ -105,7 +105,7 @@ def test_released_uses_no_ratio(models_folder, tmp_path):
     for row in steps:
         losses.append(row["policy_loss"])
         assert row["ratio_max/agent_0" if "ratio_max/agent_0" in row else "ratio_max/agent_1"] == 1.0
-    assert len(losses) == 4 and learner.earlier.old == {}
+    assert len(losses) == 4 and learner.policies.old == {}
 
 
 # targets
@@ -176,8 +176,8 @@ def test_values_from_elsewhere(models_folder, tmp_path):
     nodes = play(team, count=2, turns=2)
     firsts = [(node, 0) for node in nodes if node.turn == 0]
     whole, part = Batch([(node, 0) for node in nodes], (0, 1)), Batch(firsts, (0, 1))
-    _, targets, _ = learner._backward_values(0, whole, 0)
-    _, alone, _ = learner._backward_values(0, part, 0)
+    _, targets, _ = learner._backward_values(0, whole)
+    _, alone, _ = learner._backward_values(0, part)
     first = [target for node, target in zip(nodes, targets, strict=True) if node.turn == 0]
     assert first == pytest.approx(alone, abs=1e-5)
     assert learner.critics.values_elsewhere(0, whole.samples) == {}
@@ -267,7 +267,7 @@ def test_gradients_stay_with_their_member(models_folder, tmp_path):
         assert all(p.grad is None for n, p in team.agents[0].model.named_parameters() if "lora" not in n)
         return found
 
-    learner._backward_values(1, batch, 1)
+    learner._backward_values(1, batch)
     assert touched() == {"critic_1"}
     learner._backward_policy(0, batch, torch.tensor([1.0, -1.0]))
     assert touched() == {"agent_0"}
@@ -324,16 +324,16 @@ def test_buffers_survive_a_checkpoint(models_folder, tmp_path):
 
     team, learner = fresh()
     update(learner, play(team, count=3, turns=2))
-    waiting = [len(units) for units in learner.buffers.state()]
+    waiting = [len(units) for units in learner.rule.state()]
     assert waiting == [2, 2]
-    state = state_of(team, learner.optimisers) | {"buffers": learner.buffers.state()}
+    state = state_of(team, learner.optimisers) | {"buffers": learner.rule.state()}
     torch.save(state, tmp_path / "state.pt")
     update(learner, play(team, count=3, seed=1, turns=2), last=True)
 
     again, other = fresh()
     state = torch.load(tmp_path / "state.pt", weights_only=False)
     restore(again, other.optimisers, state)
-    other.buffers.restore(state["buffers"])
+    other.rule.restore(state["buffers"])
     update(other, play(again, count=3, seed=1, turns=2), last=True)
     expected = numbers(team)
     assert all(torch.equal(value, expected[name]) for name, value in numbers(again).items())

@@ -10,6 +10,7 @@ import torch
 from support.toy import CRITICS, critic_ids, make_team, normalised, numbers, play, setting, update, with_plain_descent
 
 from collm.llm.team import Team
+from collm.methods import actor_critic, monte_carlo
 from collm.training.learner import Learner
 
 GAMMA = 0.9
@@ -32,6 +33,12 @@ def advantages(monkeypatch):
 
 def samples_of(nodes):
     return [(node, j) for node in nodes for j in range(len(node.actions))]
+
+
+def values_of(learner, nodes):
+    """The first critic's values of all units."""
+    of_actions = learner.critics.of_actions
+    return learner.critics.values(0, [unit for node in nodes for unit in actor_critic.units(node, of_actions)])
 
 
 def value(team, node, method, agent, turns):
@@ -106,10 +113,12 @@ def test_a_single_episode_has_nothing_to_compare(models_folder, tmp_path, advant
 def test_targets_of_a_tree(models_folder, tmp_path, trace, critic_type):
     team, learner = setting(models_folder, tmp_path, "collm_cc", turns=3, td_lambda=trace, critic_type=critic_type)
     nodes = play(team, count=2, turns=3, generations=2)
-    known = learner.critics.values(0, [unit for node in nodes for unit in learner.critics.units(node)])
+    known = learner.critics.values(
+        0, [unit for node in nodes for unit in actor_critic.units(node, learner.critics.of_actions)]
+    )
 
     def stand(node):
-        values = [known[id(node), j] for j in (0, 1)] if critic_type == "q" else [known[id(node), None]]
+        values = [known[node, j] for j in (0, 1)] if critic_type == "q" else [known[node, None]]
         return sum(values) / len(values)
 
     def target(node, j):
@@ -130,7 +139,7 @@ def test_monte_carlo_targets_ask_no_critic(models_folder, tmp_path, monkeypatch)
     team, learner = setting(models_folder, tmp_path, "collm_cc", turns=2, td_lambda=1.0)
     nodes = play(team, count=1, turns=2, generations=2)
     monkeypatch.setattr(Team, "values", None)
-    returns = [number for node in nodes for number in node.returns(GAMMA)]
+    returns = [number for node in nodes for number in monte_carlo.G(node, GAMMA)]
     assert learner.critics.targets(0, samples_of(nodes)) == pytest.approx(returns)
 
 
@@ -159,10 +168,12 @@ def test_advantages_of_action_values_compare_responses(models_folder, tmp_path, 
         models_folder, tmp_path, "collm_cc", critic_type="q", normalize_advantage=False, minibatch_size=minibatch
     )
     nodes = play(team, count=2, generations=3)
-    known = learner.critics.values(0, [unit for node in nodes for unit in learner.critics.units(node)])
+    known = learner.critics.values(
+        0, [unit for node in nodes for unit in actor_critic.units(node, learner.critics.of_actions)]
+    )
     update(learner, nodes)
     for node, j in samples_of(nodes):
-        q = [known[id(node), i] for i in range(3)]
+        q = [known[node, i] for i in range(3)]
         for agent in (0, 1):
             expected = q[j] - (sum(q) - q[j]) / 2
             assert advantages[agent, node.task.id, node.path, j] == pytest.approx(expected, abs=1e-5)
@@ -175,7 +186,7 @@ def test_released_action_values_use_the_error(models_folder, tmp_path, advantage
     nodes = play(team, count=1, turns=2)
     known = learner.critics.values(1, [(node, 0) for node in nodes])
     update(learner, nodes, last=True)
-    first, second = known[id(nodes[0]), 0], known[id(nodes[1]), 0]
+    first, second = known[nodes[0], 0], known[nodes[1], 0]
     expected = [nodes[0].rewards[0] + GAMMA * second - first, nodes[1].rewards[0] - second]
     found = [advantages[1, node.task.id, node.path, 0] for node in nodes]
     assert found == pytest.approx(expected, abs=1e-5)

@@ -7,7 +7,8 @@ import random
 import pytest
 from support.toy import task
 
-from collm.training.minibatches import Buffers, paper_batches
+from collm.training.minibatches import Batch, paper_batches
+from collm.training.released_rule import Buffers, Lesson, arrivals
 from collm.training.rollout import Node
 
 
@@ -34,8 +35,20 @@ def tree(index, copies, turns, turn=0):
 
 def released(nodes, size, by_node, flush=True, agents=2):
     buffers = Buffers(agents)
-    buffers.push(nodes, by_node)
-    return buffers.drain(size, random.Random(0), flush)
+    push(buffers, nodes, by_node)
+    return drain(buffers, size, flush)
+
+
+def push(buffers, nodes, by_node=False):
+    for agent, samples in arrivals(nodes, len(buffers.waiting), by_node):
+        buffers.push(agent, Lesson(samples, [0.0] * len(samples), []))
+
+
+def drain(buffers, size, flush):
+    return [
+        Batch([sample for lesson in lessons for sample in lesson.samples], (agent,))
+        for agent, lessons in buffers.drain(size, random.Random(0), flush)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +81,7 @@ def test_released_magrpo_trains_one_agent_after_the_other_and_keeps_groups():
     batches = released(nodes, 1, by_node=True)
     assert [b.agents[0] for b in batches] == [0] * 7 + [1] * 7
     assert [b.samples[0][0].turn for b in batches[:7]] == [0, 1, 2, 2, 1, 2, 2]  # pre-order
-    assert all([j for _, j in b.samples] == [0, 1] and len({id(n) for n, _ in b.samples}) == 1 for b in batches)
+    assert all([j for _, j in b.samples] == [0, 1] and len({n for n, _ in b.samples}) == 1 for b in batches)
 
 
 def test_released_magrpo_goes_task_by_task():
@@ -80,18 +93,18 @@ def test_released_magrpo_goes_task_by_task():
 
 def test_buffers_wait_until_full_and_flush_at_the_end():
     buffers = Buffers(2)
-    buffers.push([node(i) for i in range(3)], by_node=False)
-    first = buffers.drain(4, random.Random(0), flush=False)
+    push(buffers, [node(i) for i in range(3)])
+    first = drain(buffers, 4, flush=False)
     assert first == []
-    assert [len(waiting) for waiting in buffers.state()] == [3, 3]
-    buffers.push([node(3)], by_node=False)
-    full = buffers.drain(4, random.Random(0), flush=False)
+    assert [len(waiting) for waiting in buffers.waiting] == [3, 3]
+    push(buffers, [node(3)])
+    full = drain(buffers, 4, flush=False)
     assert [(b.agents, len(b.samples)) for b in full] == [((0,), 4), ((1,), 4)]
-    assert buffers.state() == [[], []]
-    buffers.push([node(4)], by_node=False)
-    left = buffers.drain(4, random.Random(0), flush=True)
+    assert buffers.waiting == [[], []]
+    push(buffers, [node(4)])
+    left = drain(buffers, 4, flush=True)
     assert [(b.agents, len(b.samples)) for b in left] == [((0,), 1), ((1,), 1)]
-    assert buffers.drain(4, random.Random(0), flush=True) == []
+    assert drain(buffers, 4, flush=True) == []
 
 
 def test_paper_batches_train_all_agents_on_every_sample_once_per_pass():

@@ -8,6 +8,7 @@ from support.toy import Toy, make_team, play, rollout_settings, tasks
 from collm import domains
 from collm.domains.base import Task
 from collm.llm.team import derive
+from collm.methods import monte_carlo
 from collm.training.rollout import Rollout
 
 STR_BUILD = {
@@ -69,7 +70,7 @@ def test_rewards_follow_the_texts_scaled_and_shifted(team):
 def test_returns_of_a_played_tree(team):
     root = play(team, count=1, turns=2, generations=2)[0]
     below = [sum(child.rewards) / 2 for child in root.children]
-    assert root.returns(0.9) == pytest.approx([r + 0.9 * b for r, b in zip(root.rewards, below, strict=True)])
+    assert monte_carlo.G(root, 0.9) == pytest.approx([r + 0.9 * b for r, b in zip(root.rewards, below, strict=True)])
 
 
 def test_a_child_continues_its_own_branch(team):

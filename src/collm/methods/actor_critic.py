@@ -1,14 +1,30 @@
-"""What CoLLM-CC, CoLLM-DC and AC share: targets, advantages and critic loss (paper Eq. 2 to 5)."""
+"""What CoLLM-CC, CoLLM-DC and AC share: targets, critic losses, global information (paper Eq. 2 to 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
+from collm.methods.signal import Node, Sample, Unit
+
+
+def units(node: Node, of_actions: bool) -> list[Unit]:
+    """All that is valued at a node: its history (V), or with `of_actions` each of its joint actions (Q)."""
+    return [(node, j) for j in range(len(node.actions))] if of_actions else [(node, None)]
+
+
+def unit(sample: Sample, of_actions: bool) -> Unit:
+    """What is valued for a joint sample."""
+    node, j = sample
+    return (node, j) if of_actions else (node, None)
+
+
+# targets
+
 
 def y(
-    reward: float, following: float | None, below: Sequence[float] = (), gamma: float = 1.0, trace: float = 0.0
+    reward: float, following: float | None, below: Sequence[float] = (), gamma: float = 1.0, td_lambda: float = 0.0
 ) -> float:
     """Target of one joint action (inside Eq. 3 and 5, which are the case lambda = 0).
 
@@ -21,12 +37,45 @@ def y(
             the end of an episode.
         below: targets of the joint actions one turn on; only read for lambda > 0.
         gamma: discount.
-        trace: lambda.
+        td_lambda: lambda.
     """
     if following is None:
         return reward
-    later = trace * sum(below) / len(below) if trace else 0.0
-    return reward + gamma * ((1.0 - trace) * following + later)
+    later = td_lambda * sum(below) / len(below) if td_lambda else 0.0
+    return reward + gamma * ((1.0 - td_lambda) * following + later)
+
+
+def targets(
+    samples: Sequence[Sample], values: Mapping[Unit, float], gamma: float, td_lambda: float, of_actions: bool
+) -> list[float]:
+    """y of every joint sample from a critic's values of what follows (see `bootstraps`)."""
+    reckoned: dict[Sample, float] = {}
+
+    def target(node: Node, j: int) -> float:
+        if (node, j) not in reckoned:
+            child = node.children[j]
+            following = None if child is None else bootstrap(child)
+            below = [target(child, i) for i in range(len(child.actions))] if child is not None and td_lambda else ()
+            reckoned[node, j] = y(node.rewards[j], following, below, gamma, td_lambda)
+        return reckoned[node, j]
+
+    def bootstrap(node: Node) -> float:
+        of_node = [values[item] for item in units(node, of_actions)] if td_lambda < 1.0 else [0.0]
+        return sum(of_node) / len(of_node)
+
+    return [target(node, j) for node, j in samples]
+
+
+def bootstraps(samples: Sequence[Sample], td_lambda: float, of_actions: bool) -> list[Unit]:
+    """Units that the targets of `samples` bootstrap from: one turn on, or with lambda > 0 all that follow."""
+    if td_lambda == 1.0:
+        return []
+    children = [node.children[j] for node, j in samples]
+    later = [node for child in children if child is not None for node in (child.walk() if td_lambda else [child])]
+    return [item for node in later for item in units(node, of_actions)]
+
+
+# advantages of critics of type Q (not in the paper)
 
 
 def action_advantage(values: Sequence[float], actions: Sequence[Sequence[int]], agent: int) -> list[float]:
@@ -43,6 +92,17 @@ def action_advantage(values: Sequence[float], actions: Sequence[Sequence[int]], 
     return advantages
 
 
+def action_advantages(agent: int, samples: Sequence[Sample], values: Mapping[Unit, float]) -> list[float]:
+    """`action_advantage` of every joint sample."""
+    of_node = {
+        node: action_advantage([values[item] for item in units(node, True)], node.actions, agent) for node, _ in samples
+    }
+    return [of_node[node][j] for node, j in samples]
+
+
+# losses of critics
+
+
 def value_loss(target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Per-sample squared error (y - V)^2, [batch] (Eq. 3, 5; the target is held fixed)."""
     return (target.detach() - value).square()
@@ -52,16 +112,6 @@ def clipped_value_loss(target: torch.Tensor, value: torch.Tensor, old: torch.Ten
     """Larger of the plain and the clipped squared error, V_clip = V_old + clamp(V - V_old, -eps, eps)."""
     clipped = old + (value - old).clamp(-epsilon, epsilon)
     return torch.maximum(value_loss(target, value), value_loss(target, clipped))
-
-
-def discounted(rewards: Sequence[float], gamma: float) -> list[float]:
-    """Discounted return G_t of every turn of one trajectory (logged, not trained on)."""
-    returns = []
-    running = 0.0
-    for reward in reversed(rewards):
-        running = reward + gamma * running
-        returns.append(running)
-    return returns[::-1]
 
 
 def m(turn: int, turns: int, last_reward: float | None, max_reward: float) -> str:

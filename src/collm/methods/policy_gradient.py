@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
+
+from collm.methods.signal import Sample
 
 SMALLEST_DEVIATION = 1e-6
 
@@ -63,7 +67,7 @@ def normalise_by(advantage: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     own, takes mean and deviation of all samples, so that it stands on the same scale as the others; if no turn has
     two samples, nothing can be compared and all stay as they are.
     """
-    turns = turn.unique()
+    turns = sorted(set(turn.tolist()))
     if not any(int((turn == number).sum()) > 1 for number in turns):
         return advantage
     overall, result = normalise(advantage), advantage.clone()
@@ -76,3 +80,22 @@ def normalise_by(advantage: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 def clip(advantage: torch.Tensor, limit: float | None) -> torch.Tensor:
     """Clamp advantages to [-limit, limit]: one reading of "advantage clip" in the paper's appendix C.3."""
     return advantage if limit is None else advantage.clamp(-limit, limit)
+
+
+def scaled(
+    raw: Mapping[int, Sequence[float]], samples: Sequence[Sample], normalise: bool, limit: float | None
+) -> dict[int, dict[Sample, float]]:
+    """Advantages per agent as they enter the loss: normalised within each turn and clamped, as asked for.
+
+    Args:
+        raw: [agent][samples].
+    Returns:
+        [agent][joint sample].
+    """
+    turns = torch.tensor([node.turn for node, _ in samples])
+    advantages = {}
+    for agent, numbers in raw.items():
+        advantage = torch.tensor(numbers, dtype=torch.get_default_dtype())
+        advantage = clip(normalise_by(advantage, turns) if normalise else advantage, limit)
+        advantages[agent] = dict(zip(samples, advantage.tolist(), strict=True))
+    return advantages

@@ -1,13 +1,15 @@
-"""What critics read, what they say, and the targets and advantages that follow from it (paper Eq. 2 to 5).
+"""The critics of a team: what they read, in tokens, and what they say of nodes and joint actions.
 
-A critic of type V values a node (a joint or local history), one of type Q a joint action at a node. Both are addressed
-by units: (node, None) or (node, j).
+Both are addressed by units (`collm.methods.signal.Unit`): (node, None) for a critic of type V, which values a joint or
+local history, (node, j) for one of type Q, which values a joint action there. What follows from the values stands in
+`collm.methods`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -16,12 +18,8 @@ from collm.llm.batching import by_length
 from collm.llm.team import Team
 from collm.methods import actor_critic, collm_cc, collm_dc
 from collm.methods.registry import Row
+from collm.methods.signal import Sample, Signal, Unit
 from collm.runs.distributed import Processes
-from collm.training.minibatches import Sample
-from collm.training.rollout import Node
-
-Unit = tuple[Node, int | None]
-Key = tuple[int, int | None]  # id of the node, joint action
 
 
 @dataclass(frozen=True)
@@ -33,37 +31,47 @@ class Context:
     max_reward: float
 
 
-def key(unit: Unit) -> Key:
-    """What a unit is looked up by."""
-    return id(unit[0]), unit[1]
+class ActorCritic(Protocol):
+    """What `collm_cc` and `collm_dc` define."""
+
+    def critic_reads(
+        self, critic: int, prompts: Sequence[str], joint_action: Sequence[str] | None, information: str | None
+    ) -> str: ...
+
+    def agents_of(self, critic: int, agents: int) -> tuple[int, ...]: ...
+
+    def signal(
+        self,
+        samples: Sequence[Sample],
+        targets: Mapping[int, Sequence[float]],
+        values: Mapping[int, Mapping[Unit, float]],
+        agents: int,
+        of_actions: bool,
+        normalise: bool,
+        limit: float | None = None,
+    ) -> Signal: ...
+
+
+METHODS: dict[str, ActorCritic] = {"joint": collm_cc, "local": collm_dc}  # by the critics of a row
 
 
 class Critics:
-    """The critics of a team, as functions of nodes."""
+    """The critics of a team, as functions of units; none for Monte Carlo methods."""
 
-    def __init__(self, team: Team, method: Row, settings: TrainingConfig, released: bool, context: Context):
-        self.team, self.method, self.settings = team, method, settings
-        self.released, self.context = released, context
+    def __init__(self, team: Team, row: Row, settings: TrainingConfig, context: Context, informed: bool):
+        """`informed`: whether critics are told m_t."""
+        self.team, self.settings, self.context, self.informed = team, settings, context, informed
+        self.method = METHODS[row.critics] if row.critics is not None else None
         self.processes = Processes.of(team.accelerator)
         self.of_actions = settings.critic_type == "q"
-        self.shared = settings.shared_backbone and method.critics == "local"
+        self.shared = settings.shared_backbone and row.critics == "local"
 
     def __len__(self) -> int:
-        return 0 if self.method.critics is None else len(self.team.critics)
+        return 0 if self.method is None else len(self.team.critics)
 
     def agents(self, critic: int) -> tuple[int, ...]:
         """Agents that learn from a critic."""
-        return tuple(range(len(self.team.agents))) if self.method.critics == "joint" else (critic,)
-
-    def unit(self, node: Node, j: int) -> Unit:
-        """What is valued for joint action `j` of a node."""
-        return (node, j) if self.of_actions else (node, None)
-
-    def units(self, node: Node) -> list[Unit]:
-        """All that is valued at a node."""
-        return [(node, j) for j in range(len(node.actions))] if self.of_actions else [(node, None)]
-
-    # what critics read
+        return self.method.agents_of(critic, len(self.team.agents))
 
     def text(self, critic: int, unit: Unit) -> tuple[int, ...]:
         """Token ids of what a critic reads of a unit, in the critic's own tokenizer.
@@ -72,91 +80,65 @@ class Critics:
         """
         node, j = unit
         information = self._information(node)
-        said = None if j is None else [node.responses[agent][k] for agent, k in enumerate(node.actions[j])]
+        responses = None if j is None else [node.responses[agent][k] for agent, k in enumerate(node.actions[j])]
         if self.shared:
-            ids = node.prompts[critic] + (said[critic].tokens if said else ())
+            ids = node.prompts[critic] + (responses[critic].tokens if responses else ())
             return ids + (self.team.text_ids(critic, f"\n\n{information}") if information else ())
         prompts = ["\n\n".join(message["content"] for message in messages) for messages in node.observations]
-        texts = [response.text for response in said] if said else None
-        if self.method.critics == "joint":
-            return self.team.text_ids(critic, collm_cc.joint_history(prompts, texts, information))
-        action = texts[critic] if texts else None
-        return self.team.text_ids(critic, collm_dc.local_history(prompts[critic], action, information))
+        joint_action = [response.text for response in responses] if responses else None
+        return self.team.text_ids(critic, self.method.critic_reads(critic, prompts, joint_action, information))
 
-    def _information(self, node: Node) -> str | None:
-        if self.released or not self.settings.global_information:
+    def _information(self, node) -> str | None:
+        if not self.informed:
             return None
         return actor_critic.m(node.turn, self.context.turns, node.last_reward, self.context.max_reward)
 
-    # what they say
-
     @torch.no_grad()
-    def values(self, critic: int, units: Iterable[Unit]) -> dict[Key, float]:
+    def values(self, critic: int, units: Iterable[Unit]) -> dict[Unit, float]:
         """Values of units, without gradient; every unit is computed once, by one of the processes."""
-        distinct = list({key(unit): unit for unit in units}.values())
+        distinct = list(dict.fromkeys(units))
         texts = [self.text(critic, unit) for unit in distinct]
         mine = self.processes.share([len(text) for text in texts])
-        found = [0.0] * len(mine)
+        values = [0.0] * len(mine)
         for part in by_length([len(texts[index]) for index in mine], self.settings.micro_batch_tokens):
-            values = self.team.values(critic, [texts[mine[place]] for place in part]).tolist()
-            for place, value in zip(part, values, strict=True):
-                found[place] = value
-        return {key(unit): value for unit, value in zip(distinct, self.processes.gather(found), strict=True)}
+            for place, value in zip(
+                part, self.team.values(critic, [texts[mine[p]] for p in part]).tolist(), strict=True
+            ):
+                values[place] = value
+        return dict(zip(distinct, self.processes.gather(values), strict=True))
 
-    def values_elsewhere(self, critic: int, samples: Sequence[Sample]) -> dict[Key, float]:
+    def values_elsewhere(self, critic: int, samples: Sequence[Sample]) -> dict[Unit, float]:
         """Values that the targets of `samples` bootstrap from, but for those that are valued with `samples` anyway."""
-        own = {key(self.unit(*sample)) for sample in samples}
-        asked = self._asked(samples, self.settings.td_lambda)
-        return self.values(critic, [unit for unit in asked if key(unit) not in own])
+        own = {actor_critic.unit(sample, self.of_actions) for sample in samples}
+        needed = actor_critic.bootstraps(samples, self.settings.td_lambda, self.of_actions)
+        return self.values(critic, [unit for unit in needed if unit not in own])
 
-    # what follows from it
-
-    def targets(self, critic: int, samples: Sequence[Sample], known: Mapping[Key, float] | None = None) -> list[float]:
+    def targets(
+        self, critic: int, samples: Sequence[Sample], values: Mapping[Unit, float] | None = None
+    ) -> list[float]:
         """y of every joint sample (Eq. 3, 5).
 
         Args:
-            known: values to bootstrap from, fixed at some earlier time; None asks the critic as it is now.
+            values: what to bootstrap from, fixed at some earlier time; None asks the critic as it is now.
         """
-        trace, gamma = self.settings.td_lambda, self.context.gamma
-        if known is None:
-            known = self.values(critic, self._asked(samples, trace))
-        found: dict[Key, float] = {}
+        trace = self.settings.td_lambda
+        if values is None:
+            values = self.values(critic, actor_critic.bootstraps(samples, trace, self.of_actions))
+        return actor_critic.targets(samples, values, self.context.gamma, trace, self.of_actions)
 
-        def target(node: Node, j: int) -> float:
-            if (id(node), j) not in found:
-                child = node.children[j]
-                following = None if child is None else bootstrap(child)
-                below = [target(child, i) for i in range(len(child.actions))] if child is not None and trace else ()
-                found[id(node), j] = actor_critic.y(node.rewards[j], following, below, gamma, trace)
-            return found[id(node), j]
-
-        def bootstrap(node: Node) -> float:
-            values = [known[key(unit)] for unit in self.units(node)] if trace < 1.0 else [0.0]
-            return sum(values) / len(values)
-
-        return [target(node, j) for node, j in samples]
-
-    def _asked(self, samples: Sequence[Sample], trace: float) -> list[Unit]:
-        """Units that the targets of `samples` bootstrap from: one turn on, or with lambda > 0 all that follow."""
-        if trace == 1.0:
-            return []
-        children = [node.children[j] for node, j in samples]
-        later = [node for child in children if child is not None for node in (child.walk() if trace else [child])]
-        return [unit for node in later for unit in self.units(node)]
-
-    def advantages(
-        self, agent: int, samples: Sequence[Sample], targets: Sequence[float], known: Mapping[Key, float]
-    ) -> list[float]:
-        """Advantage of every joint sample for an agent, not normalised.
-
-        V: y - V(h), the temporal difference error of Eq. 2 and 4. Q: Q(h, a) less a baseline, see
-        `actor_critic.action_advantage` (the released code: y - Q(h, a)).
-        """
-        if not self.of_actions or self.released:
-            return [y - known[key(self.unit(*sample))] for sample, y in zip(samples, targets, strict=True)]
-        found: dict[int, list[float]] = {}
-        for node, _ in samples:
-            if id(node) not in found:
-                values = [known[key(unit)] for unit in self.units(node)]
-                found[id(node)] = actor_critic.action_advantage(values, node.actions, agent)
-        return [found[id(node)][j] for node, j in samples]
+    def signal(
+        self,
+        samples: Sequence[Sample],
+        targets: Mapping[int, Sequence[float]],
+        values: Mapping[int, Mapping[Unit, float]],
+    ) -> Signal:
+        """What joint samples teach the agents, by the method's own file; targets and values are [critic]."""
+        return self.method.signal(
+            samples,
+            targets,
+            values,
+            len(self.team.agents),
+            self.of_actions,
+            self.settings.normalize_advantage,
+            self.settings.advantage_clip,
+        )

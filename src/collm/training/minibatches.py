@@ -6,17 +6,21 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from collm.methods.signal import Sample, Signal
 from collm.training.rollout import Node
-
-Sample = tuple[Node, int]  # node and index of a joint action
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Joint samples of one optimiser step and the agents that it trains."""
+    """Joint samples of one optimiser step, the agents that it trains, and what the samples teach.
+
+    `signal` is None in the only step on a rollout of an actor-critic method: there the critics' values before the step
+    come from the pass that trains them.
+    """
 
     samples: list[Sample]
     agents: tuple[int, ...]
+    signal: Signal | None = None
 
 
 def paper_batches(
@@ -28,94 +32,33 @@ def paper_batches(
     (groups of the Monte Carlo methods); otherwise minibatches are cut at exactly `minibatch_size` joint samples.
     """
     agents = tuple(range(len(nodes[0].prompts)))
-    units = _units(nodes, by_node=True)
+    groups = joint_samples(nodes, by_node=True)
     batches = []
     for _ in range(update_epochs):
-        order = list(units)
+        order = list(groups)
         draw.shuffle(order)
-        parts = _cut(order, minibatch_size) if by_node else _slice(order, minibatch_size)
+        parts = _whole_groups(order, minibatch_size) if by_node else _cut_anywhere(order, minibatch_size)
         batches += [Batch(samples, agents) for samples in parts]
     return batches
 
 
-def _units(nodes: Sequence[Node], by_node: bool) -> list[list[Sample]]:
+def joint_samples(nodes: Sequence[Node], by_node: bool) -> list[list[Sample]]:
+    """The joint samples of every node together, or each on its own."""
     if by_node:
         return [[(node, j) for j in range(len(node.actions))] for node in nodes]
     return [[(node, j)] for node in nodes for j in range(len(node.actions))]
 
 
-def _cut(units: Sequence[list[Sample]], minibatch: int) -> list[list[Sample]]:
+def _whole_groups(groups: Sequence[list[Sample]], size: int) -> list[list[Sample]]:
     batches: list[list[Sample]] = []
-    for unit in units:
-        if batches and len(batches[-1]) + len(unit) <= minibatch:
-            batches[-1].extend(unit)
+    for group in groups:
+        if batches and len(batches[-1]) + len(group) <= size:
+            batches[-1].extend(group)
         else:
-            batches.append(list(unit))
+            batches.append(list(group))
     return batches
 
 
-def _slice(units: Sequence[list[Sample]], minibatch: int) -> list[list[Sample]]:
-    samples = [sample for unit in units for sample in unit]
-    return [samples[start : start + minibatch] for start in range(0, len(samples), minibatch)]
-
-
-class Buffers:
-    """Released semantics: one buffer per agent; a unit is a node (MAGRPO) or a joint sample (actor-critic)."""
-
-    def __init__(self, agents: int):
-        self._waiting: list[list[list[Sample]]] = [[] for _ in range(agents)]
-        self._arrivals: list[tuple[int, list[Sample]]] = []
-
-    def push(self, nodes: Sequence[Node], by_node: bool) -> None:
-        """Queue units in the order in which the released code pushes them.
-
-        MAGRPO: all nodes of a task for agent 0, then for agent 1; actor-critic: turn by turn, agent by agent.
-        """
-        agents = range(len(self._waiting))
-        if not by_node:
-            self._arrivals += [(agent, unit) for unit in _units(nodes, False) for agent in agents]
-            return
-        trees: dict[int, list[Node]] = {}
-        root = 0
-        for node in nodes:
-            root = id(node) if node.turn == 0 else root
-            trees.setdefault(root, []).append(node)
-        for tree in trees.values():
-            self._arrivals += [(agent, unit) for agent in agents for unit in _units(tree, True)]
-
-    def drain(self, size: int, draw: random.Random, flush: bool) -> list[Batch]:
-        """Batches of buffers that became full, in order; with `flush` also of what is left."""
-        batches: list[Batch] = []
-        for agent, unit in self._arrivals:
-            self._waiting[agent].append(unit)
-            if len(self._waiting[agent]) >= size:
-                batches += self._process(agent, size, draw)
-        self._arrivals = []
-        if flush:
-            for agent, waiting in enumerate(self._waiting):
-                if waiting:
-                    batches += self._process(agent, size, draw)
-        return batches
-
-    def _process(self, agent: int, size: int, draw: random.Random) -> list[Batch]:
-        """Split a buffer by turn, ascending; every turn is shuffled and cut into minibatches."""
-        units, self._waiting[agent] = self._waiting[agent], []
-        by_turn: dict[int, list[list[Sample]]] = {}
-        for unit in units:
-            by_turn.setdefault(unit[0][0].turn, []).append(unit)
-        batches = []
-        for turn in sorted(by_turn):
-            order = by_turn[turn]
-            draw.shuffle(order)
-            for start in range(0, len(order), size):
-                samples = [sample for unit in order[start : start + size] for sample in unit]
-                batches.append(Batch(samples, (agent,)))
-        return batches
-
-    def state(self) -> list[list[list[Sample]]]:
-        """What waits in the buffers, to be kept in a checkpoint."""
-        return self._waiting
-
-    def restore(self, waiting: list[list[list[Sample]]]) -> None:
-        """Continue with the buffers of a checkpoint."""
-        self._waiting = waiting
+def _cut_anywhere(groups: Sequence[list[Sample]], size: int) -> list[list[Sample]]:
+    samples = [sample for group in groups for sample in group]
+    return [samples[start : start + size] for start in range(0, len(samples), size)]

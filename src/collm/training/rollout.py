@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from collm.config.job import RolloutConfig
 from collm.domains.base import Domain, Exchange, Message, Move, Step, Task
 from collm.llm.sampling import Sampling
 from collm.llm.team import Response, Team, derive
-from collm.methods import magrpo
 from collm.training import nonfinite
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
-    """One decision of the team: n agents, K responses each, J joint actions of one response per agent."""
+    """One decision of the team: n agents, K responses each, J joint actions of one response per agent.
+
+    Nodes are compared by identity, so that they can be keys.
+    """
 
     task: Task
     turn: int
@@ -40,8 +42,6 @@ class Node:
     rewards: list[float] = field(default_factory=list)  # [joint action], scaled and shifted
     children: list[Node | None] = field(default_factory=list)  # [joint action]
     drafts: list[Response] = field(default_factory=list)  # [agent] what a discussion exchanges first
-    signal: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
-    # (agent, joint action) -> (value target, advantage) where they are fixed at rollout (semantics: released)
 
     def joint_actions(self) -> list[list[str]]:
         """The texts of every joint action, [J][agent]."""
@@ -53,11 +53,6 @@ class Node:
         for child in self.children:
             if child is not None:
                 yield from child.walk()
-
-    def returns(self, gamma: float) -> list[float]:
-        """Monte Carlo return of every joint action, [J]."""
-        below = [None if child is None else child.returns(gamma) for child in self.children]
-        return magrpo.G(self.rewards, below, gamma)
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,6 @@ class Rollout:
         tasks: Sequence[Task],
         seeds: Sequence[int],
         generations: int | None = None,
-        observe_turn: Callable[[int], None] | None = None,
     ) -> Played:
         """Play every task of `tasks` from a fresh world.
 
@@ -123,7 +117,6 @@ class Rollout:
             tasks: one root node each (a task may occur several times).
             seeds: of the episodes, one per task; all randomness comes from them.
             generations: responses K per agent and prompt, default from the settings.
-            observe_turn: called with the turn before it is decoded.
         Raises:
             NonFiniteReward: the domain scored a joint action with NaN or infinity; its texts are in `evidence`.
         """
@@ -131,9 +124,7 @@ class Rollout:
         copies = generations or self.settings.generations
         roots = [self._root(task, seed) for task, seed in zip(tasks, seeds, strict=True)]
         frontier, tokens, reward_seconds = roots, 0, 0.0
-        for turn in range(self.settings.turns if roots else 0):
-            if observe_turn is not None:
-                observe_turn(turn)
+        for _ in range(self.settings.turns if roots else 0):
             tokens += self._respond(frontier, copies)
             before = time.perf_counter()
             self._score(frontier)

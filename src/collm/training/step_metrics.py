@@ -1,4 +1,4 @@
-"""What one optimiser step is logged with: figures per member, under "figure/member"."""
+"""What one optimiser step is logged with: metrics per member, under "metric/member"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collm.runs.distributed import Processes
 
 
 class Totals:
-    """Figures of one agent's step, collected over micro-batches."""
+    """Metrics of one agent's step, collected over micro-batches."""
 
     def __init__(self, count: int, device: torch.device, divergence: bool = False):
         """`divergence`: whether the distance from a reference belongs to them."""
@@ -28,9 +28,9 @@ class Totals:
     ) -> None:
         """Numbers of the joint samples `samples`; without an importance ratio it counts as 1."""
         ratio = torch.ones_like(loss) if ratio is None else ratio
-        found = {"loss": loss, "logprob": logprob, "entropy": entropy, "ratio": ratio, "divergence": divergence}
+        given = {"loss": loss, "logprob": logprob, "entropy": entropy, "ratio": ratio, "divergence": divergence}
         for name, part in self._parts.items():
-            part[samples] = found[name].detach().to(part.dtype)
+            part[samples] = given[name].detach().to(part.dtype)
 
     def join(self, processes: Processes) -> None:
         """Fill in what other processes have noted; no sample is noted by two."""
@@ -40,12 +40,12 @@ class Totals:
         """[samples] numbers of one kind."""
         return self._parts[name]
 
-    def figures(
+    def metrics(
         self, name: str, advantage: torch.Tensor, lengths: Sequence[int], ratio_clip: float | None
     ) -> dict[str, float]:
-        """Means and extremes under "figure/agent"."""
+        """Means and extremes under "metric/agent"."""
         ratio = self._parts["ratio"]
-        found = {
+        values = {
             "policy_loss": self._parts["loss"].mean().item(),
             "ratio_mean": ratio.mean().item(),
             "ratio_max": ratio.max().item(),
@@ -56,14 +56,14 @@ class Totals:
             "length": sum(lengths) / len(lengths),
         }
         if ratio_clip is not None:
-            found["clipped_share"] = ((ratio - 1.0).abs() > ratio_clip).float().mean().item()
+            values["clipped_share"] = ((ratio - 1.0).abs() > ratio_clip).float().mean().item()
         if "divergence" in self._parts:
-            found["divergence"] = self._parts["divergence"].mean().item()
-        return {f"{figure}/{name}": value for figure, value in found.items()}
+            values["divergence"] = self._parts["divergence"].mean().item()
+        return {f"{metric}/{name}": value for metric, value in values.items()}
 
 
-def value_figures(value: torch.Tensor, target: torch.Tensor, name: str) -> dict[str, float]:
-    """Figures of a critic's step from [samples] values and targets."""
+def value_metrics(value: torch.Tensor, target: torch.Tensor, name: str) -> dict[str, float]:
+    """Metrics of a critic's step from [samples] values and targets."""
     variance = target.var(unbiased=False)
     explained = 1.0 - ((target - value).var(unbiased=False) / variance).item() if variance > 0 else 0.0
     return {
@@ -74,6 +74,6 @@ def value_figures(value: torch.Tensor, target: torch.Tensor, name: str) -> dict[
     }
 
 
-def starting(figures: Mapping[str, float], prefix: str) -> list[float]:
-    """Values of the figures whose names start with `prefix`."""
-    return [value for name, value in figures.items() if name.startswith(prefix)]
+def starting(metrics: Mapping[str, float], prefix: str) -> list[float]:
+    """Values of the metrics whose names start with `prefix`."""
+    return [value for name, value in metrics.items() if name.startswith(prefix)]

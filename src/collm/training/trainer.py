@@ -24,6 +24,7 @@ from collm.common.progress import Progress
 from collm.config.checks import fixed_in_words
 from collm.domains.base import Task
 from collm.llm.team import Team, derive
+from collm.methods import monte_carlo
 from collm.methods.registry import METHODS
 from collm.runs.checkpoint import Checkpoints
 from collm.runs.record import RunRecord, threads_of
@@ -116,7 +117,7 @@ class Trainer:
         }
         if state is not None:
             restore(self.team, self.learner.optimisers, state)
-            self.learner.buffers.restore(state["buffers"])
+            self.learner.rule.restore(state["buffers"])
             self.learner.steps = state["steps"]
             self.progress_state = state["progress"]
         self.threads = threads_of(state.get("threads", []) if state else [])
@@ -235,7 +236,7 @@ class Trainer:
 
     def _rollout_row(self, played: Played, nodes: Sequence[Node]) -> dict[str, Any]:
         raw = [step.reward for node in nodes for step in node.steps]
-        returns = [value for root in played.roots for value in root.returns(self.job.rollout.discount)]
+        returns = [value for root in played.roots for value in monte_carlo.G(root, self.job.rollout.discount)]
         state = self.progress_state
         return {
             "event": "rollout",
@@ -288,7 +289,7 @@ class Trainer:
         self.progress_state["seconds"] = time.monotonic() - self._started
         state |= {
             "progress": dict(self.progress_state),
-            "buffers": self.learner.buffers.state(),
+            "buffers": self.learner.rule.state(),
             "steps": dict(self.learner.steps),
             "journal": self.journal.length(),
             "threads": self.threads,

@@ -13,7 +13,7 @@ from collm.runs.distributed import Processes
 from collm.training.minibatches import Batch
 from collm.training.rollout import Node
 
-Said = tuple[int, int, int]  # agent, id of the node, response
+Answer = tuple[int, Node, int]  # agent, node, response: what one agent said at a node
 
 
 def pair(agent: int, node: Node, j: int) -> Pair:
@@ -22,19 +22,19 @@ def pair(agent: int, node: Node, j: int) -> Pair:
     return response.prompt, response.tokens
 
 
-def said(agent: int, node: Node, j: int) -> Said:
+def answer(agent: int, node: Node, j: int) -> Answer:
     """Which response an agent gives in joint action `j`."""
-    return agent, id(node), node.actions[j][agent]
+    return agent, node, node.actions[j][agent]
 
 
-class EarlierPolicy:
+class EarlierPolicies:
     """What is remembered of one rollout, from before its first step; sound for the nodes of that rollout only."""
 
     def __init__(self, team: Team, settings: TrainingConfig):
         self.team, self.settings = team, settings
         self.processes = Processes.of(team.accelerator)
-        self.old: dict[Said, torch.Tensor] = {}  # log pi_old
-        self.reference: dict[Said, torch.Tensor] = {}  # log pi_reference
+        self.old: dict[Answer, torch.Tensor] = {}  # log pi_old
+        self.reference: dict[Answer, torch.Tensor] = {}  # log pi_reference
 
     def forget(self) -> None:
         """Begin a rollout."""
@@ -44,33 +44,33 @@ class EarlierPolicy:
     def remember(self, batches: Sequence[Batch], skip: Sequence[Batch]) -> None:
         """Score all samples of later minibatches before the first step changes the policy."""
         for agent in range(len(self.team.agents)):
-            known = {said(agent, node, j) for batch in skip for node, j in batch.samples}
-            missing = {said(agent, *sample): pair(agent, *sample) for batch in batches for sample in batch.samples}
+            known = {answer(agent, node, j) for batch in skip for node, j in batch.samples}
+            missing = {answer(agent, *sample): pair(agent, *sample) for batch in batches for sample in batch.samples}
             missing = {name: both for name, both in missing.items() if name not in known}
             pairs = list(missing.values())
             mine = self.processes.share([len(prompt) + len(response) for prompt, response in pairs])
             scores = torch.zeros(len(pairs), device=self.team.device)
             for part in by_prompt([pairs[index] for index in mine], self.settings.micro_batch_tokens):
                 places = [mine[index] for index in part]
-                found, _ = self.team.logprobs(agent, [pairs[place] for place in places])
-                scores[places] = found.to(scores.dtype)
+                logprobs, _ = self.team.logprobs(agent, [pairs[place] for place in places])
+                scores[places] = logprobs.to(scores.dtype)
             self.processes.add(scores)
             self.keep(dict(zip(missing, scores, strict=True)))
 
-    def keep(self, found: Mapping[Said, torch.Tensor]) -> None:
+    def keep(self, logprobs: Mapping[Answer, torch.Tensor]) -> None:
         """Remember log pi_old of responses; what is remembered already stays."""
-        self.old = {**found, **self.old}
+        self.old = {**logprobs, **self.old}
 
-    def old_logprobs(self, names: Sequence[Said], now: torch.Tensor) -> torch.Tensor:
-        """[names] log pi_old: what was remembered, else `now`, which is then from before any step."""
-        return torch.stack([self.old.get(name, value) for name, value in zip(names, now.detach(), strict=True)])
+    def old_logprobs(self, answers: Sequence[Answer], now: torch.Tensor) -> torch.Tensor:
+        """[answers] log pi_old: what was remembered, else `now`, which is then from before any step."""
+        return torch.stack([self.old.get(name, value) for name, value in zip(answers, now.detach(), strict=True)])
 
     @torch.no_grad()
-    def reference_logprobs(self, agent: int, names: Sequence[Said], pairs: Sequence[Pair]) -> torch.Tensor | None:
-        """[names] log pi under the base with its adapters off, once per rollout; None without a KL term."""
+    def reference_logprobs(self, agent: int, answers: Sequence[Answer], pairs: Sequence[Pair]) -> torch.Tensor | None:
+        """[answers] log pi under the base with its adapters off, once per rollout; None without a KL term."""
         if not self.settings.kl_coefficient:
             return None
-        if any(name not in self.reference for name in names):
+        if any(name not in self.reference for name in answers):
             scores, _ = self.team.logprobs(agent, pairs, reference=True)
-            self.reference |= dict(zip(names, scores, strict=True))
-        return torch.stack([self.reference[name] for name in names])
+            self.reference |= dict(zip(answers, scores, strict=True))
+        return torch.stack([self.reference[name] for name in answers])
