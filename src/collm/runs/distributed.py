@@ -82,10 +82,12 @@ class Processes:
         reached = reached.to(parameters[0].device)
         self.add(reached)
         kept = [part for part, number in zip(parameters, reached.tolist(), strict=True) if number]
+        gradients = []
         for part in kept:
             if part.grad is None:
                 part.grad = torch.zeros_like(part)
-        for bucket in _buckets([part.grad for part in kept]):
+            gradients.append(part.grad)
+        for bucket in _buckets(gradients):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             self.add(flat)
             for gradient, sums in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
