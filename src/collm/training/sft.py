@@ -28,6 +28,9 @@ def demonstrations(
 ) -> list[Demonstration]:
     """The domain's own demonstrations, `per_task` draws of every task; they see training tasks only.
 
+    Args:
+        noise: in [0, 1], how far the demonstrations are degraded (0: best play).
+        seed: of the run; the draws of a task depend on it and on the task alone.
     Raises:
         ConfigError: no task has any (a coding set without solutions, say).
     """
@@ -46,6 +49,8 @@ def demonstrations(
 def best_of_n(rollout: Rollout, tasks: Sequence[Task], best_of: int, seed: int) -> list[Demonstration]:
     """The team's own best joint answer to every task out of `best_of`, where it beats the task's mean.
 
+    Args:
+        rollout: plays episodes of one turn.
     Raises:
         ConfigError: no task has a joint answer better than its mean; nothing could be learnt.
     """
