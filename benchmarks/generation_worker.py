@@ -40,11 +40,11 @@ def best(call: Callable[[], Any], tokens: int) -> float:
 def ours(arguments: argparse.Namespace, scratch: Path) -> tuple[Callable[[], Any], list[str]]:
     """Our decoding of the whole batch, and its prompts as text."""
     trainer = our_worker.make_trainer(arguments, protocol.Meter(), scratch)
-    team, domain = trainer.team, trainer.session.domain
+    team, domain = trainer.team, trainer.setup.domain
     for agent in team.agents:
         agent.base.ends = frozenset()
     wanted, texts = [], []
-    for task in trainer.session.train:
+    for task in trainer.setup.train:
         for agent in range(len(team.agents)):
             messages = domain.observe(task, agent, 0, (), None)
             keys = [derive(task.id, agent, k) for k in range(arguments.generations)]

@@ -24,7 +24,9 @@ from collm.config.resolve import merge, resolve_job
 from collm.domains.base import Domain, Message, Step, Task
 from collm.domains.building.str_build import StrBuild
 from collm.domains.writing.tldr import Tldr
-from collm.training.setup import Places, Session, accelerator
+from collm.runs.folders import RunFolders
+from collm.runs.resumable import ResumableRun
+from collm.training.setup import RunSetup, accelerator
 from collm.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +34,7 @@ CONFIG = (ROOT / "config" / "config.yaml", ROOT / "config" / "smol.yaml")
 MODEL = "smol"
 DOMAINS = {"prompts": "tldr", "str_build": "str_build"}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+LEFT_OUT = ("save", "write_outputs")  # of what a run does
 TOKEN_COUNT = "tokens of every response up to and including the end token, as the decoder drew them; no padding"
 
 
@@ -103,19 +106,22 @@ class Builders(StrBuild):
 class BareTrainer(Trainer):
     """The trainer's loop with nothing around it: no evaluation, no checkpoint, no output."""
 
+    def __init__(self, setup: RunSetup, start: Path | None):
+        super().__init__(setup, start)
+        for name in LEFT_OUT:
+            setattr(self.resumable, name, _nothing)
+
     def _evaluation_due(self) -> bool:
         return False
 
-    def _save(self, finished: bool = False) -> None:
-        return None
 
-    def _write_outputs(self) -> None:
-        return None
+def _nothing(*given: Any, **named: Any) -> None:
+    return None
 
 
-for name in ("_evaluation_due", "_save", "_write_outputs"):
-    if not hasattr(Trainer, name):
-        raise AttributeError(f"Trainer.{name} is gone; the benchmark would time it, so name the new one here")
+for owner, name in ((Trainer, "_evaluation_due"), *((ResumableRun, name) for name in LEFT_OUT)):
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner.__name__}.{name} is gone; the benchmark would time it, so name the new one here")
 
 
 def make_domain(arguments: argparse.Namespace, job: Job) -> tuple[Domain, list[Task]]:
@@ -130,16 +136,17 @@ def make_domain(arguments: argparse.Namespace, job: Job) -> tuple[Domain, list[T
 
 
 def make_trainer(arguments: argparse.Namespace, meter: protocol.Meter, scratch: Path) -> BareTrainer:
-    """Session and trainer on the game's tasks; `scratch` takes the journal."""
+    """Setup and trainer on the game's tasks; `scratch` takes the journal."""
     files = load_config(CONFIG)
     job = resolve_job(merge(files, overlay(arguments)), DOMAINS[arguments.game], arguments.method)
     domain, tasks = make_domain(arguments, job)
     domain.meter = meter
-    places = Places(scratch, scratch, scratch, scratch)
+    folders = RunFolders(scratch, scratch, scratch, scratch)
     write_json(scratch / "manifest.json", {})
-    folders: Mapping[str, Path] = {MODEL: arguments.model}
+    model_folders: Mapping[str, Path] = {MODEL: arguments.model}
     device = accelerator(job, scratch)
-    return BareTrainer(Session(job, arguments.seed, places, device, domain, tasks, tasks, folders), start=None)
+    setup = RunSetup(job, arguments.seed, folders, device, domain, tasks, tasks, model_folders)
+    return BareTrainer(setup, start=None)
 
 
 def profiler(wanted: bool) -> Any:
@@ -158,8 +165,8 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         with profiler(arguments.profile) as profile, meter.training():
             trainer.run()
         rows = [row for row in protocol.read_rows(Path(scratch) / "metrics.jsonl") if row["event"] != "evaluation"]
-    counts = trainer.progress_state
-    if counts["env_step"] != arguments.samples or len(meter.rewards) != arguments.samples:
+    counts = trainer.counters
+    if counts.env_step != arguments.samples or len(meter.rewards) != arguments.samples:
         raise ValueError(f"{counts['env_step']} joint samples trained on, asked for {arguments.samples}")
     base = "fp32 copies" if arguments.adapter == "full" else f"{trainer.job.team.dtype} base, fp32 LoRA"
     line = protocol.result(
@@ -167,8 +174,8 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         meter,
         side="ours",
         adapter=arguments.adapter,
-        generated_tokens=counts["tokens"],
-        responses=len(trainer.team.agents) * counts["env_step"],
+        generated_tokens=counts.tokens,
+        responses=len(trainer.team.agents) * counts.env_step,
         token_count=TOKEN_COUNT,
         precision=f"{base}, {arguments.precision} products",
         semantics=arguments.semantics,

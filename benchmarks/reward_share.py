@@ -61,7 +61,8 @@ def measured(domain: str, arguments: argparse.Namespace) -> dict[str, Any]:
     from collm.config.load import load_config
     from collm.config.resolve import merge, resolve_job
     from collm.data import prepare
-    from collm.training.setup import Places, open_session
+    from collm.runs.folders import RunFolders
+    from collm.training.setup import prepare_run
 
     block = {"training": {"epochs": 1, "max_updates": 1, "shuffle": False}}
     files = merge(load_config(our_worker.CONFIG), {"domain": {domain: {"methods": {arguments.method: block}}}})
@@ -70,14 +71,14 @@ def measured(domain: str, arguments: argparse.Namespace) -> dict[str, Any]:
         scratch = Path(name)
         (scratch / "models").mkdir()
         (scratch / "models" / our_worker.MODEL).symlink_to(arguments.model.resolve())
-        places = Places(scratch / "data", scratch / "models", scratch / "out", scratch / "checkpoints")
+        folders = RunFolders(scratch / "data", scratch / "models", scratch / "out", scratch / "checkpoints")
         made = domains.get(domain)(job.options, job.profile, job.team.num_agents)
         made.ready(job.sandbox)
-        prepare.prepare(made, job.data, places.data, job.data["seed"])
-        session = open_session(job, arguments.seed, places, arguments.threads)
-        session.train = session.train[: job.training.tasks_per_rollout]
-        our_worker.BareTrainer(session, start=None).run()
-        return row_of(domain, arguments.method, protocol.read_rows(places.checkpoints / "metrics.jsonl"))
+        prepare.prepare(made, job.data, folders.data, job.data["seed"])
+        setup = prepare_run(job, arguments.seed, folders, arguments.threads)
+        setup.train = setup.train[: job.training.tasks_per_rollout]
+        our_worker.BareTrainer(setup, start=None).run()
+        return row_of(domain, arguments.method, protocol.read_rows(folders.checkpoints / "metrics.jsonl"))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -15,9 +15,10 @@ from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import UNTRAINED
 from collm.runs import distributed
+from collm.runs.folders import RunFolders
 from collm.runs.record import RunRecord
 from collm.training import evaluation
-from collm.training.setup import Places, open_session
+from collm.training.setup import prepare_run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,23 +40,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def evaluate(job: Job, arguments: argparse.Namespace) -> None:
     """Play the test split with one team; write samples.jsonl and evaluation.json into its run's folder."""
-    places = Places.of(job.domain, job.method, arguments.seed)
-    session = open_session(job, arguments.seed, places, arguments.threads)
-    record = RunRecord("evaluate", job, arguments.seed, session.accelerator.device)
-    team = session.team(trained=False)
+    folders = RunFolders.of(job.domain, job.method, arguments.seed)
+    setup = prepare_run(job, arguments.seed, folders, arguments.threads)
+    record = RunRecord("evaluate", job, arguments.seed, setup.accelerator.device)
+    team = setup.team(trained=False)
     if job.method not in UNTRAINED:
-        team.load_agents(arguments.adapters or places.out / "adapters")
+        team.load_agents(arguments.adapters or folders.adapters)
     facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
     plan = job.evaluation
-    mine = [session.test[index] for index in session.processes.share([1] * len(session.test))]
-    rows = evaluation.sample_rows(session.rollout(team), mine, plan.samples, arguments.seed, facts)
-    rows = session.processes.gather(rows)
-    if not session.processes.main:
+    mine = [setup.test[index] for index in setup.processes.share([1] * len(setup.test))]
+    rows = evaluation.sample_rows(setup.rollout(team), mine, plan.samples, arguments.seed, facts)
+    rows = setup.processes.gather(rows)
+    if not setup.processes.main:
         return
-    alone = session.rollout(team, dataclasses.replace(job.rollout, decode="sequential"))
-    timed = evaluation.latency(alone, session.test[: plan.latency_tasks], arguments.seed)
-    write_jsonl(places.out / "samples.jsonl", rows)
-    write_json(places.out / "evaluation.json", record.finish(latency=timed, summary=evaluation.summary(rows)))
+    alone = setup.rollout(team, dataclasses.replace(job.rollout, decode="sequential"))
+    timed = evaluation.latency(alone, setup.test[: plan.latency_tasks], arguments.seed)
+    write_jsonl(folders.out / "samples.jsonl", rows)
+    write_json(folders.out / "evaluation.json", record.finish(latency=timed, summary=evaluation.summary(rows)))
 
 
 if __name__ == "__main__":

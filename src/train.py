@@ -9,7 +9,8 @@ from collm.common import cli
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, starts_from
 from collm.runs import distributed
-from collm.training.setup import Places, open_session
+from collm.runs.folders import RunFolders
+from collm.training.setup import prepare_run
 from collm.training.trainer import Trainer
 
 
@@ -22,14 +23,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
-    places = Places.of(job.domain, job.method, arguments.seed)
+    folders = RunFolders.of(job.domain, job.method, arguments.seed)
     start = arguments.start
     warm = starts_from(job.method, job.warm_start.enabled)
     if start is None and warm is not None:
-        start = Places.of(job.domain, warm, arguments.seed).out / "adapters"
-    session = open_session(job, arguments.seed, places, arguments.threads)
-    Trainer(session, start).run()
-    session.accelerator.end_training()
+        start = RunFolders.of(job.domain, warm, arguments.seed).adapters
+    setup = prepare_run(job, arguments.seed, folders, arguments.threads)
+    Trainer(setup, start).run()
+    setup.accelerator.end_training()
     return 0
 
 

@@ -9,8 +9,9 @@ from collm.common.errors import ConfigError
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import WARM_STARTS
-from collm.training import warm_start
-from collm.training.setup import Places, open_session
+from collm.runs.folders import RunFolders
+from collm.training.setup import prepare_run
+from collm.training.warm_start import WarmStart
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,11 +22,11 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.method not in WARM_STARTS:
         raise ConfigError(f"--method {arguments.method} is no warm start; allowed: {', '.join(WARM_STARTS)}")
     job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
-    places = Places.of(job.domain, job.method, arguments.seed)
-    session = open_session(job, arguments.seed, places, arguments.threads)
-    if session.processes.count > 1:
-        raise ConfigError(f"warm_start runs in one process, not {session.processes.count}; start it without a launcher")
-    warm_start.run(session)
+    folders = RunFolders.of(job.domain, job.method, arguments.seed)
+    setup = prepare_run(job, arguments.seed, folders, arguments.threads)
+    if setup.processes.count > 1:
+        raise ConfigError(f"warm_start runs in one process, not {setup.processes.count}; start it without a launcher")
+    WarmStart(setup).run()
     return 0
 
 

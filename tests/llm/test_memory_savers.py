@@ -17,7 +17,7 @@ from collm.llm import memory_savers
 from collm.llm.memory_savers import OffloadedAdamW, load_causal, recomputing, spread
 from collm.llm.packed.decoder import Lean
 from collm.runs.distributed import Processes
-from collm.training.setup import Session
+from collm.training.setup import RunSetup
 
 SWITCHES = {"gradient_checkpointing": True, "offload_optimiser": True}
 METHODS = [("collm_cc", 1), ("collm_dc", 1), ("magrpo", 2)]
@@ -178,6 +178,6 @@ def test_one_process_for_a_spread_base(models_folder, tmp_path, monkeypatch):
     made = dataclasses.replace(made, job=dataclasses.replace(made.job, models=models))
     with pytest.raises(ModelError, match="device_map"):
         made.team()
-    monkeypatch.setattr(Session, "processes", Processes(0, 2))
+    monkeypatch.setattr(RunSetup, "processes", Processes(0, 2))
     with pytest.raises(ConfigError, match="one process"):
         made.team()

@@ -14,7 +14,7 @@ import torch
 
 from collm.common.errors import CheckpointError
 from collm.runs.checkpoint import Checkpoints, flatten
-from collm.training.trainer import Journal
+from collm.runs.journal import Journal
 
 FINGERPRINT = {"config": {"training": {"minibatch_size": 4, "epochs": 1}}, "seed": 0}
 
@@ -36,9 +36,9 @@ def test_newest_comes_back(tmp_path):
     assert kept.latest() is None
     for step in (2, 10, 9):
         kept.save(step, state(step))
-    found = checkpoints(tmp_path).latest()
-    assert found["number"] == 10
-    assert torch.equal(found["weights"], torch.full((50,), 10.0))
+    newest = checkpoints(tmp_path).latest()
+    assert newest["number"] == 10
+    assert torch.equal(newest["weights"], torch.full((50,), 10.0))
 
 
 def test_only_the_last_are_kept(tmp_path):
@@ -73,8 +73,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, dam
     else:
         (newest / "checkpoint.json").write_text("[]" if damage == "facts a list" else "{")
     assert kept.latest()["number"] == 1
-    said = capsys.readouterr().err
-    assert "step_00000002 is damaged" in said and "using the one before it" in said
+    message = capsys.readouterr().err
+    assert "step_00000002 is damaged" in message and "using the one before it" in message
 
 
 def test_all_damaged_starts_from_the_beginning_and_new_ones_are_kept(tmp_path, capsys):
@@ -105,7 +105,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     message = str(refused.value)
     assert "config.training.minibatch_size was 4 and is now 8" in message
     assert "config.training.update_epochs was '(absent)' and is now 2" in message
-    assert "epochs" not in message and "seed" not in message
+    assert "training.epochs" not in message and "seed" not in message
     assert "remove the folder to start over" in message
     assert checkpoints(tmp_path).latest()["number"] == 1  # nothing was lost by asking
 
@@ -187,8 +187,8 @@ def test_a_write_that_the_system_refuses(tmp_path, limit):
         "before it are intact: free some space and run the same command again"
     ]
     assert names(tmp_path / "run") == ["step_00000001"]
-    found = Checkpoints(tmp_path / "run", {"seed": 0}, 2).latest()
-    assert torch.equal(found["weights"], torch.zeros(1000))
+    newest = Checkpoints(tmp_path / "run", {"seed": 0}, 2).latest()
+    assert torch.equal(newest["weights"], torch.zeros(1000))
 
 
 def test_other_runtime_errors_are_ours(tmp_path, monkeypatch):

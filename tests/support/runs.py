@@ -1,4 +1,4 @@
-"""Whole runs on the toy domain: a job, its session, and what a run leaves."""
+"""Whole runs on the toy domain: a job, its setup, and what a run leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 from collm.common.files import write_json
 from collm.config.job import EvaluationConfig, Job, WarmStartConfig
-from collm.training.setup import Places, Session, accelerator
+from collm.runs.folders import RunFolders
+from collm.training.setup import RunSetup, accelerator
 from collm.training.trainer import Trainer
 from support.toy import Toy, rollout_settings, tasks, team_settings, training_settings
 
@@ -47,11 +48,11 @@ def job(method="collm_cc", semantics="paper", training=None, rollout=None, warm_
 
 def session(models_folder, root, **changes):
     made = job(**changes)
-    places = Places(root / "data", models_folder, root / "results", root / "checkpoints")
-    write_json(places.data / "manifest.json", {"rows": 8})
+    folders = RunFolders(root / "data", models_folder, root / "results", root / "checkpoints")
+    write_json(folders.data / "manifest.json", {"rows": 8})
     data = tasks(8)
-    device = accelerator(made, places.checkpoints)
-    return Session(made, 0, places, device, Toy({}), data, data[:2], {"tiny": models_folder / "tiny"})
+    device = accelerator(made, folders.checkpoints)
+    return RunSetup(made, 0, folders, device, Toy({}), data, data[:2], {"tiny": models_folder / "tiny"})
 
 
 def train(models_folder, root, **changes):

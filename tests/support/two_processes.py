@@ -1,6 +1,6 @@
-"""One of the processes that test_processes.py starts: runs on the toy domain, as single process or as one of two.
+"""One of the processes that test_distributed.py starts: runs on the toy domain, as single process or as one of two.
 
-Called as `python tests/two_processes.py MODELS ROOT` with the variables of a launcher (RANK, WORLD_SIZE, ...).
+Called as `python tests/support/two_processes.py MODELS ROOT` with the variables of a launcher (RANK, WORLD_SIZE, ...).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import torch
 from collm.common.errors import Interrupted, NonFiniteReward, OtherProcessFailed
 from collm.common.files import write_json
 from collm.runs.distributed import Processes
+from collm.runs.folders import RunFolders
 from collm.training.rollout import Rollout
-from collm.training.setup import Places, Session, accelerator
+from collm.training.setup import RunSetup, accelerator
 from collm.training.trainer import Trainer
 from support.runs import job
 from support.toy import Toy, tasks, team_settings
@@ -41,22 +42,22 @@ CASES = {
 }
 
 
-def session(models: Path, root: Path, case: str) -> Session:
-    """A session in float64, so that rounding is far below what an update moves."""
+def setup(models: Path, root: Path, case: str) -> RunSetup:
+    """A setup in float64, so that rounding is far below what an update moves."""
     changes = CASES[case]
     training = {"epochs": 1, "checkpoint_every": 100, **changes.get("training", {})}
     made = job(**{**changes, "training": training})
     made = dataclasses.replace(made, team=team_settings(dtype="float64"))
-    places = Places(root / "data", models, root / "results", root / "checkpoints")
-    write_json(places.data / "manifest.json", {"rows": 8})
-    device = accelerator(made, places.checkpoints)
-    return Session(made, 0, places, device, Toy({}), tasks(8), tasks(2), {"tiny": models / "tiny"})
+    folders = RunFolders(root / "data", models, root / "results", root / "checkpoints")
+    write_json(folders.data / "manifest.json", {"rows": 8})
+    device = accelerator(made, folders.checkpoints)
+    return RunSetup(made, 0, folders, device, Toy({}), tasks(8), tasks(2), {"tiny": models / "tiny"})
 
 
 def train(models: Path, root: Path, case: str) -> None:
     """A whole run, or what is left of it."""
     with mock.patch("collm.training.setup.memory_check", mock.Mock()):  # its estimate knows no float64
-        Trainer(session(models, root / case, case), None).run()
+        Trainer(setup(models, root / case, case), None).run()
 
 
 @contextlib.contextmanager
@@ -133,8 +134,8 @@ def main(models: Path, root: Path) -> None:
         }
         for place in endings:
             train(models, root / place, "cc")
-    told = Processes(index, 2).gather([f"from {index}"])
-    facts = {"plays": seen, "endings": endings, "told": told}
+    gathered = Processes(index, 2).gather([f"from {index}"])
+    facts = {"plays": seen, "endings": endings, "gathered": gathered}
     (root / f"process{index}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 

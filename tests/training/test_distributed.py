@@ -58,12 +58,12 @@ def together(models_folder, tmp_path_factory):
 
 def parameters(folder):
     """Trained numbers of a run by file and name."""
-    found = {}
+    parameters = {}
     for path in sorted((folder / "results" / "adapters").rglob("*")):
         if path.suffix in (".safetensors", ".pt"):
             parts = load_file(path) if path.suffix == ".safetensors" else torch.load(path)
-            found |= {f"{path.relative_to(folder)} {name}": part for name, part in parts.items()}
-    return found
+            parameters |= {f"{path.relative_to(folder)} {name}": part for name, part in parts.items()}
+    return parameters
 
 
 def rows(folder):
@@ -72,11 +72,11 @@ def rows(folder):
 
 
 def check_same(folder, expected):
-    found, wanted = parameters(folder), parameters(expected)
-    assert found.keys() == wanted.keys() != set()
-    assert any("value_head" in name for name in wanted) == ("magrpo" not in expected.name)
-    for name, part in wanted.items():
-        torch.testing.assert_close(found[name], part, **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
+    own, other = parameters(folder), parameters(expected)
+    assert own.keys() == other.keys() != set()
+    assert any("value_head" in name for name in other) == ("magrpo" not in expected.name)
+    for name, part in other.items():
+        torch.testing.assert_close(own[name], part, **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
     assert len(rows(folder)) == len(rows(expected))
     for one, other in zip(rows(folder), rows(expected), strict=True):
         assert one.keys() == other.keys()
@@ -95,7 +95,7 @@ def test_each_plays_its_share(together):
     # 2 tasks of an evaluation, 3 and 3 to learn from, 2 of an evaluation, 2 to learn from, 2 of an evaluation
     assert seen[0]["plays"] == [1, 1, 1, 1, 1, 1] * len(CASES)
     assert seen[1]["plays"] == [1, 2, 2, 1, 1, 1] * len(CASES)
-    assert seen[0]["told"] == seen[1]["told"] == ["from 0", "from 1"]
+    assert seen[0]["gathered"] == seen[1]["gathered"] == ["from 0", "from 1"]
 
 
 @pytest.mark.parametrize(

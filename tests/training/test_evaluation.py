@@ -64,22 +64,22 @@ def test_early_stop_counts_the_turn_that_was_reached(team):
 
 def test_summary(team):
     rows = rows_of(team)
-    found = evaluation.summary(rows, examples=2)
-    assert found["reward"] == pytest.approx(sum(row["reward"] for row in rows) / 6)
-    assert found["metrics"] == {"score": pytest.approx(found["reward"])}
-    assert found["episodes"] == 6
-    assert [example["responses"] for example in found["examples"]] == [r["turns"][-1]["responses"] for r in rows[:2]]
+    summary = evaluation.summary(rows, examples=2)
+    assert summary["reward"] == pytest.approx(sum(row["reward"] for row in rows) / 6)
+    assert summary["metrics"] == {"score": pytest.approx(summary["reward"])}
+    assert summary["episodes"] == 6
+    assert [example["responses"] for example in summary["examples"]] == [r["turns"][-1]["responses"] for r in rows[:2]]
 
 
 def test_latency_is_that_of_the_slowest_agent(team, monkeypatch):
     rollout = Rollout(team, Toy({}), rollout_settings(turns=2, decode="sequential"))
     real = team.respond
 
-    def respond(wanted, *arguments):
-        answers = real(wanted, *arguments)
+    def respond(requests, *arguments):
+        answers = real(requests, *arguments)
         return [
             [dataclasses.replace(response, seconds=float(1 + agent)) for response in group]
-            for (agent, _, _), group in zip(wanted, answers, strict=True)
+            for (agent, _, _), group in zip(requests, answers, strict=True)
         ]
 
     monkeypatch.setattr(team, "respond", respond)

@@ -56,8 +56,8 @@ def start(script, folder, *arguments):
 
 def finish(script, folder, *arguments):
     process = start(script, folder, *arguments)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
+    _, messages = process.communicate(timeout=600)
+    assert process.returncode == 0, messages
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +120,10 @@ def hit(script, folder, number, at_line, delay=0.0):
             time.sleep(0.01)
         time.sleep(delay)
         process.send_signal(number)
-        _, said = process.communicate(timeout=600)
+        _, messages = process.communicate(timeout=600)
     finally:
         process.kill()
-    return process.returncode, said
+    return process.returncode, messages
 
 
 def test_kill_nine_at_random_moments(prepared, unbroken, tmp_path):
@@ -145,10 +145,10 @@ def test_sigterm_ctrl_c_and_other_settings(prepared, unbroken, tmp_path):
     expected = unbroken("train.py")
     folder = clone(prepared, tmp_path)
     for number, line, name in ((signal.SIGTERM, 5, 15), (signal.SIGINT, 40, 2)):
-        status, said = hit("train.py", folder, number, line)
+        status, messages = hit("train.py", folder, number, line)
         assert status == 128 + number
-        assert said.splitlines()[-1] == f"stopped by signal {name}; saved, run the same command again to go on"
-        assert "Traceback" not in said
+        assert messages.splitlines()[-1] == f"stopped by signal {name}; saved, run the same command again to go on"
+        assert "Traceback" not in messages
         assert not (folder / "results").exists()
         saved = list((folder / "checkpoints" / RUNS["train.py"]).glob("step_*"))
         assert 1 <= len(saved) <= 2
@@ -156,9 +156,9 @@ def test_sigterm_ctrl_c_and_other_settings(prepared, unbroken, tmp_path):
     overlay.unlink()
     overlay.write_text(yaml.safe_dump({**OVERLAY, "semantics": "paper"}))
     process = start("train.py", folder, *ARGUMENTS["train.py"])
-    _, said = process.communicate(timeout=600)
+    _, messages = process.communicate(timeout=600)
     assert process.returncode == 2
-    assert "semantics was 'released' and is now 'paper'" in said.splitlines()[-1]
+    assert "semantics was 'released' and is now 'paper'" in messages.splitlines()[-1]
     overlay.write_text(yaml.safe_dump(OVERLAY))
     finish("train.py", folder, *ARGUMENTS["train.py"])
     assert outcome("train.py", folder) == expected
@@ -167,8 +167,8 @@ def test_sigterm_ctrl_c_and_other_settings(prepared, unbroken, tmp_path):
 def test_warm_start_stopped_and_killed(prepared, unbroken, tmp_path):
     expected = unbroken("warm_start.py")
     folder = clone(prepared, tmp_path)
-    status, said = hit("warm_start.py", folder, signal.SIGTERM, 20)
-    assert status == 143 and "saved, run the same command again" in said
+    status, messages = hit("warm_start.py", folder, signal.SIGTERM, 20)
+    assert status == 143 and "saved, run the same command again" in messages
     status, _ = hit("warm_start.py", folder, signal.SIGKILL, 40)
     assert status == -signal.SIGKILL
     finish("warm_start.py", folder, *ARGUMENTS["warm_start.py"])

@@ -29,7 +29,9 @@ from support.runs import TIMING, session
 from support.toy import team_settings
 
 import collm
-from collm.training.trainer import Journal, Trainer
+from collm.runs.journal import Journal
+from collm.runs.resumable import ResumableRun
+from collm.training.trainer import Trainer
 
 RUNS = {
     "paper": {"method": "collm_cc", "training": {"checkpoint_every": 1}},
@@ -40,7 +42,7 @@ PHASES = {
     "rollout": [(Trainer, "_play")],
     "update": [(Trainer, "_learn")],
     "evaluation": [(Trainer, "_evaluate")],
-    "writing": [(Trainer, "_save"), (Trainer, "_write_outputs"), (Journal, "write")],
+    "writing": [(ResumableRun, "_save"), (ResumableRun, "_write_outputs"), (Journal, "write")],
 }
 MOMENTS = 5  # per phase
 WATCHED = tuple(
@@ -101,14 +103,14 @@ def attempt(models, root, run, seed=0, count=False, kill=None):
     made = session(models, root, **RUNS[run])
     made.seed = seed
     made.job = dataclasses.replace(made.job, team=team_settings(**TEAM))
-    made.folders = {name: models / name for name in TEAM["agents"]}
+    made.model_folders = {name: models / name for name in TEAM["agents"]}
     Trainer(made, None).run()
     if count:
         (root / "lines.json").write_text(json.dumps(lines.counts))
 
 
 def serve(pipe):
-    """Fork an attempt per request and tell its exit status. No gradient is ever computed here: forks could not."""
+    """Fork an attempt per request and send its exit status. No gradient is ever computed here: forks could not."""
     while (request := pipe.recv()) is not None:
         child = os.fork()
         if child == 0:

@@ -12,8 +12,8 @@ from support.toy import critic_ids, normalised, numbers, play, setting, update, 
 
 from collm.common.errors import NonFiniteLoss
 from collm.llm.team import Team
+from collm.runs.member_state import restore, state_of
 from collm.training.minibatches import Batch, paper_batches
-from collm.training.trainer import restore, state_of
 
 GAMMA = 0.9
 

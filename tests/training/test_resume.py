@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -14,10 +16,10 @@ from support.toy import Toy
 from collm.common import cli
 from collm.common.errors import CheckpointError, ConfigError, Interrupted, NonFiniteLoss
 from collm.methods import policy_gradient
-from collm.training import sft
-from collm.training import warm_start as warmup
 from collm.training.learner import Learner
+from collm.training.sft import SupervisedFit
 from collm.training.trainer import Trainer
+from collm.training.warm_start import WarmStart
 
 
 @pytest.fixture(scope="module", params=["paper", "released"])
@@ -120,8 +122,8 @@ def test_a_full_disk_keeps_the_run_resumable(unbroken, models_folder, tmp_path, 
         patched.setattr("collm.runs.checkpoint.torch.save", save)
         with pytest.raises(CheckpointError, match="no space left on the disk"):
             train(models_folder, tmp_path, semantics=semantics)
-    found = sorted(path.name for path in (tmp_path / "checkpoints").glob("step_*"))
-    assert found == ["step_00000001", "step_00000002"]
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("step_*"))
+    assert kept == ["step_00000001", "step_00000002"]
     train(models_folder, tmp_path, semantics=semantics)
     assert outcome(tmp_path) == expected
 
@@ -173,8 +175,8 @@ def test_another_number_of_threads_is_said_and_recorded(models_folder, tmp_path,
             train(models_folder, tmp_path)
     monkeypatch.setattr("collm.runs.record.torch.get_num_threads", lambda: 7)
     train(models_folder, tmp_path)
-    said = capsys.readouterr().err
-    assert "this run was begun with 1 thread of torch and goes on with 7: sums may round differently" in said
+    message = capsys.readouterr().err
+    assert "this run was begun with 1 thread of torch and goes on with 7: sums may round differently" in message
     run = json.loads((tmp_path / "results" / "run.json").read_text())
     assert run["threads"] == 7 and run["threads_of_attempts"] == [1, 7]
 
@@ -191,7 +193,7 @@ def test_one_number_of_threads_is_not_worth_a_word(unbroken, capsys):
 @pytest.fixture(scope="module")
 def fitted(models_folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("fitted")
-    warmup.run(session(models_folder, root))
+    WarmStart(session(models_folder, root)).run()
     return root, outcome(root)
 
 
@@ -209,7 +211,7 @@ def test_warm_start_learns_and_reports(fitted):
 
 def test_warm_start_again_changes_nothing(fitted, models_folder):
     root, before = fitted
-    warmup.run(session(models_folder, root))
+    WarmStart(session(models_folder, root)).run()
     assert outcome(root) == before
 
 
@@ -222,45 +224,42 @@ def test_warm_start_goes_on(fitted, models_folder, tmp_path, monkeypatch, within
         else:
             break_fit(patched)
         with pytest.raises(Interrupted):
-            warmup.run(session(models_folder, tmp_path))
+            WarmStart(session(models_folder, tmp_path)).run()
     saved = list((tmp_path / "checkpoints").glob("step_*"))
     assert [path.name for path in saved] == (["step_00000003"] if within == "check" else [])
-    warmup.run(session(models_folder, tmp_path))
+    WarmStart(session(models_folder, tmp_path)).run()
     assert outcome(tmp_path) == expected
 
 
 def break_check(patched):
-    """A signal that is noticed before the fourth step."""
-    real, seen = sft.WarmStart.steps, []
+    """A signal within the third step, which is noticed before the fourth."""
+    real, seen = SupervisedFit.step, []
 
-    def steps(self, check):
-        def checked():
-            seen.append(1)
-            if len(seen) == 4:
-                raise Interrupted(15)
-            check()
+    def step(self):
+        seen.append(1)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self)
 
-        return real(self, checked)
-
-    patched.setattr(sft.WarmStart, "steps", steps)
+    patched.setattr(SupervisedFit, "step", step)
 
 
 def break_fit(patched):
     """A second signal, between the two agents' parts of the third step."""
-    real, seen = sft.WarmStart._fit, []
+    real, seen = SupervisedFit._fit, []
 
-    def fit(self, agent, picked):
+    def fit(self, agent, batch):
         seen.append(1)
         if len(seen) == 6:
             raise Interrupted(15)
-        return real(self, agent, picked)
+        return real(self, agent, batch)
 
-    patched.setattr(sft.WarmStart, "_fit", fit)
+    patched.setattr(SupervisedFit, "_fit", fit)
 
 
 def test_warm_start_from_its_own_best_answers(models_folder, tmp_path):
     made = session(models_folder, tmp_path, warm_start={"source": "best_of_n", "best_of": 4})
-    warmup.run(made)
+    WarmStart(made).run()
     run = json.loads((tmp_path / "results" / "run.json").read_text())
     assert run["counts"]["examples"][0] == run["counts"]["examples"][1] == 8
 
@@ -272,7 +271,7 @@ def test_train_starts_from_warm_started_adapters(fitted, models_folder, tmp_path
     for one, other in zip(trainer.team.agents, fresh.team.agents, strict=True):
         weights = [dict(member.parameters()) for member in (one, other)]
         assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert any(key.startswith("start.agent_0") for key in trainer.checkpoints.fingerprint)
+    assert any(key.startswith("start.agent_0") for key in trainer.resumable.checkpoints.fingerprint)
 
 
 def test_a_nan_stops_the_run_and_saves_nothing_half_done(models_folder, tmp_path, monkeypatch):

@@ -11,9 +11,10 @@ from support.toy import Toy, make_team, numbers, rollout_settings, tasks
 
 from collm import domains
 from collm.common.errors import ConfigError, NonFiniteLoss
+from collm.config.job import WarmStartConfig
 from collm.training import sft
 from collm.training.rollout import Rollout
-from collm.training.sft import Example, WarmStart
+from collm.training.sft import Example, SupervisedFit
 
 PICKED = [Example((9, 12, 40), (20, 21, 22, 23)), Example((7, 8, 9, 10, 11, 12), (30,)), Example((3,), (41, 42))]
 
@@ -23,9 +24,10 @@ def team(models_folder):
     return make_team(models_folder)
 
 
-def fit_of(team, data=None, **changes):
-    settings = {"epochs": 1, "batch": 3, "rate": 1e-2, "micro_batch_tokens": 4096, "seed": 0}
-    return WarmStart(team, data or [PICKED, PICKED], **{**settings, **changes})
+def fit_of(team, data=None, micro_batch_tokens=4096, **changes):
+    settings = {"epochs": 1, "batch_size": 3, "learning_rate": 1e-2, **changes}
+    unread = {"enabled": True, "source": "demonstrations", "noise": 0.0, "per_task": 1, "best_of": 4, "max_tasks": None}
+    return SupervisedFit(team, data or [PICKED, PICKED], WarmStartConfig(**unread, **settings), micro_batch_tokens, 0)
 
 
 def cross_entropy(team, agent, examples):
@@ -44,11 +46,11 @@ def cross_entropy(team, agent, examples):
 def test_loss_is_the_cross_entropy_of_response_tokens(team, budget):
     with torch.no_grad():
         expected = [cross_entropy(team, agent, PICKED) for agent in (0, 1)]
-    figures = next(fit_of(team, micro_batch_tokens=budget).steps(lambda: None))
-    assert [figures["loss/agent_0"], figures["loss/agent_1"]] == pytest.approx(expected, abs=1e-4)
-    assert figures["loss"] == pytest.approx(sum(expected) / 2, abs=1e-4)
+    metrics = fit_of(team, micro_batch_tokens=budget).step()
+    assert [metrics["loss/agent_0"], metrics["loss/agent_1"]] == pytest.approx(expected, abs=1e-4)
+    assert metrics["loss"] == pytest.approx(sum(expected) / 2, abs=1e-4)
     assert expected[0] != pytest.approx(expected[1], abs=1e-4)
-    assert figures["tokens"] == 2 * 17
+    assert metrics["tokens"] == 2 * 17
 
 
 def test_prompt_tokens_are_no_targets(team, monkeypatch):
@@ -60,7 +62,7 @@ def test_prompt_tokens_are_no_targets(team, monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: torch.tensor(1.0))
     before = numbers(team)["agent_0"]
     fit._fit(0, PICKED)
-    found = before - numbers(team)["agent_0"]
+    step = before - numbers(team)["agent_0"]
     with torch.no_grad():
         for (_, part), old in zip(team.agents[0].parameters(), split(team, before), strict=True):
             part.copy_(old)
@@ -72,7 +74,7 @@ def test_prompt_tokens_are_no_targets(team, monkeypatch):
         loss = loss + causal(input_ids=ids, labels=torch.tensor([labels])).loss * len(example.response) / 7
     loss.backward()
     expected = torch.cat([part.grad.flatten() for _, part in team.agents[0].parameters()])
-    assert (found - expected).norm() < 1e-4 * expected.norm()
+    assert (step - expected).norm() < 1e-4 * expected.norm()
 
 
 def split(team, vector):
@@ -85,10 +87,12 @@ def split(team, vector):
 
 def test_every_example_is_seen_once_an_epoch(team, monkeypatch):
     data = [[Example((3,), (10 + i,)) for i in range(7)] for _ in (0, 1)]
-    fit = fit_of(team, data, epochs=2, batch=3)
+    fit = fit_of(team, data, epochs=2, batch_size=3)
     seen = []
-    monkeypatch.setattr(fit, "_fit", lambda agent, picked: seen.append((agent, [e.response[0] for e in picked])) or 0.0)
-    assert len(list(fit.steps(lambda: None))) == fit.total == 6
+    monkeypatch.setattr(fit, "_fit", lambda agent, batch: seen.append((agent, [e.response[0] for e in batch])) or 0.0)
+    while not fit.done:
+        fit.step()
+    assert fit.step_number == fit.total == 6
     for agent in (0, 1):
         order = [token for who, tokens in seen for token in tokens if who == agent]
         assert set(order[:7]) == set(order[9:16]) == set(range(10, 17))
@@ -97,8 +101,8 @@ def test_every_example_is_seen_once_an_epoch(team, monkeypatch):
 
 def test_agents_learn_their_own_part(team):
     data = [[Example((9, 9), (20, 21, 22))] * 4, [Example((9, 9), (50, 51, 52))] * 4]
-    fit = fit_of(team, data, epochs=80, batch=4, rate=3e-2)
-    losses = [figures["loss"] for figures in fit.steps(lambda: None)]
+    fit = fit_of(team, data, epochs=80, batch_size=4, learning_rate=3e-2)
+    losses = [fit.step()["loss"] for _ in range(fit.total)]
     assert losses[-1] < losses[0] - 0.4  # a random frozen output layer allows no more than about 0.6
     with torch.no_grad():
         own, other = (team.logprobs(0, [((9, 9), response)])[0].item() for response in ((20, 21, 22), (50, 51, 52)))
@@ -114,7 +118,7 @@ def spoil(team, layer):
 def test_a_nan_loss_stops(team):
     spoil(team, "v_proj.lora_B")
     with pytest.raises(NonFiniteLoss, match="warm-start loss of agent 1 is nan at step 0; lower warm_start.learning"):
-        next(fit_of(team).steps(lambda: None))
+        fit_of(team).step()
 
 
 def test_a_nan_gradient_stops_before_the_step(team):
@@ -123,7 +127,7 @@ def test_a_nan_gradient_stops_before_the_step(team):
     part.register_hook(lambda gradient: gradient * math.nan)
     before = numbers(team)["agent_1"]
     with pytest.raises(NonFiniteLoss, match="warm-start gradient of agent 1 is nan at step 0"):
-        next(fit_of(team).steps(lambda: None))
+        fit_of(team).step()
     assert torch.equal(numbers(team)["agent_1"], before)
 
 
@@ -131,17 +135,17 @@ def test_a_nan_gradient_stops_before_the_step(team):
 
 
 def test_responses_end_with_the_end_token_unless_they_are_cut(team):
-    shown = sft.demonstrations(Toy({}), tasks(2), 1, 0.0, 0)
+    demonstrated = sft.demonstrations(Toy({}), tasks(2), 1, 0.0, 0)
     base = team.agents[0].base
     for reserve in (40, 3):
-        rows = sft.examples(team, shown, reserve)
+        rows = sft.examples(team, demonstrated, reserve)
         assert [len(part) for part in rows] == [2, 2]
         for agent, part in enumerate(rows):
             ids = tuple(base.tokenizer("red " * (2 + agent))["input_ids"])
             assert len(ids) > 3
             expected = (*ids, base.tokenizer.eos_token_id) if reserve == 40 else ids[:3]
             assert {example.response for example in part} == {expected}
-            assert part[0].prompt == team.prompt(agent, shown[agent].messages, reserve)
+            assert part[0].prompt == team.prompt(agent, demonstrated[agent].messages, reserve)
 
 
 def test_tasks_without_any_demonstration_are_refused(monkeypatch):
@@ -152,9 +156,9 @@ def test_tasks_without_any_demonstration_are_refused(monkeypatch):
 
 def test_demonstrations_are_of_the_given_tasks_and_repeatable():
     domain = Toy({})
-    shown = sft.demonstrations(domain, tasks(3), 2, 0.5, 7)
-    assert [item.task for item in shown[::2]] == ["toy-0", "toy-0", "toy-1", "toy-1", "toy-2", "toy-2"]
-    assert shown == sft.demonstrations(domain, tasks(3), 2, 0.5, 7)
+    demonstrated = sft.demonstrations(domain, tasks(3), 2, 0.5, 7)
+    assert [item.task for item in demonstrated[::2]] == ["toy-0", "toy-0", "toy-1", "toy-1", "toy-2", "toy-2"]
+    assert demonstrated == sft.demonstrations(domain, tasks(3), 2, 0.5, 7)
 
 
 @pytest.mark.parametrize("name", ["tldr", "str_build"])
@@ -163,13 +167,13 @@ def test_demonstrations_of_real_domains_depend_on_the_task_alone(name):
     domain = domains.get(name)(options)
     rows = [row for part in domain.embedded(0).values() for row in part][:3]
     given = [domain.task(row, index) for index, row in enumerate(rows)]
-    shown = sft.demonstrations(domain, given, 2, 0.5, 0)
-    assert {item.task for item in shown} == {task.id for task in given}
-    assert {item.agent for item in shown} == {0, 1}
+    demonstrated = sft.demonstrations(domain, given, 2, 0.5, 0)
+    assert {item.task for item in demonstrated} == {task.id for task in given}
+    assert {item.agent for item in demonstrated} == {0, 1}
     alone = sft.demonstrations(domain, given[1:2], 2, 0.5, 0)
-    assert alone == [item for item in shown if item.task == given[1].id]
+    assert alone == [item for item in demonstrated if item.task == given[1].id]
     other = sft.demonstrations(domain, given, 2, 0.5, 1)
-    assert [item.response for item in other] != [item.response for item in shown]
+    assert [item.response for item in other] != [item.response for item in demonstrated]
 
 
 # best of n
@@ -177,17 +181,17 @@ def test_demonstrations_of_real_domains_depend_on_the_task_alone(name):
 
 def test_best_of_n_picks_the_best_joint_answer(team):
     rollout = Rollout(team, Toy({}), rollout_settings())
-    shown = sft.best_of_n(rollout, tasks(4), 5, seed=3)
+    demonstrated = sft.best_of_n(rollout, tasks(4), 5, seed=3)
     toy = Toy({})
     by_task = {}
-    for item in shown:
+    for item in demonstrated:
         by_task.setdefault(item.task, {})[item.agent] = item
     seeds = [sft.derive("best_of_n", 3, task.id) for task in tasks(4)]
     for root in rollout.play(tasks(4), seeds, generations=5).roots:
         texts = [by_task[root.task.id][agent].response for agent in (0, 1)]
         assert toy.step(root.task, 0, texts, None).reward == pytest.approx(max(root.rewards))
         assert by_task[root.task.id][1].messages == tuple(root.observations[1])
-    assert len(shown) == 8
+    assert len(demonstrated) == 8
 
 
 def test_best_of_n_leaves_out_tasks_without_a_best(team, monkeypatch):
@@ -202,7 +206,7 @@ def test_any_number_of_steps_has_a_schedule():
     for total in range(1, 60):
         optimiser = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, 1.0, total_steps=total + 1, pct_start=sft._rising(total + 1)
+            optimiser, 1.0, total_steps=total + 1, pct_start=sft.rising_share(total + 1)
         )
         rates = []
         for _ in range(total):

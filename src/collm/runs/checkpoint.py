@@ -34,14 +34,15 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 class Checkpoints:
     """The checkpoints of one run in `folder`, newest last; `fingerprint` is everything that the run depends on.
 
-    Of several processes the main one looks after the folder, and all read what it has found.
+    Of several processes the main one looks after the folder, and all read the checkpoint that it names.
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any], keep: int, processes: Processes | None = None):
+        """`keep` is the number of checkpoints that stay; older ones go with every new one."""
         self.folder, self.keep, self._processes = folder, keep, processes or Processes()
         self.fingerprint = json.loads(json.dumps(flatten(fingerprint)))
 
-    def _found(self) -> list[Path]:
+    def _folders(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step_*") if re.fullmatch(r"step_\d{8}", path.name))
 
     def save(self, step: int, state: Mapping[str, Any], finished: bool = False) -> Path:
@@ -61,7 +62,7 @@ class Checkpoints:
                 f"cannot write checkpoint {path} ({_reason(error)}); the checkpoints before it are intact: "
                 "free some space and run the same command again"
             ) from error
-        for old in [found for found in self._found() if found <= path][: -self.keep]:
+        for old in [other for other in self._folders() if other <= path][: -self.keep]:
             shutil.rmtree(old)
         return path
 
@@ -75,22 +76,22 @@ class Checkpoints:
             CheckpointError: an unfinished run with other settings left checkpoints here; says which key
             differs.
         """
-        found: dict[Path, dict[str, Any]] = {}
+        newest: dict[Path, dict[str, Any]] = {}  # filled in the main process alone
 
         def look() -> Path | None:
-            found.update(self._newest())
-            return next(iter(found), None)
+            newest.update(self._newest())
+            return next(iter(newest), None)
 
         path = self._processes.from_main(look)
         if path is None:
             return None
-        return found[path] if found else torch.load(path / "state.pt", weights_only=False)
+        return newest[path] if newest else torch.load(path / "state.pt", weights_only=False)
 
     def _newest(self) -> dict[Path, dict[str, Any]]:
         """Place and state of the newest intact checkpoint; empty if there is none."""
         for unfinished in self.folder.glob(".step_*"):
             shutil.rmtree(unfinished)
-        for path in reversed(self._found()):
+        for path in reversed(self._folders()):
             try:
                 facts = json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))
                 damaged = facts["sha256"] != sha256(path / "state.pt")
@@ -110,7 +111,7 @@ class Checkpoints:
                 return {path: torch.load(path / "state.pt", weights_only=False)}
             except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
                 self._say(f"checkpoint {path} cannot be read ({_reason(error)}); using the one before it")
-        if self._found():
+        if self._folders():
             self._say(f"no checkpoint in {self.folder} is intact; starting from the beginning")
         return {}
 

@@ -1,4 +1,4 @@
-"""Several processes that train one team, each with all parameters: who does what, and what they tell each other.
+"""Several processes that train one team, each with all parameters: who does what, and what they send each other.
 
 Every process plays its share of a rollout's tasks and then knows the whole forest, so that all make the same
 minibatches; of each it computes a share, and gradients are added up. Nothing is sent where there is one process.
@@ -82,10 +82,12 @@ class Processes:
         reached = reached.to(parameters[0].device)
         self.add(reached)
         kept = [part for part, number in zip(parameters, reached.tolist(), strict=True) if number]
+        gradients = []
         for part in kept:
             if part.grad is None:
                 part.grad = torch.zeros_like(part)
-        for bucket in _buckets([part.grad for part in kept]):
+            gradients.append(part.grad)
+        for bucket in _buckets(gradients):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             self.add(flat)
             for gradient, sums in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
@@ -95,16 +97,16 @@ class Processes:
         """What `ask` returns in the main process; an error meant for the user is raised in all processes."""
         if self.count == 1:
             return ask()
-        told: list[Any] = [None, None]
+        answer: list[Any] = [None, None]  # what `ask` returned, the error that it raised
         if self.main:
             try:
-                told[0] = ask()
+                answer[0] = ask()
             except CollmError as error:
-                told[1] = error
-        distributed.broadcast_object_list(told, src=0, group=_talk())
-        if told[1] is not None:
-            raise told[1]
-        return told[0]
+                answer[1] = error
+        distributed.broadcast_object_list(answer, src=0, group=_talk())
+        if answer[1] is not None:
+            raise answer[1]
+        return answer[0]
 
     def largest(self, number: int) -> int:
         """The largest number of all processes; while it waits for the others, signals are still handled."""

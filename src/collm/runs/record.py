@@ -25,17 +25,17 @@ def git_commit(folder: Path = Path(__file__).parent) -> str | None:
     """Commit of the code, with "-dirty" if tracked files differ from it; None outside a checkout."""
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        description = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return description.stdout.strip()
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of the packages that decide results."""
-    found = {"python": platform.python_version(), "collm": __version__}
+    own = {"python": platform.python_version(), "collm": __version__}
     installed = {distribution.metadata["Name"].lower() for distribution in importlib.metadata.distributions()}
-    return found | {name: importlib.metadata.version(name) for name in PACKAGES if name in installed}
+    return own | {name: importlib.metadata.version(name) for name in PACKAGES if name in installed}
 
 
 def peak_memory_mb() -> float:
@@ -45,8 +45,8 @@ def peak_memory_mb() -> float:
     return round((host + device) / 1e6, 1)
 
 
-def threads_of(earlier: Sequence[int]) -> list[int]:
-    """Numbers of torch's threads that the attempts at a run used, this one's last; says on stderr if it is new.
+def threads_of_attempts(earlier: Sequence[int]) -> list[int]:
+    """Numbers of torch's threads that the attempts at a run used, this one's last; warns on stderr if it is new.
 
     Not part of the fingerprint: a run may go on on another machine, but then its sums may round differently.
     """
@@ -66,6 +66,12 @@ class RunRecord:
     """Collects the facts of one stage; `finish` gives the dictionary for run.json."""
 
     def __init__(self, stage: str, job: Job, seed: int, device: torch.device):
+        """Note the time and the machine.
+
+        Args:
+            stage: train, warm_start or evaluate.
+        """
+        self.label = f"{job.domain}/{job.method} seed {seed}"
         self._start = time.time()
         self._facts: dict[str, Any] = {
             "stage": stage,

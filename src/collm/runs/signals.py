@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from collm.common.errors import Interrupted, OtherProcessFailed
 from collm.runs.distributed import Processes
 
-FAILED = 1 << 10  # told instead of a signal's number by a process that ends with an error
+FAILED = 1 << 10  # sent in place of a signal's number by a process that ends with an error
 
 
 class Stopping:

@@ -16,6 +16,8 @@ def sample_rows(
     """Play every task `samples` times and return one row per episode.
 
     Args:
+        samples: episodes of every task.
+        seed: of the run; the draws of an episode depend on it, the task and the number of the sample alone.
         facts: domain, method and seed, put in front of every row.
         batch: episodes played at once; results do not depend on it.
     Returns:
@@ -34,7 +36,7 @@ def sample_rows(
 
 def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
     nodes = list(root.walk())
-    turns = []
+    turns: list[dict[str, Any]] = []
     for node in nodes:
         step = node.steps[0]
         turns.append(
@@ -70,7 +72,7 @@ def _tokens(node: Node) -> list[int]:
 def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]:
     """Means over rows: last-turn reward, metrics, tokens; with the first responses of each agent as examples."""
     names = rows[0]["metrics"]
-    shown = [
+    first_responses = [
         {"task": row["task"], "reward": row["reward"], "responses": row["turns"][-1]["responses"]}
         for row in rows[:examples]
     ]
@@ -79,8 +81,13 @@ def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]
         "metrics": {name: sum(row["metrics"][name] for row in rows) / len(rows) for name in names},
         "tokens": sum(row["tokens"] for row in rows) / len(rows),
         "episodes": len(rows),
-        "examples": shown,
+        "examples": first_responses,
     }
+
+
+def journal_row(rows: Sequence[dict[str, Any]], examples: int, **counts: int) -> dict[str, Any]:
+    """The line of metrics.jsonl for an evaluation during training; `counts` say how far training has come."""
+    return {"event": "evaluation", **counts, **summary(rows, examples)}
 
 
 def latency(rollout: Rollout, tasks: Sequence[Task], seed: int) -> dict[str, Any]:

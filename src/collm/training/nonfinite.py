@@ -30,11 +30,16 @@ def check_step(step: Step) -> str | None:
 def refuse_step(
     what: str, task: str, turn: int, prompts: Sequence[Any], texts: Sequence[str], step: Step, path: Path | None
 ) -> NoReturn:
-    """Keep the agents' texts of a joint action whose reward is not finite, then raise NonFiniteReward.
+    """Keep the agents' texts of a joint action whose reward is not finite, then refuse it.
 
     Args:
         what: the words of `check_step`.
+        turn: counted from 0.
+        prompts: messages of every agent.
+        texts: responses of every agent.
         path: where the texts go; None keeps nothing.
+    Raises:
+        NonFiniteReward: always.
     """
     numbers = {"reward": step.reward, "parts": step.parts, "metrics": step.metrics}
     sample = {"task": task, "turn": turn, "prompts": prompts, "responses": texts, **numbers}

@@ -14,12 +14,12 @@ from collm.llm.team import Response, derive
 from collm.training.rollout import Node, Rollout
 
 
-class Protocol(Rollout, ABC):
-    """Agents answer in order; before that, each is shown what it may hear of the others."""
+class ReadingOthers(Rollout, ABC):
+    """Agents answer in order; the prompt of each quotes what it may read of the others."""
 
     @abstractmethod
     def heard(self, node: Node, agent: int) -> dict[int, str]:
-        """Texts of other agents, by agent, that stand at the end of this agent's prompt."""
+        """Texts of other agents, by agent, that are to stand at the end of this agent's prompt."""
 
     def _respond(self, nodes: Sequence[Node], copies: int) -> int:
         tokens = 0
@@ -34,16 +34,16 @@ class Protocol(Rollout, ABC):
         return tokens
 
     def _ask(self, nodes: Sequence[Node], agent: int, copies: int, purpose: str) -> list[list[Response]]:
-        wanted = []
+        requests = []
         for node in nodes:
             messages = quoting(node.observations[agent], self.heard(node, agent))
             prompt = self.team.prompt(agent, messages, self.settings.max_new_tokens)
             keys = [derive(node.seed, *node.path, "agent", agent, purpose, k) for k in range(copies)]
-            wanted.append((agent, prompt, keys))
-        return self.team.respond(wanted, self.sampling, self.settings.decode, self.settings.max_rows)
+            requests.append((agent, prompt, keys))
+        return self.team.respond(requests, self.sampling, self.settings.decode, self.settings.max_rows)
 
 
-class Pipeline(Protocol):
+class Pipeline(ReadingOthers):
     """Agents answer one after another; every one reads what those before it have answered in this turn."""
 
     def heard(self, node: Node, agent: int) -> dict[int, str]:
@@ -55,14 +55,14 @@ class Pipeline(Protocol):
         return sum(group[0].seconds for group in node.responses)
 
 
-class Discussion(Protocol):
+class Discussion(ReadingOthers):
     """Agents answer at the same time; every one reads what the others answered in the turn before.
 
     An episode of one turn has no turn before: there, drafts are exchanged first. They count as tokens and time.
     """
 
     def heard(self, node: Node, agent: int) -> dict[int, str]:
-        """What the others said last: their drafts once all are there, or their answers of the turn before."""
+        """The others' newest texts: their drafts as soon as all are there, or their answers of the turn before."""
         if node.turn > 0:
             last = {other: past[-1].response for other, past in enumerate(node.histories)}
         else:
@@ -82,13 +82,14 @@ class Discussion(Protocol):
         return max((draft.seconds for draft in node.drafts), default=0.0) + super().seconds(node)
 
 
+# By row. Rows that are not named here play as they were trained: nobody reads anybody.
 PROTOCOLS: dict[str, type[Rollout]] = {"pipeline": Pipeline, "discussion": Discussion}
 
 
-def quoting(messages: Sequence[Message], said: dict[int, str]) -> list[Message]:
+def quoting(messages: Sequence[Message], answers: dict[int, str]) -> list[Message]:
     """An agent's messages with the other agents' texts at the end of the last one."""
-    if not said:
+    if not answers:
         return list(messages)
-    quoted = "\n\n".join(f"Agent {other + 1} answered:\n{text}" for other, text in said.items())
+    quoted = "\n\n".join(f"Agent {other + 1} answered:\n{text}" for other, text in answers.items())
     last = {**messages[-1], "content": f"{messages[-1]['content']}\n\n{quoted}"}
     return [*messages[:-1], last]

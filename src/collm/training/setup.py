@@ -1,4 +1,5 @@
-"""One training process: device and precision (accelerate), team, domain and data of a job, made in the right order."""
+"""What a stage needs before it plays: device and precision (accelerate), domain, data and team, made in the right
+order."""
 
 from __future__ import annotations
 
@@ -24,6 +25,9 @@ from collm.llm.team import Team
 from collm.planning import counts, data_estimate, memory_check
 from collm.runs.checkpoint import flatten
 from collm.runs.distributed import PATIENCE, Processes
+from collm.runs.folders import RunFolders
+from collm.runs.record import RunRecord
+from collm.runs.resumable import ResumableRun
 from collm.training.protocols import PROTOCOLS
 from collm.training.rollout import Rollout
 
@@ -42,36 +46,18 @@ KNOBS = (
 )
 
 
-@dataclass(frozen=True)
-class Places:
-    """Folders of one run; the defaults follow the layout of the repository."""
-
-    data: Path
-    models: Path
-    out: Path
-    checkpoints: Path
-
-    @classmethod
-    def of(cls, domain: str, method: str, seed: int, root: Path = Path(".")) -> Places:
-        """The conventional places of a run below `root`."""
-        run = Path(domain) / method / f"seed{seed}"
-        return cls(
-            root / "data" / domain, root / "resources" / "models", root / "results" / run, root / "checkpoints" / run
-        )
-
-
 @dataclass
-class Session:
-    """What stages have in common."""
+class RunSetup:
+    """A run of one stage, checked and ready; the models are loaded by `team`."""
 
     job: Job
     seed: int
-    places: Places
+    folders: RunFolders
     accelerator: Accelerator
     domain: Domain
     train: list[Task]
     test: list[Task]
-    folders: Mapping[str, Path]
+    model_folders: Mapping[str, Path]
 
     @property
     def processes(self) -> Processes:
@@ -79,16 +65,26 @@ class Session:
         return Processes.of(self.accelerator)
 
     def team(self, critics: str | None = None, trained: bool = True) -> Team:
-        """Tell the memory that is needed and load the team; ModelError if the machine has too little."""
+        """Print the memory that is needed and load the team.
+
+        Args:
+            critics: "joint", "local" or "shared", as in `Team`; None makes agents alone.
+            trained: whether the run takes gradients; playing alone needs less memory.
+        Raises:
+            ModelError: the machine has too little memory, or a model cannot be used as the job says.
+            ConfigError: a base is spread over all GPUs and there are several processes.
+        """
         device, name = self.accelerator.device, self.job.team.agents[0]
-        lengths = counts.lengths(self.job, self.domain, self.train, data_estimate.counter(self.folders[name]))
-        needed = memory_check.estimate(self.job, self.folders, critics, lengths, len(self.test), device.type, trained)
+        lengths = counts.lengths(self.job, self.domain, self.train, data_estimate.counter(self.model_folders[name]))
+        needed = memory_check.estimate(
+            self.job, self.model_folders, critics, lengths, len(self.test), device.type, trained
+        )
         memory_check.check(self.job, needed, device)
         maps = {name: spec.get("device_map") for name, spec in self.job.models.items()}
         if self.processes.count > 1 and any(maps.values()):
             raise ConfigError("device_map gives all GPUs to one process; set it to null or start one process")
         recompute = self.job.training.gradient_checkpointing
-        team = Team(self.job.team, self.folders, self.seed, critics, self.accelerator, maps, recompute)
+        team = Team(self.job.team, self.model_folders, self.seed, critics, self.accelerator, maps, recompute)
         if self.job.rollout.backend == "vllm":
             team.engines = self._engines(team)
         return team
@@ -106,48 +102,72 @@ class Session:
         return vllm.Engines(team.agents, self.job.team.lora["rank"], plan.max_rows, plan.vllm_memory)
 
     def rollout(self, team: Team, settings: RolloutConfig | None = None) -> Rollout:
-        """A player of this job's episodes, by the protocol of the method where it has one."""
-        evidence = self.places.checkpoints / "nonfinite.json"
+        """A player of this job's episodes, by the protocol of the method where it has one.
+
+        Args:
+            settings: in place of the job's own.
+        """
         kind = PROTOCOLS.get(self.job.method, Rollout)
-        return kind(team, self.domain, settings or self.job.rollout, self.job.semantics == "released", evidence)
+        node_stop = self.job.semantics == "released"
+        return kind(team, self.domain, settings or self.job.rollout, node_stop, self.folders.nonfinite)
+
+    def resumable(self, stage: str, fingerprint: Mapping[str, Any]) -> ResumableRun:
+        """The run that keeps what a stage does, with the newest checkpoint if an earlier attempt left one.
+
+        Raises:
+            CheckpointError: an unfinished run with another fingerprint left checkpoints.
+        """
+        record = RunRecord(stage, self.job, self.seed, self.accelerator.device)
+        return ResumableRun(record, self.folders, fingerprint, self.job.training.keep_checkpoints, self.processes)
 
     def fingerprint(self, without: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
         """What the run's numbers depend on: settings, seed and digests of what it reads.
 
         Knobs of memory and book-keeping are left out: a run that ran out of memory goes on with smaller batches.
+
+        Args:
+            without: first parts of settings' names that the stage does not read.
+            more: what else the numbers depend on.
         """
         left_out = (*KNOBS, *without)
         settings = {key: value for key, value in flatten(self.job.raw).items() if not key.startswith(left_out)}
         settings = {key: value for key, value in settings.items() if not key.endswith(".device_map")}
-        read = {"data": sha256(self.places.data / "manifest.json")}
-        read |= {f"model.{name}": sha256(path / "model.json") for name, path in self.folders.items()}
-        return {"config": settings, "seed": self.seed, "inputs": read, **more}
+        inputs = {"data": sha256(self.folders.data / "manifest.json")}
+        inputs |= {f"model.{name}": sha256(path / "model.json") for name, path in self.model_folders.items()}
+        return {"config": settings, "seed": self.seed, "inputs": inputs, **more}
 
 
-def open_session(job: Job, seed: int, places: Places, threads: int | None = None) -> Session:
+def prepare_run(job: Job, seed: int, folders: RunFolders, threads: int | None = None) -> RunSetup:
     """Check the job against its domain and data, then prepare the device; no model is loaded yet.
 
+    Args:
+        threads: of torch; None leaves them to torch.
     Raises:
         ConfigError, DataError, ModelError: before anything expensive happens.
     """
     domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
     if domain.max_turns is not None and job.rollout.turns > domain.max_turns:
         raise ConfigError(f"{job.domain}: rollout.turns is {job.rollout.turns}; at most {domain.max_turns} is possible")
-    train, test = load_tasks(places.data / "train.jsonl"), load_tasks(places.data / "test.jsonl")
-    folders = {
-        name: sources.folder(places.models, name, spec["source"], job.domain) for name, spec in job.models.items()
+    train, test = load_tasks(folders.data / "train.jsonl"), load_tasks(folders.data / "test.jsonl")
+    model_folders = {
+        name: sources.folder(folders.models, name, spec["source"], job.domain) for name, spec in job.models.items()
     }
-    for path in folders.values():
+    for path in model_folders.values():
         sources.describe(path)
     domain.ready(job.sandbox)
     if threads:
         torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()
-    return Session(job, seed, places, accelerator(job, places.checkpoints), domain, train, test, folders)
+    device = accelerator(job, folders.checkpoints)
+    return RunSetup(job, seed, folders, device, domain, train, test, model_folders)
 
 
 def accelerator(job: Job, folder: Path) -> Accelerator:
-    """Device, autocast precision and trackers as configured; wandb stays offline unless the user says otherwise."""
+    """Device, autocast precision and trackers as configured; wandb stays offline unless the user says otherwise.
+
+    Args:
+        folder: of the run's checkpoints; trackers write below it.
+    """
     tracker = None if job.tracker == "none" else job.tracker
     if tracker == "wandb":
         os.environ.setdefault("WANDB_MODE", "offline")

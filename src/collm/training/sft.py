@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from collm.common.errors import ConfigError, NonFiniteLoss
+from collm.config.job import WarmStartConfig
 from collm.domains.base import Demonstration, Domain, Task
 from collm.llm.team import Team, derive
 from collm.training.rollout import Rollout
@@ -27,24 +28,29 @@ def demonstrations(
 ) -> list[Demonstration]:
     """The domain's own demonstrations, `per_task` draws of every task; they see training tasks only.
 
+    Args:
+        noise: in [0, 1], how far the demonstrations are degraded (0: best play).
+        seed: of the run; the draws of a task depend on it and on the task alone.
     Raises:
         ConfigError: no task has any (a coding set without solutions, say).
     """
-    shown = []
+    drawn: list[Demonstration] = []
     for task in tasks:
         for draw in range(per_task):
-            shown += domain.demonstrations(task, random.Random(derive("demonstration", seed, task.id, draw)), noise)
-    if not shown:
+            drawn += domain.demonstrations(task, random.Random(derive("demonstration", seed, task.id, draw)), noise)
+    if not drawn:
         raise ConfigError(
             f"{domain.name}: none of the {len(tasks)} training tasks has a demonstration; "
             "set warm_start.source to best_of_n or warm_start.enabled to false"
         )
-    return shown
+    return drawn
 
 
 def best_of_n(rollout: Rollout, tasks: Sequence[Task], best_of: int, seed: int) -> list[Demonstration]:
     """The team's own best joint answer to every task out of `best_of`, where it beats the task's mean.
 
+    Args:
+        rollout: plays episodes of one turn.
     Raises:
         ConfigError: no task has a joint answer better than its mean; nothing could be learnt.
     """
@@ -65,10 +71,10 @@ def best_of_n(rollout: Rollout, tasks: Sequence[Task], best_of: int, seed: int) 
     return chosen
 
 
-def examples(team: Team, shown: Sequence[Demonstration], reserve: int) -> list[list[Example]]:
-    """Token ids per agent; responses are cut to `reserve` tokens, the end token included."""
+def examples(team: Team, demonstrated: Sequence[Demonstration], reserve: int) -> list[list[Example]]:
+    """Token ids per agent, [agent][example]; responses are cut to `reserve` tokens, the end token included."""
     per_agent: list[list[Example]] = [[] for _ in team.agents]
-    for item in shown:
+    for item in demonstrated:
         base = team.agents[item.agent].base
         end = base.tokenizer.eos_token_id
         ids = tuple(base.tokenizer(item.response, add_special_tokens=False)["input_ids"])
@@ -77,71 +83,85 @@ def examples(team: Team, shown: Sequence[Demonstration], reserve: int) -> list[l
     return per_agent
 
 
-def _rising(steps: int) -> float:
+def rising_share(steps: int) -> float:
     """Share of the steps in which the learning rate rises: a tenth, but two steps at least (OneCycleLR divides by
     the number of rising steps less one)."""
     return min(1.0, max(0.1, 2 / steps))
 
 
-class WarmStart:
-    """Fits all agents; one step trains one batch of every agent."""
+class SupervisedFit:
+    """Fits all agents to examples of their own; one step trains one batch of every agent."""
 
     def __init__(
         self,
         team: Team,
         data: Sequence[Sequence[Example]],
-        epochs: int,
-        batch: int,
-        rate: float,
+        settings: WarmStartConfig,
         micro_batch_tokens: int,
         seed: int,
     ):
-        self.team, self.data, self.batch, self.seed = team, data, batch, seed
+        """Make optimisers and schedules.
+
+        Args:
+            data: examples of every agent, [agent][example].
+            micro_batch_tokens: prompt and response tokens of one forward pass, padding included; results do not
+                depend on it but for rounding.
+        """
+        self.team, self.data, self.batch_size, self.seed = team, data, settings.batch_size, seed
         self.micro_batch_tokens = micro_batch_tokens
-        self.per_epoch = -(-max(map(len, data)) // batch)
-        self.total = self.per_epoch * epochs
+        self.per_epoch = -(-max(map(len, data)) // self.batch_size)
+        self.total = self.per_epoch * settings.epochs
         self.step_number = 0
-        self.whole = True  # no step is half done
+        rate = settings.learning_rate
         self.optimisers = [
             torch.optim.AdamW([part for _, part in agent.parameters()], lr=rate, weight_decay=0.0)
             for agent in team.agents
         ]
         self.schedules = [
             torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, rate, total_steps=self.total + 1, pct_start=_rising(self.total + 1)
+                optimiser, rate, total_steps=self.total + 1, pct_start=rising_share(self.total + 1)
             )
             for optimiser in self.optimisers
         ]
 
-    def steps(self, check: Callable[[], None]) -> Iterator[dict[str, float]]:
-        """Run the remaining steps; yields loss per response token of every agent and the tokens worked on.
+    @property
+    def done(self) -> bool:
+        """Whether all steps are made."""
+        return self.step_number >= self.total
 
+    def step(self) -> dict[str, float]:
+        """Make the next step.
+
+        Returns:
+            Its number from 1, the loss per response token of every agent and their mean, in nats, and the tokens
+            worked on.
         Raises:
-            NonFiniteLoss: a loss is NaN or infinite.
+            NonFiniteLoss: a loss or gradient is NaN or infinite; agents before this one have made their part.
         """
-        while self.step_number < self.total:
-            self.whole = True
-            check()
-            self.whole = False
-            epoch, place = divmod(self.step_number, self.per_epoch)
-            figures: dict[str, float] = {"step": self.step_number + 1}
-            tokens = 0
-            for agent, rows in enumerate(self.data):
-                order = list(range(len(rows)))
-                random.Random(derive("warm_start", self.seed, agent, epoch)).shuffle(order)
-                picked = [rows[order[(place * self.batch + k) % len(rows)]] for k in range(min(self.batch, len(rows)))]
-                figures[f"loss/agent_{agent}"] = self._fit(agent, picked)
-                tokens += sum(len(example.prompt) + len(example.response) for example in picked)
-            self.step_number += 1
-            figures["loss"] = sum(figures[f"loss/agent_{agent}"] for agent in range(len(self.data))) / len(self.data)
-            yield {**figures, "tokens": tokens}
-        self.whole = True
+        epoch, place = divmod(self.step_number, self.per_epoch)
+        metrics: dict[str, float] = {"step": self.step_number + 1}
+        tokens = 0
+        for agent in range(len(self.data)):
+            batch = self._batch(agent, epoch, place)
+            metrics[f"loss/agent_{agent}"] = self._fit(agent, batch)
+            tokens += sum(len(example.prompt) + len(example.response) for example in batch)
+        self.step_number += 1
+        metrics["loss"] = sum(metrics[f"loss/agent_{agent}"] for agent in range(len(self.data))) / len(self.data)
+        return {**metrics, "tokens": tokens}
 
-    def _fit(self, agent: int, picked: Sequence[Example]) -> float:
+    def _batch(self, agent: int, epoch: int, place: int) -> list[Example]:
+        """Batch number `place` of an epoch; an agent with fewer examples than others begins again from its first."""
+        examples = self.data[agent]
+        order = list(range(len(examples)))
+        random.Random(derive("warm_start", self.seed, agent, epoch)).shuffle(order)
+        size, first = min(self.batch_size, len(examples)), place * self.batch_size
+        return [examples[order[(first + k) % len(examples)]] for k in range(size)]
+
+    def _fit(self, agent: int, batch: Sequence[Example]) -> float:
         """One optimiser step of one agent on the mean negative log-likelihood per response token."""
-        count = sum(len(example.response) for example in picked)
+        count = sum(len(example.response) for example in batch)
         total = 0.0
-        ordered = sorted(picked, key=lambda example: len(example.prompt) + len(example.response))
+        ordered = sorted(batch, key=lambda example: len(example.prompt) + len(example.response))
         while ordered:
             longest = len(ordered[-1].prompt) + len(ordered[-1].response)
             size = max(1, min(len(ordered), self.micro_batch_tokens // longest))

@@ -4,105 +4,111 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from collm.common.files import atomic_folder, write_atomic, write_json
-from collm.common.progress import Progress
-from collm.runs.checkpoint import Checkpoints
-from collm.runs.record import RunRecord, threads_of
-from collm.runs.signals import Stopping
+from collm.domains.base import Demonstration
+from collm.runs import member_state
 from collm.training import evaluation, sft
-from collm.training.setup import Session
-from collm.training.trainer import Journal, restore, state_of
+from collm.training.setup import RunSetup
 
 CHECKPOINT_SECONDS = 60.0
 
 
-def run(session: Session) -> None:
-    """Fit all agents to demonstrations and write adapters, metrics.jsonl and run.json.
+class WarmStart:
+    """One warm start: a team is fitted to demonstrations of a domain with a seed."""
 
-    Raises:
-        Interrupted: on a signal, with everything saved.
-    """
-    job, places, plan = session.job, session.places, session.job.warm_start
-    record = RunRecord("warm_start", job, session.seed, session.accelerator.device)
-    checkpoints = Checkpoints(
-        places.checkpoints, session.fingerprint(without=("training",)), job.training.keep_checkpoints
-    )
-    state = checkpoints.latest()
-    threads = threads_of(state.get("threads", []) if state else [])
-    team = session.team()
-    rollout = session.rollout(team)
-    first_turn = session.rollout(team, dataclasses.replace(job.rollout, turns=1))
-    tasks = session.train[: plan.max_tasks]
-    if plan.source == "best_of_n":
-        shown = sft.best_of_n(first_turn, tasks, plan.best_of, session.seed)
-    else:
-        shown = sft.demonstrations(session.domain, tasks, plan.per_task, plan.noise, session.seed)
-    data = sft.examples(team, shown, job.rollout.max_new_tokens)
-    fit = sft.WarmStart(
-        team, data, plan.epochs, plan.batch_size, plan.learning_rate, job.training.micro_batch_tokens, session.seed
-    )
-    optimisers = {str(agent): optimiser for agent, optimiser in enumerate(fit.optimisers)}
-    journal = Journal(places.checkpoints / "metrics.jsonl", state["journal"] if state else 0)
+    def __init__(self, setup: RunSetup):
+        """Load the team and the demonstrations, and go to where an interrupted attempt stopped.
 
-    def save(finished: bool = False) -> None:
-        kept = state_of(team, optimisers) | {"step": fit.step_number, "journal": journal.length(), "before": before}
-        kept |= {"after": after, "schedules": [schedule.state_dict() for schedule in fit.schedules]}
-        kept |= {"threads": threads}
-        checkpoints.save(fit.step_number, kept, finished)
+        Raises:
+            ConfigError: there is nothing to learn from.
+            CheckpointError: an unfinished run with other settings left checkpoints.
+        """
+        self.setup, self.job = setup, setup.job
+        self.resumable = setup.resumable("warm_start", setup.fingerprint(without=("training",)))
+        self.team = setup.team()
+        self.rollout = setup.rollout(self.team)
+        self.data = sft.examples(self.team, self._demonstrations(), self.job.rollout.max_new_tokens)
+        micro_batch_tokens = self.job.training.micro_batch_tokens
+        self.fit = sft.SupervisedFit(self.team, self.data, self.job.warm_start, micro_batch_tokens, setup.seed)
+        self.optimisers = {str(agent): optimiser for agent, optimiser in enumerate(self.fit.optimisers)}
+        self.before: dict[str, Any] | None = None  # evaluations, as they stand in metrics.jsonl
+        self.after: dict[str, Any] | None = None
+        self.resumable.begin(self)
 
-    after = state["after"] if state else None
-    with Stopping() as stopping:
-        if state is not None:
-            before = state["before"]
-            restore(team, optimisers, state)
-            fit.step_number = state["step"]
-            for schedule, kept in zip(fit.schedules, state["schedules"], strict=True):
-                schedule.load_state_dict(kept)
-        else:
-            with stopping.interruptible():
-                before = _measure(session, rollout, 0)
-            journal.write(before)
-        progress = Progress(fit.total, f"{job.domain}/{job.method} seed {session.seed}")
-        progress.skip(fit.step_number)
-        saved = time.monotonic()
-        try:
-            for figures in fit.steps(stopping.check):
-                journal.write({"event": "warm_start", "env_step": 0, **figures})
-                progress.advance(tokens=int(figures["tokens"]), note=f"loss {figures['loss']:.3f}")
+    def _demonstrations(self) -> list[Demonstration]:
+        """What the agents learn from: the domain's demonstrations, or the best answers of the team as it begins."""
+        plan, setup = self.job.warm_start, self.setup
+        tasks = setup.train[: plan.max_tasks]
+        if plan.source != "best_of_n":
+            return sft.demonstrations(setup.domain, tasks, plan.per_task, plan.noise, setup.seed)
+        first_turn = setup.rollout(self.team, dataclasses.replace(self.job.rollout, turns=1))
+        return sft.best_of_n(first_turn, tasks, plan.best_of, setup.seed)
+
+    def run(self) -> None:
+        """Fit all agents and write adapters, metrics.jsonl and run.json.
+
+        Raises:
+            Interrupted: on a signal, with everything saved.
+            NonFiniteLoss: a loss or gradient is NaN or infinite.
+        """
+        run, fit = self.resumable, self.fit
+        progress = run.progress(fit.total)
+        with run.stopping() as stopping:
+            if self.before is None:
+                with run.changing():
+                    with stopping.interruptible():
+                        self.before = self._measure()
+                    run.log(self.before)
+            saved = time.monotonic()
+            while not fit.done:
+                stopping.check()
+                with run.changing():
+                    metrics = fit.step()
+                    run.log({"event": "warm_start", "env_step": 0, **metrics})
+                progress.advance(tokens=int(metrics["tokens"]), note=f"loss {metrics['loss']:.3f}")
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    save()
+                    run.save()
                     saved = time.monotonic()
-        except BaseException:
-            if fit.whole:
-                save()
-            raise
-        progress.close()
-        save()
-        if after is None:
-            with stopping.interruptible():
-                after = _measure(session, rollout, fit.step_number)
-            journal.write(after)
-        save(finished=True)
-    with atomic_folder(places.out / "adapters") as folder:
-        team.save(folder)
-    write_atomic(places.out / "metrics.jsonl", journal.path.read_bytes())
-    counts = {"examples": [len(rows) for rows in data], "steps": fit.step_number}
-    reward = {"before": before["reward"], "after": after["reward"]}
-    facts = record.finish(counts=counts, reward=reward, threads_of_attempts=threads)
-    write_json(places.out / "run.json", facts)
-    print(f"warm-start: reward {reward['before']:.3f} before, {reward['after']:.3f} after")
+            progress.close()
+            run.save()
+            if self.after is None:
+                with stopping.interruptible():
+                    after = self._measure()
+                with run.changing():
+                    self.after = after
+                    run.log(after)
+            run.save(finished=True)
+        counts = {"examples": [len(examples) for examples in self.data], "steps": fit.step_number}
+        reward = {"before": self.before["reward"], "after": self.after["reward"]}
+        run.write_outputs(self.team.save, counts=counts, reward=reward)
+        print(f"warm-start: reward {reward['before']:.3f} before, {reward['after']:.3f} after")
 
+    def _measure(self) -> dict[str, Any]:
+        """The evaluation of the team as it is now."""
+        plan = self.job.evaluation
+        tasks = self.setup.test[: plan.tasks_during]
+        rows = evaluation.sample_rows(self.rollout, tasks, plan.samples_during, self.setup.seed, {})
+        return evaluation.journal_row(rows, plan.examples, iteration=self.position, env_step=0, samples=0)
 
-def _measure(session: Session, rollout: Any, step: int) -> dict[str, Any]:
-    plan = session.job.evaluation
-    tasks = session.test[: plan.tasks_during]
-    rows = evaluation.sample_rows(rollout, tasks, plan.samples_during, session.seed, {})
-    return {
-        "event": "evaluation",
-        "iteration": step,
-        "env_step": 0,
-        "samples": 0,
-        **evaluation.summary(rows, plan.examples),
-    }
+    # what a checkpoint holds
+
+    @property
+    def position(self) -> int:
+        """Steps made."""
+        return self.fit.step_number
+
+    def state(self) -> dict[str, Any]:
+        """Agents, optimisers, schedules and evaluations."""
+        schedules = [schedule.state_dict() for schedule in self.fit.schedules]
+        counts = {"step": self.position, "before": self.before, "after": self.after, "schedules": schedules}
+        return member_state.state_of(self.team, self.optimisers) | counts
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        member_state.restore(self.team, self.optimisers, state)
+        self.fit.step_number = state["step"]
+        self.before, self.after = state["before"], state["after"]
+        for schedule, own in zip(self.fit.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(own)
