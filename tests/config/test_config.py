@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 import yaml
 from support.places import ROOT
 
+from collm import domains
 from collm.common.errors import ConfigError
 from collm.config.checks import fixed_in_words
 from collm.config.job import digest
 from collm.config.load import check_config, load_config
+from collm.config.messages import RENAMED
 from collm.config.resolve import merge, resolve_job, resolve_settings, starts_from
-from collm.config.schema import schema
+from collm.config.schema import FILE, editor_text, schema
 from collm.domains import NAMES
 from collm.methods.registry import METHODS
 
 DEFAULT = ROOT / "config" / "config.yaml"
 SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.y*ml") if path != DEFAULT)
+OF_TESTS = sorted((ROOT / "tests" / "workflow").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -71,6 +75,57 @@ def test_every_key_of_the_schema_says_what_it_is():
     whole = schema()
     assert list(silent(whole, "")) == []
     assert [name for key in whole["$defs"] for name in silent(whole["$defs"][key], key)] == []
+
+
+def test_the_schema_for_editors_is_up_to_date():
+    written = (ROOT / FILE).read_text(encoding="utf-8")
+    assert written == editor_text(), f"{FILE} is out of date; run: PYTHONPATH=src python -m collm.config.schema"
+
+
+@pytest.mark.parametrize("file", [DEFAULT, *SHIPPED, *OF_TESTS], ids=lambda path: path.name)
+def test_every_file_names_the_schema_and_keeps_to_it(file):
+    content = file.read_text(encoding="utf-8")
+    place = content.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    read = json.loads((file.parent / place).read_text(encoding="utf-8"))
+    assert list(jsonschema.Draft202012Validator(read).iter_errors(yaml.safe_load(content))) == []
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+def test_the_default_file_repeats_no_default_of_an_option():
+    for name, block in load_config([DEFAULT])["domain"].items():
+        declared = domains.get(name).default_options()
+        assert {key for key, value in block.get("options", {}).items() if value == declared[key]} == set()
+
+
+def test_options_that_no_file_names_are_as_declared(overlay):
+    options = resolve_settings(overlay("domain: {str_build: {options: {spacing: 3}}}"), "str_build")["options"]
+    assert options == {
+        **domains.get("str_build").default_options(),
+        "spacing": 3,
+        "list_cells": True,
+        "generated": 20,
+        "difficulty": [1],
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schema_and_the_domain_refuse_the_same_options(name):
+    kind = domains.get(name)
+    validator = jsonschema.Draft202012Validator(schema()["properties"]["domain"]["properties"][name])
+    assert validator.is_valid({"options": kind.default_options()}) and kind({}).options == kind.default_options()
+    for option in kind.declared_options:
+        bad = [{"a": 1}]
+        if not isinstance(option.default, list):
+            bad += [limit - 1 for limit in [option.minimum] if limit is not None]
+            bad += [limit + 1 for limit in [option.maximum] if limit is not None]
+        bad += ["no such choice"] if option.choices else []
+        for value in bad:
+            assert not validator.is_valid({"options": {option.name: value}})
+            with pytest.raises(ConfigError, match=f"domain.{name}.options.{option.name}: "):
+                kind({option.name: value})
 
 
 # merging and resolving
@@ -133,6 +188,21 @@ def test_methods_alike_share_settings(overlay):
         assert (jobs[name].team.num_agents, jobs[name].team.agents) == (1, ("scratch",))
         assert resolve_job(merged, "str_build", name).rollout.turns == 1
     assert (jobs["parallel"].team.num_agents, resolve_job(merged, "str_build", "parallel").rollout.turns) == (2, 4)
+
+
+def test_one_agent_alone_keeps_to_what_the_defaults_say_of_it(overlay):
+    merged = overlay(
+        "domain: {tldr: {training: {epochs: 5}, rollout: {turns: 3}, team: {num_agents: 2}},\n"
+        "         arxiv: {methods: {magrpo: {training: {epochs: 6}}, ac: {rollout: {turns: 2}}}}}\n"
+        "defaults: {methods: {magrpo: {rollout: {turns: 4}}}}\n"
+    )
+    for name in ("grpo", "ac", "raw", "warm_start_single"):
+        job = resolve_job(merged, "tldr", name)
+        assert (job.team.num_agents, job.rollout.turns) == (1, 1)
+    assert resolve_job(merged, "tldr", "ac").training.epochs == 5
+    assert resolve_job(merged, "tldr", "magrpo").rollout.turns == 3
+    assert resolve_job(merged, "arxiv", "ac").rollout.turns == 2
+    assert resolve_job(merged, "arxiv", "grpo").training.epochs == 6
 
 
 def test_only_magrpo_and_grpo_normalise_among_the_monte_carlo_methods():
@@ -199,8 +269,6 @@ def test_later_files_win(tmp_path):
 
 
 def test_a_resolved_file_loads_again(tmp_path):
-    import json
-
     merged = load_config([DEFAULT])
     (tmp_path / "config.json").write_text(json.dumps(merged))
     assert load_config([tmp_path / "config.json"]) == merged
@@ -288,6 +356,35 @@ def test_messages(overlay, text, parts):
     for part in parts:
         assert part in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            "defaults: {training: {minibatch: 8}}",
+            "unknown key defaults.training.minibatch (value 8): training.minibatch is now training.minibatch_size",
+        ),
+        ("domain: {tldr: {training: {passes: 2}}}", "training.passes is now training.update_epochs"),
+        (
+            "domain: {tldr: {methods: {magrpo: {warm_start: {batch: 4}}}}}",
+            "warm_start.batch is now warm_start.batch_size",
+        ),
+        ("models: {scratch: {pretrain: {batch: 4}}}", "pretrain.batch is now pretrain.batch_size"),
+        (
+            "models: {scratch: {per_domain: {tldr: {pretrain: {batch: 4}}}}}",
+            "pretrain.batch is now pretrain.batch_size",
+        ),
+    ],
+)
+def test_a_renamed_key_is_named_by_its_new_name(overlay, content, words):
+    assert words in refused(overlay, content)
+
+
+def test_new_names_of_keys_exist():
+    blocks = {**schema()["$defs"], "pretrain": schema()["$defs"]["model"]["properties"]["pretrain"]}
+    for (block, old), new in RENAMED.items():
+        assert new in blocks[block]["properties"] and old not in blocks[block]["properties"]
 
 
 # rewards, shifts and thresholds

@@ -105,7 +105,7 @@ def editor_schema() -> dict[str, Any]:
     return whole
 
 
-def text() -> str:
+def editor_text() -> str:
     """What stands in config/config.schema.json."""
     return json.dumps(editor_schema(), indent=1, ensure_ascii=False) + "\n"
 
@@ -193,7 +193,7 @@ def main() -> int:
     if not FILE.parent.is_dir():
         print(f"error: there is no folder {FILE.parent} here; call this in the root of the project", file=sys.stderr)
         return 2
-    FILE.write_text(text(), encoding="utf-8")
+    FILE.write_text(editor_text(), encoding="utf-8")
     print(f"{FILE} written")
     return 0
 

@@ -31,7 +31,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Any
+from typing import Any, ClassVar
 
 from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task, require
 from collm.domains.choice.questions import LETTERS, question_fields, same_words, written
@@ -112,7 +112,7 @@ class ReasoningDomain(Domain):
         Metric("agreement", "Agreement", "%", higher_is_better=True, in_table=False),
         Metric("brier", "Brier score", "", higher_is_better=False, in_table=False),
     )
-    declared_options = (
+    declared_options: ClassVar[tuple[Option, ...]] = (
         Option("right", 1.0, "Reward of a right joint answer.", minimum=0),
         Option("own", 0.2, "Share for agents' own right letters, split among them.", minimum=0),
         Option("form", 0.1, "Share for last lines in form, split among the agents.", minimum=0),
