@@ -70,6 +70,10 @@ class Option:
             self._check_number(value)
         return value
 
+    def within(self, number: float) -> bool:
+        """Whether a number, or an entry of a list, is within the range."""
+        return (self.minimum is None or self.minimum <= number) and (self.maximum is None or number <= self.maximum)
+
     def _check_number(self, value: float) -> None:
         if not math.isfinite(value):
             raise ConfigError(f"{value} is no finite number")

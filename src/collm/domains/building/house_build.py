@@ -68,8 +68,13 @@ class HouseBuild(Domain):
     )
     declared_options = (
         Option("feedback", "score", "Told between turns; resource_schedule needs limited_resource.", choices=MODES),
-        Option("world", "reset", "Every turn starts afresh with all spiders (released), or all stays.", choices=WORLDS),
-        Option("target", "layers", "Prompts list rectangles per layer (published), or fewer boxes.", choices=TARGETS),
+        Option("world", "reset", "reset: every turn starts afresh (released); persistent: all stays.", choices=WORLDS),
+        Option(
+            "target",
+            "layers",
+            "How prompts list the house: layers as published, or boxes, which is shorter.",
+            choices=TARGETS,
+        ),
         Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
         Option("repeat_response", True, "Follow-up prompts quote the agent's own last response."),
         Option("max_commands", 600, "Commands accepted per team and turn.", minimum=2),
@@ -81,7 +86,7 @@ class HouseBuild(Domain):
         Option("spider_health", 4, "Health of a spider.", minimum=1),
         Option("spider_seed", 42, "Seed of the attacks under profile released, drawn once per run.", minimum=0),
         Option("wrong_cells", 20, "Most cells that feedback lists.", minimum=1),
-        Option("generated", 0, "Houses from the seeded generator beside the published ones, none of them.", minimum=0),
+        Option("generated", 0, "Further houses from the seeded generator, never a published one.", minimum=0),
         Option("size", [3, 6], "Shortest and longest walls of generated houses.", minimum=3, maximum=12, length=2),
     )
 
@@ -102,9 +107,10 @@ class HouseBuild(Domain):
 
     def _check_values(self) -> None:
         for key in ("spider_attack", "size"):
-            pair, least, most = self.options[key], self.option(key).minimum, self.option(key).maximum
-            if len(pair) != 2 or any(type(n) is not int for n in pair) or not least <= pair[0] <= pair[1] <= most:
-                expected = f"[low, high] with {least} <= low <= high <= {most}"
+            pair, option = self.options[key], self.option(key)
+            bad = len(pair) != 2 or any(type(n) is not int or not option.within(n) for n in pair)
+            if bad or pair[0] > pair[1]:
+                expected = f"[low, high] with {option.minimum} <= low <= high <= {option.maximum}"
                 raise ConfigError(f"domain.house_build.options.{key}: {pair!r} is not {expected}")
         if self.options["feedback"] == "resource_schedule" and not self.options["limited_resource"]:
             raise ConfigError(

@@ -91,14 +91,14 @@ class StrBuild(Domain):
     )
     declared_options = (
         Option("feedback", "position", "What agents are told between turns.", choices=FEEDBACK),
-        Option("world", "reset", "Every turn starts from an empty world (reset), or blocks stay.", choices=WORLDS),
-        Option("spacing", 2, "Empty columns between letters.", minimum=0, maximum=8),
+        Option("world", "reset", "reset: every turn starts empty (released); persistent: blocks stay.", choices=WORLDS),
         Option("show_grid", True, "Draw the target in the first prompt."),
         Option("list_cells", False, "Name the coordinates of the target cells in the first prompt."),
         Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
         Option("repeat_response", True, "Follow-up prompts quote the agent's own last response."),
+        Option("spacing", 2, "Empty columns between letters.", minimum=0, maximum=8),
         Option("max_commands", 300, "Commands accepted per team and turn.", minimum=2),
-        Option("generated", 0, "Strings from the seeded generator beside the paper's ten, none of them.", minimum=0),
+        Option("generated", 0, "Further strings from the seeded generator, never one of the ten.", minimum=0),
         Option("difficulty", [1, 2], "Numbers of letters of generated strings.", minimum=1, maximum=8),
     )
 
@@ -117,7 +117,7 @@ class StrBuild(Domain):
 
     def _check_values(self) -> None:
         lengths, option = self.options["difficulty"], self.option("difficulty")
-        if not lengths or any(type(n) is not int or not option.minimum <= n <= option.maximum for n in lengths):
+        if not lengths or any(type(n) is not int or not option.within(n) for n in lengths):
             raise ConfigError(
                 f"domain.str_build.options.difficulty: {lengths!r} is not a list of letter counts from "
                 f"{option.minimum} to {option.maximum}"

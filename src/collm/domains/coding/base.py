@@ -86,7 +86,7 @@ class CodingDomain(Domain):
         Option(
             "feedback",
             "level_feedback",
-            "Told between turns: states of both functions, syntax, tests, use of the helper; or plainly to revise.",
+            "level_feedback: states of both functions, syntax, tests, use of the helper; plain: to revise.",
             choices=coding_prompts.MODES,
         ),
         Option(
