@@ -1,7 +1,8 @@
 """The settings of one job as frozen dataclasses; `collm.config.resolve` makes them.
 
-Every setting is declared here, with its type, its range and one line about it: the schema is made of these classes.
-Default values stand in config/config.yaml alone; options of domains are declared by the domains.
+Every setting of a job is declared here, with its type, its range and one line about it; `collm.config.schema` makes the
+schema of these classes and declares models, sources of data and the report. Default values stand in config/config.yaml
+alone; options of domains are declared by the domains, with their defaults.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class TeamConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which rows train and test; `Job.data` is a mapping of these keys and of those of `SourceConfig`."""
+    """Which rows train and test; `Job.data` is a mapping of these keys and of those of `schema.SourceConfig`."""
 
     source: str | None = setting("This domain's own source; null means data.source.", choices=SOURCES)
     train: str | None = setting("Slices like split[a:b] joined by +.")
