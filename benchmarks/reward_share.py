@@ -57,7 +57,7 @@ def measured(domain: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One rollout and the updates on it, as config/smol.yaml sets them."""
     import our_worker
 
-    from collm import domains
+    from collm.config.job import build_domain
     from collm.config.load import load_config
     from collm.config.resolve import merge, resolve_job
     from collm.data import prepare
@@ -72,7 +72,7 @@ def measured(domain: str, arguments: argparse.Namespace) -> dict[str, Any]:
         (scratch / "models").mkdir()
         (scratch / "models" / our_worker.MODEL).symlink_to(arguments.model.resolve())
         folders = RunFolders(scratch / "data", scratch / "models", scratch / "out", scratch / "checkpoints")
-        made = domains.get(domain)(job.options, job.profile, job.team.num_agents)
+        made = build_domain(job)
         made.ready(job.sandbox)
         prepare.prepare(made, job.data, folders.data, job.data["seed"])
         setup = prepare_run(job, arguments.seed, folders, arguments.threads)

@@ -6,9 +6,9 @@ import random
 import sys
 from pathlib import Path
 
-from collm import domains
 from collm.common import cli
 from collm.common.errors import ConfigError
+from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import model_spec, resolve_job
 from collm.data.prepare import load_tasks
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.domain is None:
             raise ConfigError(f"model {arguments.model!r} is made from scratch, on a benchmark's text: add --domain")
         job = resolve_job(settings, arguments.domain)
-        domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+        domain = build_domain(job)
         tasks = load_tasks((arguments.data or Path("data") / job.domain) / "train.jsonl")
         texts = training_text(domain, tasks)
     out = sources.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from collm import domains
 from collm.common import cli
+from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.data import prepare
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", help="folder to write; data/<domain> if not given")
     arguments = parser.parse_args(argv)
     job = resolve_job(load_config(arguments.config), arguments.domain)
-    domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+    domain = build_domain(job)
     domain.ready(job.sandbox)
     out = Path(arguments.out or f"data/{job.domain}")
     manifest = prepare.prepare(domain, job.data, out, job.data["seed"])

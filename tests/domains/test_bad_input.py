@@ -42,7 +42,7 @@ COMPLETIONS = {
 
 @functools.cache
 def domain(name: str) -> Domain:
-    return domains.get(name)({"generated": 8} if "generated" in domains.get(name).defaults else {})
+    return domains.get(name)({"generated": 8} if "generated" in domains.get(name).default_options() else {})
 
 
 @functools.cache

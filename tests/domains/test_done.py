@@ -22,6 +22,9 @@ SETTINGS = RolloutConfig(
     early_stop=None,
     decode="mixed",
     max_rows=64,
+    joint_mode="aligned",
+    backend="transformers",
+    vllm_memory=0.3,
 )
 
 

@@ -178,6 +178,9 @@ def rollout_settings(turns: int, longest: int, **changes) -> RolloutConfig:
         "early_stop": None,
         "decode": "mixed",
         "max_rows": 512,
+        "joint_mode": "aligned",
+        "backend": "transformers",
+        "vllm_memory": 0.3,
     }
     return RolloutConfig(**{**plain, **changes})
 

@@ -74,8 +74,8 @@ def test_what_depends_on_what(folders):
     assert estimate(folders, team__agents=("tiny", "other"))["weights"] > plain["weights"]
     many = estimate(folders, rollout__max_rows=8, training__tasks_per_rollout=64)
     assert estimate(folders, rollout__max_rows=4, training__tasks_per_rollout=64)["cache"] == many["cache"] / 2
-    long = estimate(folders, training__minibatch=64, training__micro_batch_tokens=4000)
-    assert estimate(folders, training__minibatch=64, training__micro_batch_tokens=2000)["activations"] == (
+    long = estimate(folders, training__minibatch_size=64, training__micro_batch_tokens=4000)
+    assert estimate(folders, training__minibatch_size=64, training__micro_batch_tokens=2000)["activations"] == (
         pytest.approx(long["activations"] / 2)
     )
     assert estimate(folders, training__micro_batch_tokens=2000)["activations"] < long["activations"] / 4  # two samples

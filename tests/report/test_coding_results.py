@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from support.places import ROOT
 from support.result_files import config as default_config
 from support.result_files import write_results
@@ -109,13 +108,3 @@ def test_the_policy_costs_no_rerun():
     from collm.training.setup import KNOBS
 
     assert "sandbox" in KNOBS
-
-
-def test_every_option_has_a_comment():
-    lines = (ROOT / "config" / "config.yaml").read_text(encoding="utf-8").splitlines()
-    options = lines[lines.index("  coophe:") : lines.index("  humaneval:")]
-    defaults = domains.get("coophe").defaults
-    named = [place for place, line in enumerate(options) if line.strip().split(":")[0] in defaults]
-    assert len(named) == 5 and all(options[place - 1].strip().startswith("#") for place in named)
-    loaded = yaml.safe_load("\n".join(lines))
-    assert loaded["sandbox"] == "refuse"

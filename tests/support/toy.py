@@ -143,6 +143,9 @@ def rollout_settings(**changes) -> RolloutConfig:
         "early_stop": None,
         "decode": "mixed",
         "max_rows": 256,
+        "joint_mode": "aligned",
+        "backend": "transformers",
+        "vllm_memory": 0.3,
     }
     return RolloutConfig(**{**plain, **changes})
 
@@ -167,6 +170,15 @@ def training_settings(**changes) -> TrainingConfig:
         "micro_batch_tokens": 4096,
         "checkpoint_every": 1,
         "keep_checkpoints": 2,
+        "critic_type": "v",
+        "td_lambda": 0.0,
+        "shared_backbone": False,
+        "value_clip": None,
+        "ratio_clip": None,
+        "kl_coefficient": 0.0,
+        "entropy_coefficient": 0.0,
+        "gradient_checkpointing": False,
+        "offload_optimiser": False,
     }
     return TrainingConfig(**{**plain, **changes})
 

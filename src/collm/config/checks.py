@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from collm import domains
 from collm.common.errors import ConfigError
 from collm.config.job import Job
-from collm.domains.base import Domain
 from collm.methods.registry import METHODS, ROWS, UNTRAINED
 
-RELEASED = {
+RELEASED: dict[str, dict[str, Any]] = {
     "rollout": {},
     "training": {
         "tasks_per_rollout": 1,
@@ -43,17 +44,22 @@ def fixed_in_words(job: Job) -> str | None:
     """One line that names the keys which `semantics: released` fixed, None if none had to change."""
     if not job.raw.get("fixed"):
         return None
-    blocks = job.raw
     changes = []
     for name, before in job.raw["fixed"].items():
         block, key = name.split(".")
-        changes.append(f"{name} {blocks[block][key]} (configured: {before})")
+        changes.append(f"{name} {job.raw[block][key]} (configured: {before})")
     return f"semantics released fixes {'; '.join(changes)}"
 
 
-def build(domain: str, options: Mapping[str, Any], profile: str, num_agents: int) -> Domain:
-    """The domain of that name; raises ConfigError on a value that it refuses."""
-    return domains.get(domain)(options, profile, num_agents)
+def reward_bounds(domain: str, options: Mapping[str, Any], profile: str, num_agents: int) -> tuple[float, float]:
+    """Least and best reward of a domain; raises ConfigError on an option or a number of agents that it refuses."""
+    return _reward_bounds(domain, json.dumps(options, sort_keys=True), profile, num_agents)
+
+
+@functools.cache
+def _reward_bounds(domain: str, options: str, profile: str, num_agents: int) -> tuple[float, float]:
+    built = domains.get(domain)(json.loads(options), profile, num_agents)
+    return built.min_reward, built.max_reward
 
 
 def check_job(job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
@@ -168,13 +174,13 @@ def _check_early_stop(job: Job, where: str) -> None:
     stop, scale, shift = job.rollout.early_stop, job.rollout.reward_scale, job.rollout.reward_shift
     if stop is None:
         return
-    domain = build(job.domain, job.options, job.profile, job.team.num_agents)
-    lowest, best = sorted(scale * reward + shift for reward in (domain.min_reward, domain.max_reward))
+    bounds = reward_bounds(job.domain, job.options, job.profile, job.team.num_agents)
+    lowest, best = sorted(scale * reward + shift for reward in bounds)
     if lowest <= stop < best:
         return
     raise ConfigError(
         f"{where}: rollout.early_stop {stop:g} is {'never' if stop >= best else 'always'} passed: under profile "
-        f"{job.profile} rewards lie between {domain.min_reward:g} and {domain.max_reward:g}, after reward_scale "
+        f"{job.profile} rewards lie between {bounds[0]:g} and {bounds[1]:g}, after reward_scale "
         f"{scale:g} and reward_shift {shift:g} between {lowest:g} and {best:g}; set reward_shift to null (minus the "
         "best reward), or early_stop to null to play all turns"
     )

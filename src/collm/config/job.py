@@ -1,4 +1,9 @@
-"""The settings of one job as frozen dataclasses; `collm.config.resolve` makes them."""
+"""The settings of one job as frozen dataclasses; `collm.config.resolve` makes them.
+
+Every setting of a job is declared here, with its type, its range and one line about it; `collm.config.schema` makes the
+schema of these classes and declares models, sources of data and the report. Default values stand in config/config.yaml
+alone; options of domains are declared by the domains, with their defaults.
+"""
 
 from __future__ import annotations
 
@@ -8,102 +13,137 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from collm.config.schema import known
+from collm import domains
+from collm.config.messages import known
+from collm.config.setting import setting
+from collm.domains.base import Domain
+
+SOURCES = ("embedded", "path", "hub")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters; `TeamConfig.lora` is a mapping of these keys."""
+
+    rank: int = setting("Rank r.", minimum=1)
+    alpha: float = setting("Scale numerator; the update is scaled by alpha / rank.", above=0)
+    targets: str | tuple[str, ...] = setting("all-linear, or module names.", entries=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class TeamConfig:
     """Agents, critics and the bases that they stand on."""
 
-    num_agents: int
-    agents: tuple[str, ...]  # one model name per agent
-    critic: str
-    adapter: str  # lora | full
-    lora: Mapping[str, Any]  # rank, alpha, targets
-    dtype: str  # storage of frozen bases
-    precision: str  # autocast: fp32 | bf16
-    chat_template: bool
-    max_prompt_tokens: int | None
+    num_agents: int = setting("Number of agents n.", minimum=1)
+    agents: tuple[str, ...] = setting("Model name for all agents, or one per agent.", entries=True)  # resolved: each
+    critic: str = setting("Model that critics stand on.")
+    adapter: str = setting("Adapters on a shared frozen base or whole models.", choices=("lora", "full"))
+    lora: Mapping[str, Any] = setting("Low-rank adapters.", block=LoraConfig)
+    dtype: str = setting("Storage of frozen bases.", choices=("float32", "bfloat16"))
+    precision: str = setting("Autocast precision.", choices=("fp32", "bf16"))
+    chat_template: bool = setting("Render prompts with the tokenizer's chat template.")
+    max_prompt_tokens: int | None = setting("Longest prompt; null means what the context leaves.", minimum=16)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which rows train and test; `Job.data` is a mapping of these keys and of those of `schema.SourceConfig`."""
+
+    source: str | None = setting("This domain's own source; null means data.source.", choices=SOURCES)
+    train: str | None = setting("Slices like split[a:b] joined by +.")
+    test: str | None = setting("Slices like split[a:b] joined by +.")
+    revision: str | None = setting("Commit of the hub data set.")
 
 
 @dataclasses.dataclass(frozen=True)
 class RolloutConfig:
     """How episodes are played and responses sampled."""
 
-    turns: int
-    generations: int
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    top_k: int | None
-    discount: float
-    reward_scale: float
-    reward_shift: float
-    early_stop: float | None
-    decode: str  # mixed | sequential
-    max_rows: int
-    joint_mode: str = "aligned"  # aligned | cross
-    backend: str = "transformers"  # transformers | vllm
-    vllm_memory: float = 0.3
+    turns: int = setting("Turns H.", minimum=1)
+    generations: int = setting("Responses K per agent and prompt.", minimum=1)
+    max_new_tokens: int = setting("Longest response in tokens.", minimum=1)
+    temperature: float = setting("Sampling temperature.", above=0)
+    top_p: float = setting("Nucleus mass.", above=0, maximum=1)
+    top_k: int | None = setting("Most probable tokens kept.", minimum=1)
+    discount: float = setting("Discount gamma over turns.", minimum=0, maximum=1)
+    reward_scale: float = setting("Reward scale.")
+    reward_shift: float = setting("Reward shift; null means minus the best reward.", nullable=True)
+    early_stop: float | None = setting("Shifted reward above which an episode stops.")
+    decode: str = setting("Agents of one base in one batch or in turn.", choices=("mixed", "sequential"))
+    max_rows: int = setting("Rows decoded at once.", minimum=1)
+    joint_mode: str = setting("K joint actions per node, or all K to the power of n.", choices=("aligned", "cross"))
+    backend: str = setting("What samples responses.", choices=("transformers", "vllm"))
+    vllm_memory: float = setting("Share of a GPU's memory per base that vLLM takes.", above=0, below=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmStartConfig:
     """Supervised fine-tuning before reinforcement learning."""
 
-    enabled: bool
-    source: str  # demonstrations | best_of_n
-    noise: float
-    per_task: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    best_of: int
-    max_tasks: int | None
+    enabled: bool = setting("Whether agents are fine-tuned first.")
+    source: str = setting("Where targets come from.", choices=("demonstrations", "best_of_n"))
+    noise: float = setting("Degradation of demonstrations.", minimum=0, maximum=1)
+    per_task: int = setting("Demonstrations per task and agent.", minimum=1)
+    epochs: int = setting("Passes over the demonstrations.", minimum=1)
+    batch_size: int = setting("Demonstrations per step.", minimum=1)
+    learning_rate: float = setting("Peak learning rate.", above=0)
+    best_of: int = setting("Joint samples per task for best_of_n.", minimum=2)
+    max_tasks: int | None = setting("Training tasks used.", minimum=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """The reinforcement learner."""
 
-    epochs: int
-    max_updates: int | None
-    tasks_per_rollout: int
-    minibatch_size: int  # joint samples per optimiser step
-    update_epochs: int
-    shuffle: bool
-    agent_learning_rate: float
-    critic_learning_rate: float
-    weight_decay: float
-    gradient_clip: float | None
-    value_loss_coefficient: float
-    normalize_advantage: bool
-    advantage_clip: float | None
-    global_information: bool
-    micro_batch_tokens: int
-    checkpoint_every: int
-    keep_checkpoints: int
-    critic_type: str = "v"  # v | q
-    td_lambda: float = 0.0
-    shared_backbone: bool = False
-    value_clip: float | None = None
-    ratio_clip: float | None = None
-    kl_coefficient: float = 0.0
-    entropy_coefficient: float = 0.0
-    gradient_checkpointing: bool = False
-    offload_optimiser: bool = False
+    epochs: int = setting("Passes over training tasks.", minimum=1)
+    max_updates: int | None = setting("Updates after which training ends.", minimum=1)
+    tasks_per_rollout: int = setting("Tasks rolled out with one policy.", minimum=1)
+    minibatch_size: int = setting("Joint samples per optimiser step.", minimum=1)
+    update_epochs: int = setting("Passes E over a rollout.", minimum=1)
+    shuffle: bool = setting("Shuffle tasks every epoch.")
+    agent_learning_rate: float = setting("Learning rate of agents.", above=0)
+    critic_learning_rate: float = setting("Learning rate of critics.", above=0)
+    weight_decay: float = setting("AdamW weight decay.", minimum=0)
+    gradient_clip: float | None = setting("Largest gradient norm.", above=0)
+    value_loss_coefficient: float = setting("Factor of the value loss.", above=0)
+    normalize_advantage: bool = setting("Normalise advantages.")
+    advantage_clip: float | None = setting("Clamp of advantages.", above=0)
+    global_information: bool = setting("Critics see m_t.")
+    micro_batch_tokens: int = setting("Padded tokens per forward and backward pass.", minimum=16)
+    checkpoint_every: int = setting("Rollouts between checkpoints.", minimum=1)
+    keep_checkpoints: int = setting("Checkpoints kept.", minimum=2)
+    critic_type: str = setting("Critics value histories or joint actions.", choices=("v", "q"))
+    td_lambda: float = setting("Lambda of the critics' targets: 0 is TD(0), 1 Monte Carlo.", minimum=0, maximum=1)
+    shared_backbone: bool = setting("Local critics are value heads on their agents.")
+    value_clip: float | None = setting("Largest change of a value that is rewarded.", above=0)
+    ratio_clip: float | None = setting("Clip of the importance ratio around 1.", above=0, below=1)
+    kl_coefficient: float = setting("Weight of the divergence from the base.", minimum=0)
+    entropy_coefficient: float = setting("Weight of the entropy bonus.", minimum=0)
+    gradient_checkpointing: bool = setting("Compute layers again in the backward pass.")
+    offload_optimiser: bool = setting("Optimiser states live in main memory.")
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """The evaluation protocol, the same for every method."""
 
-    samples: int
-    every: int | None
-    samples_during: int
-    tasks_during: int | None
-    examples: int
-    latency_tasks: int
+    samples: int = setting("Samples per test task.", minimum=1)
+    every: int | None = setting("Rollouts between evaluations.", minimum=1)
+    samples_during: int = setting("Samples per task while training.", minimum=1)
+    tasks_during: int | None = setting("Test tasks used while training.", minimum=1)
+    examples: int = setting("Responses kept per agent and evaluation.", minimum=0)
+    latency_tasks: int = setting("Tasks timed one by one.", minimum=0)
+
+
+# The blocks of settings under `defaults`, `domain.<name>` and `methods.<name>`.
+BLOCKS: Mapping[str, type] = {
+    "team": TeamConfig,
+    "data": DataConfig,
+    "rollout": RolloutConfig,
+    "warm_start": WarmStartConfig,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +168,20 @@ class Job:
     raw: Mapping[str, Any] = dataclasses.field(repr=False)
 
 
+def build_domain(job: Job) -> Domain:
+    """The domain of a job, with its options, its profile and its number of agents.
+
+    Raises:
+        ConfigError: an option or a number of agents that the domain refuses.
+    """
+    return domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+
+
 def model_of(job: Job, name: str) -> Mapping[str, Any]:
     """Specification of one of the job's models; raises ConfigError for a name that the job does not use."""
     known("model", name, job.models)
-    return job.models[name]
+    model: Mapping[str, Any] = job.models[name]
+    return model
 
 
 def digest(value: Any) -> str:

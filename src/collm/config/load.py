@@ -12,8 +12,9 @@ import yaml
 
 from collm.common.errors import ConfigError
 from collm.config.checks import check_job
+from collm.config.messages import describe
 from collm.config.resolve import merge, resolve_job
-from collm.config.schema import describe, schema
+from collm.config.schema import schema
 
 
 def load_config(files: Iterable[str | Path]) -> dict[str, Any]:

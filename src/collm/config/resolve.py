@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from collm import domains
 from collm.common.errors import ConfigError
-from collm.config.checks import build, fix
-from collm.config.job import EvaluationConfig, Job, RolloutConfig, TeamConfig, TrainingConfig, WarmStartConfig
-from collm.config.schema import known, schema
-from collm.methods.registry import BASELINES, WARM_STARTS, lineage, start_of
-
-BLOCKS = ("team", "data", "rollout", "warm_start", "training", "evaluation")
+from collm.config.checks import fix, reward_bounds
+from collm.config.job import (
+    BLOCKS,
+    EvaluationConfig,
+    Job,
+    LoraConfig,
+    RolloutConfig,
+    TeamConfig,
+    TrainingConfig,
+    WarmStartConfig,
+)
+from collm.config.messages import known
+from collm.config.setting import names
+from collm.methods.registry import BASELINES, METHODS, ROWS, WARM_STARTS, lineage, start_of
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,43 +34,61 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 
 
 def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> dict[str, Any]:
-    """Resolve the settings of one job: defaults < defaults.methods < domain < domain.methods.
+    """Resolve the settings of one job from the layers that are meant for it (see `_layers`).
 
-    Of a row that is `like` another one (see `collm.methods.registry`) the other's settings come right below its own. A
-    null `rollout.reward_shift` becomes minus the domain's best reward (under the profile), scaled. The released update
-    rule fixes some keys last (`checks.RELEASED`); what they were is kept under "fixed".
+    Options of the domain that no file names have their declared defaults. A null `rollout.reward_shift` becomes minus
+    the domain's best reward (under the profile), scaled. The released update rule fixes some keys last
+    (`checks.RELEASED`); what they were is kept under "fixed".
 
     Raises:
         ConfigError: unknown domain or method, or a key that no file sets.
     """
-    properties = schema()["properties"]
-    known("domain", domain, properties["domains"]["items"]["enum"])
-    methods = properties["methods"]["items"]["enum"]
-    known("method", method, [*methods, *BASELINES])
-    own = config.get("domain", {}).get(domain, {})
+    known("domain", domain, domains.NAMES)
+    known("method", method, [*METHODS, *BASELINES])
     resolved: dict[str, Any] = {}
-    for layer in (config["defaults"], own):
-        resolved = merge(resolved, {key: value for key, value in layer.items() if key != "methods"})
-        for name in lineage(method):
-            resolved = merge(resolved, layer.get("methods", {}).get(name, {}))
+    for layer in _layers(config, domain, method):
+        resolved = merge(resolved, layer)
     resolved = copy.deepcopy(resolved)
-    resolved.setdefault("options", {})
-    _complete(resolved, domain)
+    _check_complete(resolved, domain)
+    resolved["options"] = {**domains.get(domain).default_options(), **resolved.get("options", {})}
     team = resolved["team"]
     if isinstance(team["agents"], str):
         team["agents"] = [team["agents"]] * team["num_agents"]
-    names = sorted({*team["agents"], team["critic"]})
+    models = sorted({*team["agents"], team["critic"]})
     source = resolved["data"]["source"] or config["data"]["source"]
     resolved["data"] = {**config["data"], **resolved["data"], "source": source}
-    resolved["models"] = {name: model_spec(config, name, domain) for name in names}
+    resolved["models"] = {name: model_spec(config, name, domain) for name in models}
     for key in ("profile", "semantics", "revision", "sandbox"):
         resolved[key] = config[key]
     rollout = resolved["rollout"]
     if rollout["reward_shift"] is None:
-        best = build(domain, resolved["options"], config["profile"], team["num_agents"]).max_reward
-        resolved["rollout"] = {**rollout, "reward_shift": -rollout["reward_scale"] * best}
+        _, best = reward_bounds(domain, resolved["options"], config["profile"], team["num_agents"])
+        rollout["reward_shift"] = -rollout["reward_scale"] * best
     resolved["fixed"] = fix(resolved) if config["semantics"] == "released" else {}
     return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
+
+
+def _layers(config: Mapping[str, Any], domain: str, method: str) -> Iterator[Mapping[str, Any]]:
+    """Blocks in the order in which they win: defaults < defaults.methods < domain < domain.methods.
+
+    Of a row that is `like` another one (see `collm.methods.registry`) the other's block comes right below its own. What
+    `defaults.methods` says of one agent alone comes above the domain's block, which is about teams (their turns, say).
+    """
+    defaults, own = config["defaults"], config.get("domain", {}).get(domain, {})
+    rows = lineage(method)
+    yield _without_methods(defaults)
+    yield from _of_methods(defaults, [row for row in rows if not ROWS[row].single])
+    yield _without_methods(own)
+    yield from _of_methods(defaults, [row for row in rows if ROWS[row].single])
+    yield from _of_methods(own, rows)
+
+
+def _without_methods(layer: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in layer.items() if key != "methods"}
+
+
+def _of_methods(layer: Mapping[str, Any], rows: Iterable[str]) -> list[Mapping[str, Any]]:
+    return [layer.get("methods", {}).get(row, {}) for row in rows]
 
 
 def resolve_job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> Job:
@@ -91,7 +118,7 @@ def rows(config: Mapping[str, Any], domain: str) -> list[str]:
     """Methods and baselines that have a row in a domain's tables: warm starts only where they are enabled."""
 
     def warm_started(row: str) -> bool:
-        return resolve_settings(config, domain, row)["warm_start"]["enabled"]
+        return bool(resolve_settings(config, domain, row)["warm_start"]["enabled"])
 
     return [row for row in (*config["methods"], *config["baselines"]) if row not in WARM_STARTS or warm_started(row)]
 
@@ -113,18 +140,13 @@ def model_spec(config: Mapping[str, Any], name: str, domain: str | None) -> dict
     return merge(spec, own.get(domain, {}))
 
 
-def _complete(resolved: Mapping[str, Any], domain: str) -> None:
-    definitions = schema()["$defs"]
-    for block in BLOCKS:
-        for key in definitions[block]["properties"]:
-            if key not in resolved.get(block, {}):
+def _check_complete(resolved: Mapping[str, Any], domain: str) -> None:
+    """ConfigError if a block lacks a key: files set them all, see config/config.yaml."""
+    blocks = {**BLOCKS, "team.lora": LoraConfig}
+    for block, declaration in blocks.items():
+        inside = resolved["team"]["lora"] if block == "team.lora" else resolved.get(block, {})
+        for key in names(declaration):
+            if key not in inside:
                 raise ConfigError(
                     f"{domain}: {block}.{key} is not set; start from config/config.yaml and put your file after it"
                 )
-    for key in ("rank", "alpha", "targets"):
-        if key not in resolved["team"]["lora"]:
-            raise ConfigError(f"{domain}: team.lora.{key} is not set; start from config/config.yaml")
-    allowed = schema()["properties"]["domain"]["properties"][domain]["properties"]["options"]["properties"]
-    for key in allowed:
-        if key not in resolved["options"]:
-            raise ConfigError(f"{domain}: domain.{domain}.options.{key} is not set; start from config/config.yaml")

@@ -1,57 +1,202 @@
-"""The JSON Schema of the configuration, and errors that name the key, the value and what is allowed."""
+"""The JSON Schema of the configuration, put together from what settings, options of domains and rows declare.
+
+    python -m collm.config.schema        writes config/config.schema.json, which editors read
+
+That file differs from what checks a run: it asks for no key, since overlays hold differences only.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterable
+import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
+from collm import domains
+from collm.config.job import BLOCKS, SOURCES
+from collm.config.setting import block_schema, setting
+from collm.domains.base import PROFILES
+from collm.methods.registry import BASELINES, METHODS
 
-from collm.common.errors import ConfigError, suggestion
+FILE = Path("config/config.schema.json")
 
-SCHEMA = Path(__file__).with_name("config.schema.yaml")
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    """Next-token prediction on training text (scratch)."""
+
+    steps: int = setting("Optimiser steps.", minimum=0)
+    batch_size: int = setting("Windows per step.", minimum=1)
+    window: int = setting("Tokens per window.", minimum=16)
+    learning_rate: float = setting("Peak learning rate.", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScratchConfig:
+    """Keys of a model made from scratch that a benchmark may change."""
+
+    layers: int = setting("Transformer layers (scratch).", minimum=1)
+    hidden: int = setting("Hidden size (scratch).", minimum=8)
+    heads: int = setting("Attention heads (scratch).", minimum=1)
+    vocabulary: int = setting("BPE vocabulary (scratch).", minimum=300)
+    context: int = setting("Longest sequence, tokens (scratch).", minimum=64)
+    pretrain: PretrainConfig = setting("Next-token prediction on training text (scratch).", block=PretrainConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(ScratchConfig):
+    """One model and where it comes from; each source has keys of its own."""
+
+    source: str = setting(
+        "Made here, inside an installed package, on the hub, or a local folder.",
+        choices=("scratch", "wheel", "hub", "folder"),
+    )
+    id: str = setting("Hub id (source hub).")
+    revision: str | None = setting("Commit on the hub; null resolves the current one once.")
+    package: str = setting("Installed package that holds a GGUF file (source wheel).")
+    path: str = setting("Folder in transformers' format (source folder).")
+    device_map: str | None = setting("Layers over all GPUs, or on one device.", choices=("auto",))
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """Where rows come from."""
+
+    source: str = setting("Shipped rows, a folder, or the Hugging Face hub.", choices=SOURCES)
+    path: str | None = setting("Folder of data sets for source path.")
+    seed: int = setting("Seed of task generators.", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """Tables, figures and trackers."""
+
+    estimator: str = setting("Point estimate of every table.", choices=("mean", "iqm"))
+    resamples: int = setting("Bootstrap resamples.", minimum=100)
+    tracker: str = setting("Tracker besides the JSON lines.", choices=("none", "tensorboard", "wandb"))
 
 
 @functools.cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the configuration."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    """The JSON Schema of a merged configuration."""
+    keys = {**_axes(), **_blocks()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of the CoLLM workflow",
+        "description": "What to run and how; every key of config/config.yaml with its type and range.",
+        **_mapping(keys),
+        "required": list(keys),
+        "$defs": {
+            "model": _model(),
+            "scratch": block_schema(ScratchConfig),
+            **{name: block_schema(block) for name, block in BLOCKS.items()},
+            "method_block": _mapping(_references(*BLOCKS), "Differences of one method."),
+            "methods": _mapping(dict.fromkeys(METHODS, _reference("method_block")), "Differences per method."),
+        },
+    }
 
 
-def known(kind: str, name: str, allowed: Iterable[str]) -> None:
-    allowed = list(allowed)
-    if name not in allowed:
-        raise ConfigError(f"unknown {kind} {name!r}{_hint(name, allowed)}; known: {', '.join(allowed)}")
+def editor_schema() -> dict[str, Any]:
+    """The schema that editors read: no key is asked for, so that it serves overlays too."""
+    whole: dict[str, Any] = _without_required(schema())
+    return whole
 
 
-def _hint(name: Any, allowed: Iterable[str]) -> str:
-    hint = suggestion(name, allowed)
-    return f" ({hint})" if hint else ""
+def editor_text() -> str:
+    """What stands in config/config.schema.json."""
+    return json.dumps(editor_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-def describe(error: jsonschema.ValidationError) -> str:
-    path = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        allowed = list(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in allowed]
-        key = f"{path}.{unknown[0]}" if path else unknown[0]
-        value = error.instance[unknown[0]]
-        return f"unknown key {key} (value {value!r}){_hint(unknown[0], allowed)}; allowed here: {', '.join(allowed)}"
-    if error.validator == "enum":
-        return (
-            f"{path}: {error.instance!r} is not allowed{_hint(error.instance, error.validator_value)}; "
-            f"allowed: {', '.join(map(str, error.validator_value))}"
-        )
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{path or 'configuration'}: key {missing[0]} is missing; start from config/config.yaml"
-    hint = ""
-    if error.validator == "type" and isinstance(error.instance, str) and "number" in str(error.validator_value):
-        hint = "; YAML reads 5e-6 as text, write 5.0e-6"
-    described = error.schema.get("description", "")
-    return f"{path}: {error.instance!r} is refused: {error.message.split(' is ', 1)[-1]}{hint}" + (
-        f" ({described})" if described else ""
+def _axes() -> dict[str, Any]:
+    return {
+        "domains": _names("Benchmarks to run.", domains.NAMES) | {"minItems": 1},
+        "methods": _names("Training methods to run.", METHODS),
+        "baselines": _names("Rows without reinforcement learning.", BASELINES),
+        "seeds": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+            "description": "One run of every method per seed.",
+        },
+        "profile": _choice("Which definition of the rewards.", PROFILES),
+        "semantics": _choice("Which update rule.", ("paper", "released")),
+        "revision": {"type": "string", "description": "Free text; changing it trains everything again."},
+        "sandbox": _choice("What to do where model-written code cannot be shut in.", ("refuse", "allow_weak")),
+    }
+
+
+def _blocks() -> dict[str, Any]:
+    layer = _references(*BLOCKS, "methods")
+    return {
+        "data": {**block_schema(SourceConfig), "required": ["source", "path", "seed"]},
+        "models": {
+            "type": "object",
+            "description": "Models by name.",
+            "additionalProperties": _reference("model"),
+        },
+        "defaults": _mapping(layer, "Settings that every domain starts from."),
+        "domain": _mapping(
+            {name: _domain_block(name, layer) for name in domains.NAMES}, "Differences from the defaults per domain."
+        ),
+        "report": {**block_schema(ReportConfig), "required": ["estimator", "resamples", "tracker"]},
+    }
+
+
+def _domain_block(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
+    options = {option.name: option.json_schema() for option in domains.get(name).declared_options}
+    return _mapping({**layer, "options": _mapping(options, "The domain's own options.")}, "Settings of one domain.")
+
+
+def _model() -> dict[str, Any]:
+    model = block_schema(ModelConfig) | {"required": ["source"]}
+    model["properties"]["per_domain"] = _mapping(
+        dict.fromkeys(domains.NAMES, _reference("scratch")),
+        "What differs for the model that is made on a benchmark's text (scratch).",
     )
+    return model
+
+
+def _mapping(properties: Mapping[str, Any], description: str = "") -> dict[str, Any]:
+    described = {"description": description} if description else {}
+    return {"type": "object", "additionalProperties": False, **described, "properties": dict(properties)}
+
+
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _references(*names: str) -> dict[str, Any]:
+    return {name: _reference(name) for name in names}
+
+
+def _choice(description: str, allowed: tuple[str, ...]) -> dict[str, Any]:
+    return {"type": "string", "enum": list(allowed), "description": description}
+
+
+def _names(description: str, allowed: tuple[str, ...] | Mapping[str, Any]) -> dict[str, Any]:
+    items = {"type": "string", "enum": list(allowed)}
+    return {"type": "array", "uniqueItems": True, "items": items, "description": description}
+
+
+def _without_required(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _without_required(inner) for key, inner in part.items() if key != "required"}
+    return [_without_required(inner) for inner in part] if isinstance(part, list) else part
+
+
+def main() -> int:
+    """Write the file for editors; call it in the root of the project."""
+    if not FILE.parent.is_dir():
+        print(f"error: there is no folder {FILE.parent} here; call this in the root of the project", file=sys.stderr)
+        return 2
+    FILE.write_text(editor_text(), encoding="utf-8")
+    print(f"{FILE} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

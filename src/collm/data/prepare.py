@@ -15,7 +15,8 @@ from typing import Any
 from collm.common.errors import DataError, RowError, UnusableRow
 from collm.common.files import atomic_folder, read_jsonl, sha256, write_atomic, write_json
 from collm.data import hub
-from collm.domains.base import Domain, RawRow, Task, nearest
+from collm.domains.base import Domain, RawRow, Task
+from collm.domains.options import nearest
 
 LABELS = {"embedded": "embedded data", "path": "data from a folder", "hub": "hub data"}
 SPLITS = ("train", "test")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collm.common.errors import ConfigError
-from collm.domains.base import Domain, nearest
+from collm.domains.base import Domain
 from collm.domains.building.house_build import HouseBuild
 from collm.domains.building.str_build import StrBuild
 from collm.domains.choice.algebra import Algebra
@@ -14,6 +14,7 @@ from collm.domains.choice.physics import Physics
 from collm.domains.coding.coophe import CoopHe
 from collm.domains.coding.humaneval import HumanEval
 from collm.domains.coding.mbpp import Mbpp
+from collm.domains.options import nearest
 from collm.domains.writing.arxiv import Arxiv
 from collm.domains.writing.tldr import Tldr
 

@@ -6,6 +6,7 @@ that rewards can be computed in worker processes and read line by line against t
 
 from __future__ import annotations
 
+import copy
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collm.common.errors import ConfigError, DataError, RowError, suggestion
+from collm.common.errors import ConfigError, DataError, RowError
+from collm.domains.options import Option, check_options
 
 __all__ = [
     "PROFILES",
@@ -29,7 +31,6 @@ __all__ = [
     "Step",
     "Task",
     "embedded_path",
-    "nearest",
     "printable",
     "require",
     "require_integer",
@@ -127,9 +128,9 @@ class RawRow:
 class Domain(ABC):
     """One benchmark: data, prompts, deterministic simulator, reward, demonstrations.
 
-    `options` are the keys of `domain.<name>.options`; unknown or ill-typed ones raise ConfigError. `num_agents` is one
-    of `team_sizes` (None: any), 1 for the single-agent baselines. `max_turns` is the longest horizon the domain allows
-    (None: any).
+    `options` are the keys of `domain.<name>.options`, declared in `declared_options`; unknown or ill-typed ones raise
+    ConfigError. `num_agents` is one of `team_sizes` (None: any), 1 for the single-agent baselines. `max_turns` is the
+    longest horizon the domain allows (None: any).
     """
 
     name: ClassVar[str]
@@ -139,7 +140,7 @@ class Domain(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None
     team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)
-    defaults: ClassVar[Mapping[str, Any]] = {}
+    declared_options: ClassVar[tuple[Option, ...]] = ()
     roles: tuple[str, ...]
     slices: dict[str, tuple[str, str]]
     max_reward: float
@@ -153,7 +154,17 @@ class Domain(ABC):
             raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are {allowed}")
         self.profile = profile
         self.num_agents = num_agents
-        self.options = check_options(self.name, options, self.defaults)
+        self.options = check_options(self.name, options, self.declared_options)
+
+    @classmethod
+    def default_options(cls) -> dict[str, Any]:
+        """Every option of the domain with its default, fresh."""
+        return {option.name: copy.copy(option.default) for option in cls.declared_options}
+
+    @classmethod
+    def option(cls, name: str) -> Option:
+        """The declaration of one option."""
+        return next(option for option in cls.declared_options if option.name == name)
 
     @abstractmethod
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
@@ -255,41 +266,6 @@ class Domain(ABC):
         if not history:
             raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
         return printable(history[-1].response)
-
-    def _check_choices(self, allowed: Mapping[str, Sequence[str]]) -> None:
-        """ConfigError unless every option named has one of its allowed values."""
-        for key, values in allowed.items():
-            value = self.options[key]
-            if value not in values:
-                raise ConfigError(f"domain.{self.name}.options.{key}: {value!r} is unknown; {nearest(value, values)}")
-
-    def _check_least(self, lowest: Mapping[str, int]) -> None:
-        """ConfigError if an option named is below its least value."""
-        for key, least in lowest.items():
-            if self.options[key] < least:
-                value = self.options[key]
-                raise ConfigError(f"domain.{self.name}.options.{key}: {value} is too low; the least is {least}")
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Half a sentence that names the closest allowed word (if any is close) and then all of them."""
-    allowed = sorted(allowed)
-    return f"{suggestion(name, allowed)} Allowed: {', '.join(allowed) or 'none'}".strip()
-
-
-def check_options(domain: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults overlaid with `options`; ConfigError on an unknown key or a value of another type than the default."""
-    merged = dict(defaults)
-    for key, value in options.items():
-        if key not in defaults:
-            raise ConfigError(f"domain.{domain}.options.{key}: unknown option; {nearest(key, defaults)}")
-        kind = type(defaults[key])
-        if kind is list and isinstance(value, (tuple, list)):
-            value = list(value)
-        if type(value) is not kind:
-            raise ConfigError(f"domain.{domain}.options.{key}: {value!r} is not of type {kind.__name__}")
-        merged[key] = value
-    return merged
 
 
 def embedded_path(name: str) -> Path:

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from collm import domains
 from collm.common.errors import ConfigError
-from collm.config.job import Job
+from collm.config.job import Job, build_domain
 from collm.data import prepare
 from collm.domains.base import Domain, Task
 from collm.llm.sources import folder
@@ -52,7 +51,7 @@ def prospect(job: Job, root: Path = Path(".")) -> Prospect:
     Raises:
         ConfigError: a hub set whose number of tasks does not follow from its slices.
     """
-    domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+    domain = build_domain(job)
     name = job.team.agents[0]
     source = job.models[name]["source"]
     model = folder(root / "resources" / "models", name, source, job.domain)

@@ -21,9 +21,9 @@ import pandas as pd
 from collm.common import cli
 from collm.common.errors import DataError
 from collm.common.files import read_jsonl
+from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, rows
-from collm.domains import get
 from collm.domains.base import Domain
 from collm.methods.registry import METHODS, ROWS
 
@@ -147,8 +147,7 @@ def load(settings: Mapping[str, Any], results: Path, data: Path, partial: bool =
 
 def build_domains(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:
     """The domains of `names` with the options of a merged configuration, by name."""
-    jobs = {name: resolve_job(settings, name) for name in names}
-    return {name: get(name)(own.options, own.profile, own.team.num_agents) for name, own in jobs.items()}
+    return {name: build_domain(resolve_job(settings, name)) for name in names}
 
 
 def expected_runs(settings: Mapping[str, Any], results: Path) -> list[Run]:

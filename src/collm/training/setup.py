@@ -14,10 +14,9 @@ import transformers
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from collm import domains
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import sha256
-from collm.config.job import Job, RolloutConfig
+from collm.config.job import Job, RolloutConfig, build_domain
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
@@ -145,7 +144,7 @@ def prepare_run(job: Job, seed: int, folders: RunFolders, threads: int | None = 
     Raises:
         ConfigError, DataError, ModelError: before anything expensive happens.
     """
-    domain = domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+    domain = build_domain(job)
     if domain.max_turns is not None and job.rollout.turns > domain.max_turns:
         raise ConfigError(f"{job.domain}: rollout.turns is {job.rollout.turns}; at most {domain.max_turns} is possible")
     train, test = load_tasks(folders.data / "train.jsonl"), load_tasks(folders.data / "test.jsonl")

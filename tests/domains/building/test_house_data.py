@@ -223,7 +223,7 @@ def test_there_is_no_hub_set():
         ({"feedback": "scores"}, "did you mean 'score'"),
         ({"world": "keep"}, "Allowed: persistent, reset"),
         ({"target": "rows"}, "Allowed: boxes, layers"),
-        ({"max_commands": -1}, "the least is 1"),
+        ({"max_commands": -1}, "the least is 2"),
         ({"player_hp": 0}, "the least is 1"),
         ({"spiders": -1}, "the least is 0"),
         ({"spider_attack": [3, 1]}, "low <= high"),

@@ -364,7 +364,7 @@ def test_there_is_no_hub_set():
         ({"feedback": "positon"}, "did you mean 'position'"),
         ({"world": "keep"}, "Allowed: persistent, reset"),
         ({"spacing": -1}, "the least is 0"),
-        ({"max_commands": 0}, "the least is 1"),
+        ({"max_commands": 1}, "the least is 2"),
         ({"show_grid": 1}, "not of type bool"),
         ({"generated": True}, "not of type int"),
         ({"difficulty": []}, "letter counts"),

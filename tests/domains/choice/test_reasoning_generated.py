@@ -20,12 +20,12 @@ from collm.domains.choice.questions import generate
 def test_generated_rows_come_from_the_seed(kind):
     domain = kind({})
     first = domain.embedded(1)["train"]
-    assert len(first) == 240
+    assert len(first) == 200
     assert first == kind({}).embedded(1)["train"] != domain.embedded(2)["train"]
     assert kind({"generated": 8}).embedded(1)["train"] == first[:8]
     answers = [domain.task(row, number).fields["answer"] for number, row in enumerate(first)]
     options = len(domain.task(first[0], 0).fields["options"])
-    assert all(answers.count(position) > 240 / options / 1.5 for position in range(options))
+    assert all(answers.count(position) > 200 / options / 1.5 for position in range(options))
     with pytest.raises(ConfigError, match="generated: 3 is too low"):
         kind({"generated": 3})
 

@@ -45,18 +45,15 @@ from collm.domains.building.house_world import (
     spider_share,
 )
 from collm.domains.building.letter_world import limits
+from collm.domains.options import Option
 
 WORLDS = ("reset", "persistent")
 TARGETS = ("layers", "boxes")
 HORIZON = 4
-_SMALLEST, _LARGEST = 3, 12
 
 
 class HouseBuild(Domain):
-    """Options: feedback, world, target, repeat_prompt and repeat_response (in follow-up turns), max_commands (of the
-    team), limited_resource (quotas), player_hp, player_attack, spiders (their number), spider_attack (lowest and
-    highest), spider_health, spider_seed, wrong_cells (most cells told), generated (further houses), size (their walls).
-    """
+    """Agents build a house from a shared blueprint, with quotas of blocks, while spiders attack."""
 
     name = "house_build"
     licence = (
@@ -69,24 +66,29 @@ class HouseBuild(Domain):
         Metric("iou", "IoU", "%", higher_is_better=True),
         Metric("match", "Matching cells", "%", higher_is_better=True, in_table=False),
     )
-    defaults = {
-        "feedback": "score",
-        "world": "reset",
-        "target": "layers",
-        "repeat_prompt": True,
-        "repeat_response": True,
-        "max_commands": 600,
-        "limited_resource": True,
-        "player_hp": 5,
-        "player_attack": 2,
-        "spiders": 3,
-        "spider_attack": [1, 3],
-        "spider_health": 4,
-        "spider_seed": 42,
-        "wrong_cells": 20,
-        "generated": 0,
-        "size": [3, 6],
-    }
+    declared_options = (
+        Option("feedback", "score", "Told between turns; resource_schedule needs limited_resource.", choices=MODES),
+        Option("world", "reset", "reset: every turn starts afresh (released); persistent: all stays.", choices=WORLDS),
+        Option(
+            "target",
+            "layers",
+            "How prompts list the house: layers as published, or boxes, which is shorter.",
+            choices=TARGETS,
+        ),
+        Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
+        Option("repeat_response", True, "Follow-up prompts quote the agent's own last response."),
+        Option("max_commands", 600, "Commands accepted per team and turn.", minimum=2),
+        Option("limited_resource", True, "Quotas of blocks per agent and turn."),
+        Option("player_hp", 5, "Health of the team, which spiders bite from.", minimum=1),
+        Option("player_attack", 2, "Most health that one /damage takes from a spider (profile paper).", minimum=1),
+        Option("spiders", 3, "Number of spiders.", minimum=0),
+        Option("spider_attack", [1, 3], "Lowest and highest attack of a spider.", minimum=0, maximum=1000, length=2),
+        Option("spider_health", 4, "Health of a spider.", minimum=1),
+        Option("spider_seed", 42, "Seed of the attacks under profile released, drawn once per run.", minimum=0),
+        Option("wrong_cells", 20, "Most cells that feedback lists.", minimum=1),
+        Option("generated", 0, "Further houses from the seeded generator, never a published one.", minimum=0),
+        Option("size", [3, 6], "Shortest and longest walls of generated houses.", minimum=3, maximum=12, length=2),
+    )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
@@ -104,13 +106,11 @@ class HouseBuild(Domain):
         self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
-        self._check_choices({"feedback": MODES, "world": WORLDS, "target": TARGETS})
-        lowest = {"max_commands": 1, "player_hp": 1, "player_attack": 1, "spider_health": 1, "wrong_cells": 1}
-        self._check_least(lowest | dict.fromkeys(("spiders", "spider_seed", "generated"), 0))
-        for key, least, most in (("spider_attack", 0, 1000), ("size", _SMALLEST, _LARGEST)):
-            pair = self.options[key]
-            if len(pair) != 2 or any(type(n) is not int for n in pair) or not least <= pair[0] <= pair[1] <= most:
-                expected = f"[low, high] with {least} <= low <= high <= {most}"
+        for key in ("spider_attack", "size"):
+            pair, option = self.options[key], self.option(key)
+            bad = len(pair) != 2 or any(type(n) is not int or not option.within(n) for n in pair)
+            if bad or pair[0] > pair[1]:
+                expected = f"[low, high] with {option.minimum} <= low <= high <= {option.maximum}"
                 raise ConfigError(f"domain.house_build.options.{key}: {pair!r} is not {expected}")
         if self.options["feedback"] == "resource_schedule" and not self.options["limited_resource"]:
             raise ConfigError(

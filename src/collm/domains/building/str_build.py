@@ -53,6 +53,7 @@ from collm.domains.building.letter_world import (
     worst_extra_ratio,
 )
 from collm.domains.building.str_build_expert import command_text, further_strings, noisy, plan
+from collm.domains.options import Option
 
 PAPER_STRINGS = (
     ("I", 1),
@@ -77,10 +78,7 @@ _STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
 
 
 class StrBuild(Domain):
-    """Options: feedback, world, spacing (columns between letters), show_grid and list_cells (the target as
-    a drawing and as coordinates), repeat_prompt and repeat_response (in
-    follow-up turns), max_commands (of the team), generated (further strings) and difficulty (their numbers of letters).
-    """
+    """Agents place blocks to form a string of letters, each with half of the block types."""
 
     name = "str_build"
     licence = "the paper's ten strings MIT (released code); generated strings MIT (this project)"
@@ -91,18 +89,18 @@ class StrBuild(Domain):
         Metric("adjacency", "Adj", "%", higher_is_better=False),
         Metric("coverage", "Coverage", "%", higher_is_better=True),
     )
-    defaults = {
-        "feedback": "position",
-        "world": "reset",
-        "spacing": 2,
-        "show_grid": True,
-        "list_cells": False,
-        "repeat_prompt": True,
-        "repeat_response": True,
-        "max_commands": 300,
-        "generated": 0,
-        "difficulty": [1, 2],
-    }
+    declared_options = (
+        Option("feedback", "position", "What agents are told between turns.", choices=FEEDBACK),
+        Option("world", "reset", "reset: every turn starts empty (released); persistent: blocks stay.", choices=WORLDS),
+        Option("show_grid", True, "Draw the target in the first prompt."),
+        Option("list_cells", False, "Name the coordinates of the target cells in the first prompt."),
+        Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
+        Option("repeat_response", True, "Follow-up prompts quote the agent's own last response."),
+        Option("spacing", 2, "Empty columns between letters.", minimum=0, maximum=8),
+        Option("max_commands", 300, "Commands accepted per team and turn.", minimum=2),
+        Option("generated", 0, "Further strings from the seeded generator, never one of the ten.", minimum=0),
+        Option("difficulty", [1, 2], "Numbers of letters of generated strings.", minimum=1, maximum=8),
+    )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
@@ -118,12 +116,11 @@ class StrBuild(Domain):
         self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
-        self._check_choices({"feedback": FEEDBACK, "world": WORLDS})
-        self._check_least({"spacing": 0, "max_commands": 1, "generated": 0})
-        lengths = self.options["difficulty"]
-        if not lengths or any(type(n) is not int or not 1 <= n <= _LONGEST for n in lengths):
+        lengths, option = self.options["difficulty"], self.option("difficulty")
+        if not lengths or any(type(n) is not int or not option.within(n) for n in lengths):
             raise ConfigError(
-                f"domain.str_build.options.difficulty: {lengths!r} is not a list of letter counts from 1 to {_LONGEST}"
+                f"domain.str_build.options.difficulty: {lengths!r} is not a list of letter counts from "
+                f"{option.minimum} to {option.maximum}"
             )
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:

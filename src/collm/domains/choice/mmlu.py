@@ -7,17 +7,20 @@ is dropped and listed, so that no question can stand on both sides of the cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collm.common.errors import ConfigError, UnusableRow
+from collm.common.errors import UnusableRow
 from collm.domains import readers
 from collm.domains.base import RawRow, Task
 from collm.domains.choice.protocol import ReasoningDomain
 from collm.domains.choice.questions import Family, generate, same_words
+from collm.domains.options import Option
 
 SPLITS = ("dev", "validation", "test")
+# At least four, which can be cut into 3/4 and 1/4.
+GENERATED = Option("generated", 200, "Rows of the seeded generator (source embedded).", minimum=4)
 _FIELDS = ("question", "choices", "answer")
 
 
@@ -64,12 +67,8 @@ class MmluDomain(ReasoningDomain):
 class GeneratedSubject(MmluDomain):
     """A subject whose embedded rows are computed from a seed by `families`; option `generated` says how many."""
 
-    defaults: ClassVar[Mapping[str, Any]] = {**ReasoningDomain.defaults, "generated": 240}
+    declared_options = (*ReasoningDomain.declared_options, GENERATED)
     families: ClassVar[Sequence[Family]]
-
-    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
-        super().__init__(options, profile, num_agents)
-        check_generated(self.name, self.options["generated"])
 
     def embedded_rows(self) -> int:
         """Number of generated rows, without making them."""
@@ -78,12 +77,6 @@ class GeneratedSubject(MmluDomain):
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """Questions in turn from every family as split `train`; ConfigError if so many cannot be made."""
         return {"train": generate(self.families, seed, self.options["generated"], self.name)}
-
-
-def check_generated(domain: str, count: int) -> None:
-    """ConfigError unless `count` rows can be cut into 3/4 and 1/4."""
-    if count < 4:
-        raise ConfigError(f"domain.{domain}.options.generated: {count} is too low; the least is 4")
 
 
 def _marked(rows: Iterable[RawRow]) -> list[RawRow]:

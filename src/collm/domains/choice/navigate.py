@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from collm.common.errors import DataError, RowError
 from collm.domains import readers
 from collm.domains.base import RawRow, Task, require, require_text
 from collm.domains.choice import navigate_questions as navigate_items
-from collm.domains.choice.mmlu import check_generated
+from collm.domains.choice.mmlu import GENERATED
 from collm.domains.choice.protocol import ReasoningDomain
 from collm.domains.choice.questions import question_fields, same_words
 
@@ -29,14 +29,12 @@ class Navigate(ReasoningDomain):
     name = "navigate"
     licence = "BIG-Bench Hard MIT; generated walks MIT (this project)"
     hub = ("lukaemon/bbh", "navigate")
-    defaults: ClassVar[Mapping[str, Any]] = {**ReasoningDomain.defaults, "generated": 240}
+    declared_options = (*ReasoningDomain.declared_options, GENERATED)
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
-        count = self.options["generated"]
-        check_generated(self.name, count)
         public = ("test[0:150]", "test[150:250]")
-        self.slices = {"hub": public, "path": public, "embedded": readers.quarters("train", count)}
+        self.slices = {"hub": public, "path": public, "embedded": readers.quarters("train", self.options["generated"])}
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """Generated walks as split `train`."""

@@ -33,13 +33,12 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any, ClassVar
 
-from collm.common.errors import ConfigError
 from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task, require
 from collm.domains.choice.questions import LETTERS, question_fields, same_words, written
+from collm.domains.options import Option
 
 CONFIDENCES = (1, 2, 3, 4, 5)
 TURNS = 2
-SHARES = ("right", "own", "form")
 _LAST_LINE = re.compile(r"answer ?: ?([A-Ea-e]) ?([1-5])", re.IGNORECASE | re.ASCII)
 _SAID = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
 _SHORT = 140  # characters of an explanation that a demonstration quotes
@@ -102,7 +101,7 @@ def brier(replies: Sequence[Reply], answer: int, options: int) -> float:
 
 
 class ReasoningDomain(Domain):
-    """Options: right, own and form (reward parts), repeat_response (the second turn quotes the agent's own answer)."""
+    """A multiple-choice question that solver and checker answer apart, once more where they differ."""
 
     max_turns = TURNS
     min_reward = 0.0
@@ -113,14 +112,15 @@ class ReasoningDomain(Domain):
         Metric("agreement", "Agreement", "%", higher_is_better=True, in_table=False),
         Metric("brier", "Brier score", "", higher_is_better=False, in_table=False),
     )
-    defaults: ClassVar[Mapping[str, Any]] = {"right": 1.0, "own": 0.2, "form": 0.1, "repeat_response": True}
+    declared_options: ClassVar[tuple[Option, ...]] = (
+        Option("right", 1.0, "Reward of a right joint answer.", minimum=0),
+        Option("own", 0.2, "Share for agents' own right letters, split among them.", minimum=0),
+        Option("form", 0.1, "Share for last lines in form, split among the agents.", minimum=0),
+        Option("repeat_response", True, "The second turn quotes the agent's own first answer."),
+    )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
-        whole = {key: float(options[key]) for key in SHARES if type(options.get(key)) is int}
-        super().__init__({**options, **whole}, profile, num_agents)
-        for key in SHARES:
-            if not 0 <= self.options[key] < float("inf"):
-                raise ConfigError(f"domain.{self.name}.options.{key}: {self.options[key]} is no share; the least is 0")
+        super().__init__(options, profile, num_agents)
         self.roles = ("solver", "checker") if num_agents == 2 else ("solver",)
         best = [Reply(0, max(CONFIDENCES), True)] * num_agents
         self.max_reward = fsum(self._parts(best, 0).values())

@@ -30,7 +30,6 @@ from collm.domains.base import (
     Step,
     Task,
     embedded_path,
-    nearest,
     printable,
     require,
 )
@@ -42,6 +41,7 @@ from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper
 from collm.domains.coding.reading import Outcome, Reading, components, parts
 from collm.domains.coding.rows import coding_fields, identifier
 from collm.domains.coding.syntax import AUX, Unparsable, parse, usable
+from collm.domains.options import Option
 from collm.sandbox import Program, Verdict, shared
 
 TURNS = 2
@@ -67,11 +67,9 @@ def shipped_rows(name: str) -> tuple[RawRow, ...]:
 
 
 class CodingDomain(Domain):
-    """Options: feedback, feedback_tests, feedback_slice, check_seconds.
+    """Agent 0 writes a helper, agent 1 the function that is tested.
 
-    `feedback_slice`: n > 0 takes the first n asserts, n < 0 the last, 0 all. With `feedback_tests: disjoint` they never
-    score (at least one assert is left to score with); with `released` the same asserts do both.
-    `check_seconds`: time limit of one test; 0.0 is the profile's own, 8 (paper F.2) or 10 (released).
+    Under `feedback_tests: disjoint` at least one assert is left to score with, whatever `feedback_slice` says.
     """
 
     max_turns = TURNS
@@ -84,24 +82,31 @@ class CodingDomain(Domain):
         Metric("pass_at_10", "pass@10", "%", higher_is_better=True, draws=10, of="pass_at_1"),
     )
     columns: tuple[str, ...] = ("task_id", "prompt", "test", "entry_point")
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "feedback": "level_feedback",
-        "feedback_tests": "disjoint",
-        "feedback_slice": 1,
-        "check_seconds": 0.0,
-    }
+    declared_options: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "feedback",
+            "level_feedback",
+            "level_feedback: states of both functions, syntax, tests, use of the helper; plain: to revise.",
+            choices=coding_prompts.MODES,
+        ),
+        Option(
+            "feedback_tests",
+            "disjoint",
+            "Asserts that feedback shows never score (disjoint), or do both (released).",
+            choices=FEEDBACK_TESTS,
+        ),
+        Option("feedback_slice", 1, "Asserts for feedback: n > 0 the first n, n < 0 the last, 0 all (released only)."),
+        Option(
+            "check_seconds",
+            0.0,
+            "Seconds that one test may take; 0: the profile's own, 8 (paper F.2) or 10 (released).",
+            minimum=0,
+            maximum=60,
+        ),
+    )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
-        if type(options.get("check_seconds")) is int:
-            options = {**options, "check_seconds": float(options["check_seconds"])}
         super().__init__(options, profile, num_agents)
-        for key, allowed in (("feedback", coding_prompts.MODES), ("feedback_tests", FEEDBACK_TESTS)):
-            if self.options[key] not in allowed:
-                value = self.options[key]
-                raise ConfigError(f"domain.{self.name}.options.{key}: {value!r}; {nearest(value, allowed)}")
-        if not 0 <= self.options["check_seconds"] <= 60:
-            seconds = self.options["check_seconds"]
-            raise ConfigError(f"domain.{self.name}.options.check_seconds: {seconds}; allowed are 0 to 60")
         if self.options["feedback_slice"] == 0 and self._disjoint:
             raise ConfigError(
                 f"domain.{self.name}.options.feedback_slice: 0 takes all asserts for feedback and leaves none to score "

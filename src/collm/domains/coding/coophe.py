@@ -7,14 +7,13 @@ evaluated on HumanEval too; the manifest lists them. The paper trains on them: `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
 
-from collm.common.errors import ConfigError, DataError
+from collm.common.errors import DataError
 from collm.domains import readers
-from collm.domains.base import RawRow, Task, nearest
+from collm.domains.base import RawRow, Task
 from collm.domains.coding.base import ShippedProblems
+from collm.domains.options import Option
 
 HUMANEVAL_FUNCTIONS = frozenset(
     ("x_or_y", "will_it_fly", "valid_date", "unique_digits", "unique", "truncate_number", "simplify", "same_chars")
@@ -31,13 +30,10 @@ class CoopHe(ShippedProblems):
     licence = "CoopHumanEval Apache-2.0; embedded problems written for this project (MIT)"
     hub = ("OpenMLRL/CoopHumanEval", None)
     public_slices = ("test[0:66]", "test[66:82]")
-    defaults: ClassVar[Mapping[str, Any]] = {**ShippedProblems.defaults, "humaneval_functions": "drop"}
-
-    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
-        super().__init__(options, profile, num_agents)
-        choice = self.options["humaneval_functions"]
-        if choice not in CHOICES:
-            raise ConfigError(f"domain.coophe.options.humaneval_functions: {choice!r}; {nearest(choice, CHOICES)}")
+    declared_options = (
+        *ShippedProblems.declared_options,
+        Option("humaneval_functions", "drop", "Whether functions of HumanEval train (paper: keep).", choices=CHOICES),
+    )
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/coophumaneval/test.jsonl."""

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from collm.common.errors import ConfigError
 from collm.domains import readers
 from collm.domains.base import Domain, Exchange, Message, Metric, RawRow, Step, Task, embedded_path, printable, require
+from collm.domains.options import Option
 
 MAX_REWARD = 3.0
 DELIMITER = "[PARAGRAPH_SPLIT]"
@@ -239,7 +240,13 @@ class WritingDomain(Domain):
     max_turns = 1
     max_reward = MAX_REWARD
     min_reward = 0.0
-    defaults: ClassVar[Mapping[str, Any]] = {"word_boundaries": False}
+    declared_options: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "word_boundaries",
+            False,
+            "Count transition phrases only as whole words (the paper and the released code match substrings).",
+        ),
+    )
     metrics = (
         Metric("score", "Score", "%", higher_is_better=True),
         Metric("length_ratio", "Length ratio", "", higher_is_better=True, in_table=False),

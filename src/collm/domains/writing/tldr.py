@@ -13,6 +13,7 @@ from typing import Any
 
 from collm.common.errors import UnusableRow
 from collm.domains.base import Demonstration, RawRow, Task, printable, require, require_text
+from collm.domains.options import Option
 from collm.domains.writing.reward import DELIMITER, Band, Cascade, WritingDomain, measure, score
 from collm.domains.writing.tldr_writer import Faults, clean, elaborate, sentences
 
@@ -41,7 +42,10 @@ class Tldr(WritingDomain):
         "paper": _cascade(content_only=True, searched="both", log_factor=0.6),
         "released": _cascade(content_only=False, searched="second", log_factor=None),
     }
-    defaults = {**WritingDomain.defaults, "max_words": 0}
+    declared_options = (
+        *WritingDomain.declared_options,
+        Option("max_words", 0, "Leave out posts of more words (listed in the manifest); 0 means no limit.", minimum=0),
+    )
     source_field = "prompt"
     files = {
         "train": ("tldr/tldr_1945.jsonl.gz", "tldr/train.jsonl"),

@@ -1,0 +1,78 @@
+"""How one setting is declared: a dataclass field with what it is for and what it may be, and the schema made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def setting(
+    description: str,
+    *,
+    choices: Sequence[str] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    entries: bool = False,
+    nullable: bool = False,
+    block: type | None = None,
+) -> Any:
+    """A dataclass field that files may set; its annotation gives its type.
+
+    Args:
+        description: one line for people.
+        choices: allowed texts; none: any.
+        minimum, maximum: least and greatest number; `above` and `below` are limits that are themselves not allowed.
+        entries: files may give one text or a list of them.
+        nullable: files may say null, for which something else is put before the job is made.
+        block: the setting is a block of further settings, declared by this dataclass.
+    """
+    limits = {"minimum": minimum, "maximum": maximum, "exclusiveMinimum": above, "exclusiveMaximum": below}
+    keywords: dict[str, Any] = {key: limit for key, limit in limits.items() if limit is not None}
+    if choices:
+        keywords["enum"] = list(choices)
+    if entries:
+        keywords |= {"type": ["string", "array"], "items": {"type": "string"}}
+    return dataclasses.field(
+        metadata={"description": description, "keywords": keywords, "nullable": nullable, "block": block}
+    )
+
+
+@functools.cache
+def names(block: type) -> tuple[str, ...]:
+    """The keys of a block of settings, in the order of their declaration."""
+    return tuple(field.name for field in dataclasses.fields(block))
+
+
+def block_schema(block: type, description: str = "") -> dict[str, Any]:
+    """JSON Schema of a mapping whose keys are the settings of a dataclass; `description` instead of its docstring's."""
+    kinds = typing.get_type_hints(block)
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "description": description or (block.__doc__ or "").splitlines()[0],
+        "properties": {field.name: _field_schema(field, kinds[field.name]) for field in dataclasses.fields(block)},
+    }
+
+
+def _field_schema(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
+    description, inner = field.metadata["description"], field.metadata["block"]
+    if inner is not None:
+        return block_schema(inner, description)
+    keywords = dict(field.metadata["keywords"])
+    if "type" not in keywords:
+        plain, *others = [part for part in typing.get_args(kind) or (kind,) if part is not types.NoneType]
+        assert not others, f"{field.name}: a setting has one type"
+        keywords = {"type": _TYPES[plain], **keywords}
+    if field.metadata["nullable"] or types.NoneType in typing.get_args(kind):
+        keywords["type"] = [keywords["type"], "null"]
+        if "enum" in keywords:
+            keywords["enum"] = [*keywords["enum"], None]
+    return {**keywords, "description": description}
