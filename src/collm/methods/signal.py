@@ -8,10 +8,16 @@ from typing import Any, Protocol
 
 
 class Node(Protocol):
-    """One decision of the team: n agents, K responses each, J joint actions; its children continue joint actions.
+    """One decision of the team, as methods and critics see it (`collm.training.rollout.Node`).
 
-    Nodes are compared by identity, so that they can be keys.
+    n agents, K responses each, J joint actions; its children continue joint actions. Nodes are compared by identity, so
+    that they can be keys.
     """
+
+    @property
+    def task(self) -> Any:
+        """The task that is worked on."""
+        ...
 
     @property
     def turn(self) -> int:
@@ -31,6 +37,21 @@ class Node(Protocol):
     @property
     def responses(self) -> Sequence[Sequence[Any]]:
         """Responses, [agent][k]."""
+        ...
+
+    @property
+    def observations(self) -> Sequence[Sequence[Mapping[str, str]]]:
+        """What every agent is shown, [agent][message]."""
+        ...
+
+    @property
+    def prompts(self) -> Sequence[tuple[int, ...]]:
+        """The same as token ids, [agent]."""
+        ...
+
+    @property
+    def last_reward(self) -> float | None:
+        """Of the turn before; None in the first."""
         ...
 
     @property

@@ -18,7 +18,7 @@ from collm.llm.batching import by_length
 from collm.llm.team import Team
 from collm.methods import actor_critic, collm_cc, collm_dc
 from collm.methods.registry import Row
-from collm.methods.signal import Sample, Signal, Unit
+from collm.methods.signal import Node, Sample, Signal, Unit
 from collm.runs.distributed import Processes
 
 
@@ -61,13 +61,20 @@ class Critics:
     def __init__(self, team: Team, row: Row, settings: TrainingConfig, context: Context, informed: bool):
         """`informed`: whether critics are told m_t."""
         self.team, self.settings, self.context, self.informed = team, settings, context, informed
-        self.method = METHODS[row.critics] if row.critics is not None else None
+        self._method = METHODS[row.critics] if row.critics is not None else None
         self.processes = Processes.of(team.accelerator)
         self.of_actions = settings.critic_type == "q"
         self.shared = settings.shared_backbone and row.critics == "local"
 
     def __len__(self) -> int:
-        return 0 if self.method is None else len(self.team.critics)
+        return 0 if self._method is None else len(self.team.critics)
+
+    @property
+    def method(self) -> ActorCritic:
+        """The method's own file; ValueError for a method without critics."""
+        if self._method is None:
+            raise ValueError("Monte Carlo methods have no critics")
+        return self._method
 
     def agents(self, critic: int) -> tuple[int, ...]:
         """Agents that learn from a critic."""
@@ -88,7 +95,7 @@ class Critics:
         joint_action = [response.text for response in responses] if responses else None
         return self.team.text_ids(critic, self.method.critic_reads(critic, prompts, joint_action, information))
 
-    def _information(self, node) -> str | None:
+    def _information(self, node: Node) -> str | None:
         if not self.informed:
             return None
         return actor_critic.m(node.turn, self.context.turns, node.last_reward, self.context.max_reward)

@@ -22,7 +22,7 @@ from collm.llm.memory_savers import OffloadedAdamW
 from collm.llm.team import Member, Team
 from collm.methods import actor_critic, policy_gradient
 from collm.methods.registry import Row
-from collm.methods.signal import Signal, Unit
+from collm.methods.signal import Node, Signal, Unit
 from collm.runs.distributed import Processes
 from collm.training import nonfinite
 from collm.training.critics import Context, Critics
@@ -30,12 +30,14 @@ from collm.training.minibatches import Batch
 from collm.training.paper_rule import PaperRule
 from collm.training.policies import Answer, EarlierPolicies, answer, pair
 from collm.training.released_rule import ReleasedRule
-from collm.training.rollout import Node
 from collm.training.step_metrics import Totals, starting, value_metrics
 
 __all__ = ["Context", "Learner"]
 
-RULES = {"paper": PaperRule, "released": ReleasedRule}  # by `semantics`
+RULES: dict[str, type[PaperRule] | type[ReleasedRule]] = {
+    "paper": PaperRule,
+    "released": ReleasedRule,
+}  # by `semantics`
 
 
 class Learner:
@@ -220,11 +222,13 @@ class Learner:
         now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=self.settings.entropy_coefficient > 0)
         old = self.policies.old_logprobs(answers, now) if self.rule.importance_ratio else None
         reference = self.policies.reference_logprobs(agent, answers, pairs)
-        spread = [None if p is None else p.repeat_interleave(copies) for p in (now, entropy, old, reference)]
-        loss, divergence = self._policy_loss(advantage[samples], *spread)
+        now, entropy = now.repeat_interleave(copies), entropy.repeat_interleave(copies)
+        old = None if old is None else old.repeat_interleave(copies)
+        reference = None if reference is None else reference.repeat_interleave(copies)
+        loss, divergence = self._policy_loss(advantage[samples], now, entropy, old, reference)
         self.team.accelerator.backward(loss.sum() / len(advantage))
-        ratio = None if old is None else policy_gradient.rho(spread[0].detach(), spread[2])
-        total.note(samples, loss, spread[0], spread[1], ratio, divergence)
+        ratio = None if old is None else policy_gradient.rho(now.detach(), old)
+        total.note(samples, loss, now, entropy, ratio, divergence)
 
     def _policy_loss(
         self,

@@ -6,8 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collm.methods.signal import Sample, Signal
-from collm.training.rollout import Node
+from collm.methods.signal import Node, Sample, Signal
 
 
 @dataclass(frozen=True)

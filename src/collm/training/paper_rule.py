@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from collm.config.job import TrainingConfig
 from collm.methods import actor_critic, monte_carlo
 from collm.methods.registry import Row
-from collm.methods.signal import Signal, samples_of
+from collm.methods.signal import Node, Signal, samples_of
 from collm.training.critics import Critics
 from collm.training.minibatches import Batch, paper_batches
 from collm.training.policies import EarlierPolicies
-from collm.training.rollout import Node
 
 
 class PaperRule:
@@ -53,9 +53,9 @@ class PaperRule:
         targets = {critic: self.critics.targets(critic, samples, known) for critic, known in values.items()}
         return self.critics.signal(samples, targets, values)
 
-    def state(self) -> list:
+    def state(self) -> list[Any]:
         """Nothing waits from one rollout to the next."""
         return []
 
-    def restore(self, state: list) -> None:
+    def restore(self, state: list[Any]) -> None:
         """Nothing to go on with."""

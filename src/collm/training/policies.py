@@ -9,9 +9,9 @@ import torch
 from collm.config.job import TrainingConfig
 from collm.llm.batching import Pair, by_prompt
 from collm.llm.team import Team
+from collm.methods.signal import Node
 from collm.runs.distributed import Processes
 from collm.training.minibatches import Batch
-from collm.training.rollout import Node
 
 Answer = tuple[int, Node, int]  # agent, node, response: what one agent said at a node
 

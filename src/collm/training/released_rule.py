@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from collm.config.job import TrainingConfig
 from collm.methods import actor_critic, monte_carlo, policy_gradient
 from collm.methods.registry import Row
-from collm.methods.signal import Sample, Signal, samples_of
+from collm.methods.signal import Node, Sample, Signal, samples_of
 from collm.training.critics import Critics
 from collm.training.minibatches import Batch, joint_samples
 from collm.training.policies import EarlierPolicies
-from collm.training.rollout import Node
 
 
 @dataclass(frozen=True)
