@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from collm.common.errors import ModelError
@@ -82,7 +82,7 @@ class OffloadedAdamW(torch.optim.AdamW):
 
 def load_causal(
     name: str, folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None = None
-) -> nn.Module:
+) -> PreTrainedModel:
     """A causal model on `device`, or with `device_map` "auto" spread over all GPUs.
 
     Raises:
@@ -106,7 +106,7 @@ def load_causal(
 
 
 def spread(causal: nn.Module) -> str | None:
-    """Why the passes of lean.py cannot run `causal` where it stands; None if it stands on one device."""
+    """Why packed passes cannot run `causal` where it stands; None if it stands on one device."""
     if len(set(map(str, getattr(causal, "hf_device_map", {}).values()))) > 1:
         return "its layers stand on several devices (device_map)"
     return None
