@@ -234,7 +234,7 @@ class Causal:
         return [of_q.mul_(self.heads.scale), of_k, of_v]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prefixes:
     """Keys and values [sequences * key heads, longest, width] of sequences that are continued, which of their places
     hold a token [sequences, longest], and how many continuations each has."""
