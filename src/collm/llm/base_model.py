@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -39,7 +40,7 @@ class Base:
         if not (folder / "config.json").is_file():
             raise ModelError(f"no model {name!r} in {folder}; make it with: python src/make_model.py --model {name}")
         self.name, self.folder, self.device = name, folder, device
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model = load_causal(name, folder, dtype, device, device_map).eval()
         self.model.requires_grad_(False)
         self.context = int(self.model.config.max_position_embeddings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel, set_peft_model_state_dict
@@ -61,12 +61,12 @@ class Member:
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format (or the whole model), and the value head, below `folder`/name."""
         if self.adapter is None:
-            self.model.save_pretrained(folder / self.name)
+            self.model.save_pretrained(str(folder / self.name))
         else:
-            settings = self.model.peft_config[self.adapter]
+            settings: Any = self.model.peft_config[self.adapter]
             if not isinstance(settings.target_modules, str):  # PEFT keeps a set: another order in every process
                 settings.target_modules = sorted(settings.target_modules)
-            self.model.save_pretrained(folder, selected_adapters=[self.adapter])
+            self.model.save_pretrained(str(folder), selected_adapters=[self.adapter])
         if self.head is not None:
             torch.save(self.head.state_dict(), folder / self.name / "value_head.pt")
 

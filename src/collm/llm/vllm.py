@@ -85,7 +85,7 @@ def content(member: Member) -> str:
     digest = hashlib.sha256()
     for name, part in member.parameters():
         digest.update(name.encode())
-        digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -109,7 +109,7 @@ def fused(
     query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in (query, key, value))
     query, key = (rotate(x, *tables).to(x.dtype) for x in (query, key))
     rows, count = layout.first, len(layout.first.places)
-    options = {"scale": heads.scale, "enable_gqa": heads.groups > 1}
+    options: dict[str, Any] = {"scale": heads.scale, "enable_gqa": heads.groups > 1}
     q, k, v = (rows.grid(x[:count]).transpose(1, 2) for x in (query, key, value))
     mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
     parts = [rows.flat(mixed.transpose(1, 2))]
@@ -153,7 +153,8 @@ class _Attention(torch.autograd.Function):
         q, k, v = (by_key(rows, x[:count], heads) for x in (query, key, value))
         keep = any(ctx.needs_input_grad[:3])
         causal = Causal(q, k, v, heads, keep)
-        mixed, saved = [from_key(rows, causal.forward(), heads)], [causal]
+        mixed = [from_key(rows, causal.forward(), heads)]
+        saved: list[Causal | Continued] = [causal]
         if layout.then is not None:
             q, then_k, then_v = (by_key(layout.then, x[count:], heads, layout.copies) for x in (query, key, value))
             continued = Continued(q, then_k, then_v, Prefixes(k, v, rows.valid, layout.copies), heads, keep)

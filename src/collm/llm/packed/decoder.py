@@ -41,6 +41,7 @@ def obstacle(causal: PreTrainedModel) -> str | None:
     if kinds != {"full_attention"}:
         return f"layers of kinds {', '.join(sorted(kinds))}, not full_attention alone"
     projections = {name for stack in STACKS for name in stack}
+    module: Any
     for path, module in causal.named_modules():
         if isinstance(module, BaseTunerLayer):
             if path.split(".")[-1] not in projections:

@@ -45,7 +45,7 @@ class Identity:
 class Norm:
     """h = w x / sqrt(mean x^2 + eps), computed in float32 at least (RMSNorm)."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: Any):
         self.module, self.eps = module, module.variance_epsilon
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -126,7 +126,7 @@ class StackedLora:
 
     columns: list[tuple[int, int]]
     scalings: list[float]
-    parameters: list[nn.Parameter]  # A [rank, in] and B [out, rank] in turn
+    parameters: list[torch.Tensor]  # A [rank, in] and B [out, rank] in turn
 
     def stacked(self, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """All A's as one [layers * rank, in], and every s B as [out, rank]; without gradients."""
@@ -139,14 +139,16 @@ class StackedLora:
 class StackedLinear:
     """One or more linear layers that read the same input; their frozen weights are kept as one."""
 
-    def __init__(self, modules: Sequence[nn.Module], pack: bool):
+    def __init__(self, modules: Sequence[Any], pack: bool):
         """`modules` are PEFT layers or plain linear ones; their weights become views of one stacked weight.
 
         `pack`: keep a second copy of the weights in the order that products are fastest in, where that helps.
         """
         self.pack = pack
         self.modules = list(modules)
-        self.bases = [module.get_base_layer() if hasattr(module, "get_base_layer") else module for module in modules]
+        self.bases: list[Any] = [
+            module.get_base_layer() if hasattr(module, "get_base_layer") else module for module in modules
+        ]
         self._key: tuple[Any, ...] = ()
         self.refresh()
 
