@@ -41,13 +41,13 @@ def obstacle(causal: PreTrainedModel) -> str | None:
     if kinds != {"full_attention"}:
         return f"layers of kinds {', '.join(sorted(kinds))}, not full_attention alone"
     projections = {name for stack in STACKS for name in stack}
-    module: Any
     for path, module in causal.named_modules():
         if isinstance(module, BaseTunerLayer):
             if path.split(".")[-1] not in projections:
                 return f"an adapter on {path}, which is no projection of a layer"
-            odd = module.use_dora if isinstance(module, Linear) else {"kind": True}
-            if any(odd.values()) or any(not isinstance(drop, nn.Identity) for drop in module.lora_dropout.values()):
+            tuner: Any = module
+            odd = tuner.use_dora if isinstance(module, Linear) else {"kind": True}
+            if any(odd.values()) or any(not isinstance(drop, nn.Identity) for drop in tuner.lora_dropout.values()):
                 return f"the adapter on {path} is more than LoRA without dropout"
         elif path.split(".")[-1] in projections and type(module) is not nn.Linear:
             return f"{path} is a {type(module).__name__}, not a Linear"
