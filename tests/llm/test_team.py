@@ -11,10 +11,10 @@ from support.toy import make_learner, make_team, numbers, play, update
 from transformers import AutoModelForCausalLM
 
 from collm.common.errors import ModelError
+from collm.common.seeds import derive
 from collm.llm import sampling as generation
 from collm.llm.padded.multi_lora import grouped
 from collm.llm.sampling import Sampling, pick
-from collm.llm.team import derive
 
 PROMPTS = [(9, 12, 40), (7, 8, 9, 10, 11, 12, 13, 14, 15), (3, 3)]
 RESPONSES = [(20, 21, 22, 23, 24), (30,), (41, 42, 43)]
@@ -84,6 +84,11 @@ def test_values_are_read_at_the_last_token(team):
         hidden = causal(input_ids=torch.tensor([text]), output_hidden_states=True).hidden_states[-1]
         assert value == pytest.approx(member.head(hidden[0, -1]).item(), abs=1e-5)
     assert len({round(value, 6) for value in values.tolist()}) == 3
+
+
+def test_only_critics_value(team):
+    with pytest.raises(ModelError, match="agent_0 has no value head; ask a critic for values"):
+        team.agents[0].value(torch.zeros(1, 32))
 
 
 # prompts

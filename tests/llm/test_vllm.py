@@ -15,12 +15,12 @@ from support.runs import outcome, session, train
 from support.toy import make_team, rollout_settings
 
 from collm.common.errors import ConfigError, ModelError
+from collm.common.seeds import derive
 from collm.config.checks import check_job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.llm import vllm as vllm_backend
 from collm.llm.sampling import Sampling
-from collm.llm.team import derive
 
 CONFIG = ROOT / "config" / "config.yaml"
 VLLM = {"backend": "vllm", "vllm_memory": 0.25}
