@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from collm.llm.batching import by_asker, by_length, by_prompt
+from collm.llm.batching import by_length, by_prompt, copies_per_prompt, decoding_batches, merge_prompts
 
 
 @pytest.mark.parametrize("budget", [1, 40, 100, 10_000])
@@ -56,7 +56,28 @@ def test_a_prompt_is_split_only_where_it_does_not_fit():
     assert by_prompt([], 30) == []
 
 
-def test_by_asker():
-    wanted = [(0, (1, 2), [10, 11]), (1, (1, 2), [12]), (0, (3,), [13]), (0, (1, 2), [14])]
-    assert by_asker(wanted, 9) == [(0, (1, 2), [10, 11, 14]), (1, (1, 2), [12]), (0, (3,), [13])]
-    assert by_asker(wanted, 2) == [(0, (1, 2), [10, 11]), (0, (1, 2), [14]), (1, (1, 2), [12]), (0, (3,), [13])]
+def test_copies_per_prompt():
+    first, second = (1, 2), (3,)
+    assert copies_per_prompt([(first, (7,)), (first, (8,)), (second, (7,)), (second, (9,))]) == 2
+    assert copies_per_prompt([(first, (7,)), (first, (8,)), (second, (7,))]) == 1
+    assert copies_per_prompt([(first, (7,)), (second, (7,)), (first, (8,))]) == 1
+
+
+def test_merge_prompts():
+    prompts = [(0, (1, 2), [10, 11]), (1, (1, 2), [12]), (0, (3,), [13]), (0, (1, 2), [14])]
+    assert merge_prompts(prompts, 9) == [(0, (1, 2), [10, 11, 14]), (1, (1, 2), [12]), (0, (3,), [13])]
+    assert merge_prompts(prompts, 2) == [
+        (0, (1, 2), [10, 11]),
+        (0, (1, 2), [14]),
+        (1, (1, 2), [12]),
+        (0, (3,), [13]),
+    ]
+
+
+def test_decoding_batches():
+    long, short = (5,) * 9, (5,)
+    prompts = [(0, long, [1, 2]), (1, long, [3, 4]), (0, short, [5, 6]), (1, short, [7, 8]), (1, short, [9])]
+    assert decoding_batches(prompts, ["base", "base"], 8) == [[2, 0, 3, 1], [4]]
+    assert decoding_batches(prompts, ["base", "base"], 4) == [[2, 3], [0, 1], [4]]
+    assert decoding_batches(prompts, [0, 1], 4) == [[2, 0], [3, 1], [4]]
+    assert decoding_batches(prompts, [0, 1], 1) == [[2], [0], [3], [1], [4]]

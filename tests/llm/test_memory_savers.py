@@ -8,6 +8,7 @@ from unittest import mock
 import accelerate
 import pytest
 import torch
+from support.passes import padded, settings
 from support.runs import outcome, session, stop_after, train
 from support.toy import numbers, play, setting, update
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -15,7 +16,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from collm.common.errors import ConfigError, Interrupted, ModelError
 from collm.llm import memory_savers
 from collm.llm.memory_savers import OffloadedAdamW, load_causal, recomputing, spread
-from collm.llm.packed.decoder import Lean
+from collm.llm.packed.decoder import PackedDecoder
+from collm.llm.padded.passes import PaddedPasses
 from collm.runs.distributed import Processes
 from collm.training.setup import RunSetup
 
@@ -23,27 +25,37 @@ SWITCHES = {"gradient_checkpointing": True, "offload_optimiser": True}
 METHODS = [("collm_cc", 1), ("collm_dc", 1), ("magrpo", 2)]
 
 
+def choose(team, general, recompute):
+    """Padded passes where `general`, packed ones otherwise."""
+    if general:
+        padded(team, settings(team, recompute=recompute))
+    else:
+        for member in team.members:
+            member.base.choose_passes(settings(team, recompute=recompute))
+
+
 def updated(models_folder, folder, method, copies, general=False, recompute=False, prepare=None, **changes):
     """Trained numbers after the updates of one rollout over two turns."""
     team, learner = setting(models_folder, folder, method, turns=2, **changes)
-    team.agents[0].base._general = general
-    team._recompute = recompute
+    choose(team, general, recompute)
     if prepare:
         prepare(team)
     update(learner, play(team, count=3, turns=2, generations=copies))
     return numbers(team)
 
 
-def check_close(found, expected, **tolerance):
+def check_close(actual, expected, **tolerance):
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, **(tolerance or {"rtol": 0.0, "atol": 0.0}))
+        torch.testing.assert_close(actual[name], value, **(tolerance or {"rtol": 0.0, "atol": 0.0}))
 
 
 @pytest.mark.parametrize(("method", "copies"), METHODS)
 def test_layers_computed_again(models_folder, tmp_path, method, copies):
     runs = []
-    real = Lean._through
-    with mock.patch.object(Lean, "_through", lambda *given: runs.append(torch.is_grad_enabled()) or real(*given)):
+    real = PackedDecoder._layer
+    with mock.patch.object(
+        PackedDecoder, "_layer", lambda *given: runs.append(torch.is_grad_enabled()) or real(*given)
+    ):
         expected = updated(models_folder, tmp_path, method, copies)
         plain = runs.count(True)
         check_close(updated(models_folder, tmp_path, method, copies, recompute=True), expected)
@@ -56,9 +68,9 @@ def test_layers_computed_again_by_transformers(models_folder, tmp_path, method, 
     expected = updated(models_folder, tmp_path, method, copies, general=True)
     real, seen = memory_savers.checkpoint, []
     with mock.patch.object(memory_savers, "checkpoint", lambda *given, **how: seen.append(1) or real(*given, **how)):
-        found = updated(models_folder, tmp_path, method, copies, general=True, recompute=True)
+        again = updated(models_folder, tmp_path, method, copies, general=True, recompute=True)
     assert seen
-    check_close(found, expected, rtol=1e-4, atol=2e-6)  # prompts of several responses are no longer shared
+    check_close(again, expected, rtol=1e-4, atol=2e-6)  # prompts of several responses are no longer shared
 
 
 def test_decoding_after_recomputing_is_as_before(models_folder, tmp_path):
@@ -76,7 +88,7 @@ def test_less_is_kept(models_folder, tmp_path):
 
     def held(general, recompute):
         team, _ = setting(models_folder, tmp_path, "magrpo")
-        team.agents[0].base._general, team._recompute = general, recompute
+        choose(team, general, recompute)
         kept = {}
 
         def pack(tensor):
@@ -166,7 +178,9 @@ def test_a_dispatched_base(models_folder, tmp_path, method, copies):
                 plain.get_submodule(name), accelerate.hooks.AlignDevicesHook("cpu", place_submodules=True)
             )
         base.model.hf_device_map = {**places, "lm_head": "another"}
-        assert "several devices" in spread(base.model) and base.lean() is None
+        assert "several devices" in spread(base.model)
+        base.choose_passes(settings(team))
+        assert isinstance(base.passes, PaddedPasses)
 
     expected = updated(models_folder, tmp_path, method, copies, general=True)
     check_close(updated(models_folder, tmp_path, method, copies, prepare=dispatch), expected)

@@ -1,4 +1,4 @@
-"""Lean passes of the Llama family against transformers and PEFT: log-probabilities, values, gradients, decoding."""
+"""Packed passes of the Llama family against transformers and PEFT: log-probabilities, values, gradients, decoding."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import shutil
 
 import pytest
 import torch
+from support.passes import padded, settings
 from support.toy import make_team
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Qwen2Config, Qwen3Config
 
-from collm.llm.packed import logprobs
+from collm.common.seeds import derive
 from collm.llm.packed.attention import BLOCK, Causal, Heads, Layout, Rows, attend, fused, triangle
 from collm.llm.packed.decoder import obstacle
+from collm.llm.packed.passes import PackedPasses
 from collm.llm.sampling import Sampling
-from collm.llm.team import derive
 
 SHAPE = dict(
     vocab_size=320,
@@ -65,20 +66,13 @@ def a_team(family, model, critics="joint", **changes):
     return make_team(family, critics, agents=(model, model), critic=model, **changes)
 
 
-def general(team):
-    """The same team on transformers' own passes."""
-    for member in team.members:
-        member.base._lean, member.base._general = None, True
-    return team
-
-
 def gradients(team, member):
     """Gradients of a member's numbers as one vector, taken away from it."""
-    found = []
+    parts = []
     for _, part in member.parameters():
-        found.append(torch.zeros(part.numel()) if part.grad is None else part.grad.flatten().clone())
+        parts.append(torch.zeros(part.numel()) if part.grad is None else part.grad.flatten().clone())
         part.grad = None
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
 def scored(team, agent, pairs, weights=None):
@@ -89,22 +83,22 @@ def scored(team, agent, pairs, weights=None):
     return chosen.detach(), entropy, gradients(team, team.agents[agent])
 
 
-def close(found, expected, relative):
+def close(actual, expected, relative):
     """The difference as a share of the expected vector's length."""
-    return (found - expected).norm() <= relative * expected.norm().clamp(min=1e-6)
+    return (actual - expected).norm() <= relative * expected.norm().clamp(min=1e-6)
 
 
 @pytest.mark.parametrize("model", ["tiny", "grouped", "biased", "qwen2", "qwen3"])
 @pytest.mark.parametrize("pairs", [APART, SHARED, SINGLE, EVEN], ids=["apart", "shared", "single", "even"])
-def test_scores_and_gradients_are_those_of_the_general_passes(family, model, pairs):
+def test_scores_and_gradients_are_those_of_the_padded_passes(family, model, pairs):
     team = a_team(family, model)
-    assert team.agents[0].base.lean() is not None
-    lean = [scored(team, agent, pairs) for agent in (0, 1)]
-    general(team)
-    for agent, found in enumerate(lean):
+    assert isinstance(team.agents[0].base.passes, PackedPasses)
+    packed = [scored(team, agent, pairs) for agent in (0, 1)]
+    padded(team)
+    for agent, scores in enumerate(packed):
         expected = scored(team, agent, pairs)
         assert expected[2].norm() > 1e-3
-        for ours, theirs in zip(found, expected, strict=True):
+        for ours, theirs in zip(scores, expected, strict=True):
             assert close(ours, theirs, 2e-5)
 
 
@@ -113,7 +107,7 @@ def test_values_and_their_gradients(family, model):
     team = a_team(family, model)
     texts = [(5, 6, 7), (8,), (9, 10, 11, 12, 13)]
     results = []
-    for passes in (lambda team: team, general):
+    for passes in (lambda team: team, padded):
         value = passes(team).values(0, texts)
         (value * torch.tensor([1.0, -2.0, 0.5])).sum().backward()
         results.append((value.detach(), gradients(team, team.critics[0])))
@@ -122,16 +116,16 @@ def test_values_and_their_gradients(family, model):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_bfloat16_is_as_close_to_the_truth_as_the_general_passes(family, dtype):
+def test_bfloat16_is_as_close_to_the_truth_as_the_padded_passes(family, dtype):
     truth = [scored(a_team(family, "grouped"), 0, pairs) for pairs in (APART, SHARED)]
     team = a_team(family, "grouped", dtype=dtype)
-    team.precision = lambda: torch.autocast("cpu", torch.bfloat16)  # as accelerate does when told bf16
-    team._products = lambda base: torch.bfloat16
+    mixed = settings(team, product_dtype=torch.bfloat16, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    team.agents[0].base.choose_passes(mixed)
     ours = [scored(team, 0, pairs) for pairs in (APART, SHARED)]
-    theirs = [scored(general(team), 0, pairs) for pairs in (APART, SHARED)]
-    for exact, lean, usual in zip(truth, ours, theirs, strict=True):
+    theirs = [scored(padded(team, mixed), 0, pairs) for pairs in (APART, SHARED)]
+    for exact, packed, usual in zip(truth, ours, theirs, strict=True):
         for part in (0, 1, 2):
-            off = (lean[part] - exact[part]).norm()
+            off = (packed[part] - exact[part]).norm()
             assert off <= 1.6 * (usual[part] - exact[part]).norm() + 2e-3 * exact[part].norm()
 
 
@@ -141,13 +135,10 @@ def test_long_sequences_are_cut_into_blocks(family):
     ids = torch.randint(6, 250, (2, 3 * BLOCK), generator=draw).tolist()
     pairs = [(tuple(ids[0][:300]), tuple(ids[0][300:])), (tuple(ids[1][:100]), tuple(ids[1][100:150]))]
     shared = [(tuple(ids[0][:290]), tuple(ids[0][300:310])), (tuple(ids[0][:290]), tuple(ids[1][:20]))]
-    for case in (pairs, shared):
-        ours = scored(team, 0, case)
-        lean, base = team.agents[0].base._lean, team.agents[0].base
-        theirs = scored(general(team), 0, case)
-        base._lean, base._general = lean, False
-        for found, expected in zip(ours, theirs, strict=True):
-            assert close(found, expected, 2e-5)
+    ours = [scored(team, 0, case) for case in (pairs, shared)]
+    theirs = [scored(padded(team), 0, case) for case in (pairs, shared)]
+    for case, expected in zip(ours, theirs, strict=True):
+        assert all(close(*parts, 2e-5) for parts in zip(case, expected, strict=True))
 
 
 @pytest.mark.parametrize("length", [1, 7, BLOCK + 3, 3 * BLOCK])
@@ -164,8 +155,8 @@ def test_blocks_of_attention_against_the_whole_in_float64(length):
     for keep in (True, False):
         blocks = Causal(q.detach(), k.detach(), v.detach(), heads, keep)
         torch.testing.assert_close(blocks.forward(), whole.detach())
-        for found, wanted in zip(blocks.backward(weight), expected, strict=True):
-            torch.testing.assert_close(found, wanted)
+        for part, gradient in zip(blocks.backward(weight), expected, strict=True):
+            torch.testing.assert_close(part, gradient)
 
 
 @pytest.mark.parametrize("copies", [1, 2])
@@ -189,12 +180,11 @@ def test_the_fused_kernel_of_other_devices_gives_the_same(copies):
 
 def test_entropy_carries_a_gradient_when_asked(family):
     team = a_team(family, "grouped")
-    lean, member = team.agents[0].base.lean(), team.agents[0]
-    member.activate()
-    chosen, entropy = logprobs.logprobs(lean, member.adapter, APART, torch.float32, team.device, True)
+    member = team.agents[0]
+    chosen, entropy = team.logprobs(0, APART, entropy_gradient=True)
     (chosen.sum() - 3 * entropy.sum()).backward()
-    found = gradients(team, member)
-    causal = general(team).agents[0].activate()
+    ours = gradients(team, member)
+    causal = member.activate()
     total = 0.0
     for prompt, response in APART:
         logits = causal(input_ids=torch.tensor([prompt + response])).logits[0]
@@ -202,25 +192,23 @@ def test_entropy_carries_a_gradient_when_asked(family):
         total = total + scores.gather(-1, torch.tensor(response)[:, None]).sum()
         total = total + 3 * (scores.exp() * scores).sum(-1).mean()
     total.backward()
-    assert close(found, gradients(team, member), 2e-5)
+    assert close(ours, gradients(team, member), 2e-5)
 
 
 def test_the_bare_base_is_scored_without_an_adapter(family):
     team = a_team(family, "grouped")
-    lean = team.agents[0].base.lean()
     with torch.no_grad():
-        found, _ = logprobs.logprobs(lean, None, APART, torch.float32, team.device)
+        ours, _ = team.agents[0].base.passes.logprobs(None, APART)
         with team.agents[0].model.disable_adapter():
-            expected, _ = general(team).logprobs(0, APART)
-    assert close(found, expected, 1e-5)
+            expected, _ = padded(team).logprobs(0, APART)
+    assert close(ours, expected, 1e-5)
 
 
 def test_adapters_on_some_projections_only(family):
     lora = {"rank": 3, "alpha": 5, "targets": ["q_proj", "v_proj", "down_proj"]}
     team = a_team(family, "grouped", lora=lora)
-    ours, theirs = scored(team, 1, SHARED), scored(general(team), 1, SHARED)
-    for found, expected in zip(ours, theirs, strict=True):
-        assert close(found, expected, 2e-5)
+    ours, theirs = scored(team, 1, SHARED), scored(padded(team), 1, SHARED)
+    assert all(close(*parts, 2e-5) for parts in zip(ours, theirs, strict=True))
 
 
 def test_no_gradient_reaches_the_base(family):
@@ -241,7 +229,7 @@ def test_weights_that_change_are_noticed(family):
     team.agents[0].model.double()
     exact, _ = team.logprobs(0, APART)
     assert exact.dtype == torch.float64
-    expected, _ = general(team).logprobs(0, APART)
+    expected, _ = padded(team).logprobs(0, APART)
     assert close(exact, expected.double(), 1e-6)
     assert close(changed, exact.float(), 1e-5)
 
@@ -250,20 +238,20 @@ def test_weights_that_change_are_noticed(family):
 
 
 def sampled(team, count=3, mode="mixed", **sampling):
-    wanted = [
+    prompts = [
         (agent, prompt, [derive(agent, prompt, k) for k in range(count)]) for prompt in PROMPTS for agent in (0, 1)
     ]
-    groups = team.respond(wanted, Sampling(**{"max_new_tokens": 14, **sampling}), mode, 64)
+    groups = team.respond(prompts, Sampling(**{"max_new_tokens": 14, **sampling}), mode, 64)
     return [response for group in groups for response in group]
 
 
 @pytest.mark.parametrize("model", ["tiny", "grouped", "biased", "qwen2", "qwen3"])
 @pytest.mark.parametrize("mode", ["mixed", "sequential"])
-def test_decoding_draws_what_the_general_passes_draw(family, model, mode):
+def test_decoding_draws_what_the_padded_passes_draw(family, model, mode):
     team = a_team(family, model, None)
     team.agents[0].base.ends = frozenset(range(10, 30))  # rows leave the batch at different times
     ours = sampled(team, mode=mode)
-    theirs = sampled(general(team), mode=mode)
+    theirs = sampled(padded(team), mode=mode)
     assert len({len(response.tokens) for response in ours}) > 3
     assert [response.tokens for response in ours] == [response.tokens for response in theirs]
     expected = [response.logprob for response in theirs]
@@ -273,31 +261,31 @@ def test_decoding_draws_what_the_general_passes_draw(family, model, mode):
 def test_decoding_agrees_with_scoring_in_bfloat16(family):
     team = a_team(family, "grouped", None, dtype="bfloat16")
     for response, agent in zip(sampled(team), [0, 0, 0, 1, 1, 1] * 3, strict=True):
-        found, _ = team.logprobs(agent, [(response.prompt, response.tokens)])
-        assert response.logprob == pytest.approx(found.item(), abs=0.35)
+        score, _ = team.logprobs(agent, [(response.prompt, response.tokens)])
+        assert response.logprob == pytest.approx(score.item(), abs=0.35)
 
 
 def test_two_bases(family):
     team = make_team(family, "joint", agents=("grouped", "other"), critic="qwen3")
     ours = [scored(team, agent, APART) for agent in (0, 1)]
-    said = sampled(team)
-    general(team)
+    responses = sampled(team)
+    padded(team)
     for agent in (0, 1):
-        for found, expected in zip(ours[agent], scored(team, agent, APART), strict=True):
-            assert close(found, expected, 2e-5)
-    assert [response.tokens for response in said] == [response.tokens for response in sampled(team)]
+        assert all(close(*parts, 2e-5) for parts in zip(ours[agent], scored(team, agent, APART), strict=True))
+    assert [response.tokens for response in responses] == [response.tokens for response in sampled(team)]
 
 
 # what is refused
 
 
-def test_other_architectures_take_the_general_passes_and_say_so(family, capsys):
+def test_other_architectures_take_padded_passes_and_say_so(family, capsys):
     lora = {"rank": 4, "alpha": 8, "targets": "all-linear"}
     team = a_team(family, "gpt2", None, lora=lora)
+    messages = capsys.readouterr().err
+    assert messages.count("general passes of transformers, since architecture GPT2LMHeadModel is none of") == 1
     team.logprobs(0, APART)
     team.logprobs(1, APART)
-    told = capsys.readouterr().err
-    assert told.count("general passes of transformers, since architecture GPT2LMHeadModel is none of") == 1
+    assert "general passes" not in capsys.readouterr().err
 
 
 def test_reasons_to_refuse(family):

@@ -11,10 +11,10 @@ from support.toy import make_learner, make_team, numbers, play, update
 from transformers import AutoModelForCausalLM
 
 from collm.common.errors import ModelError
+from collm.common.seeds import derive
 from collm.llm import sampling as generation
 from collm.llm.padded.multi_lora import grouped
 from collm.llm.sampling import Sampling, pick
-from collm.llm.team import derive
 
 PROMPTS = [(9, 12, 40), (7, 8, 9, 10, 11, 12, 13, 14, 15), (3, 3)]
 RESPONSES = [(20, 21, 22, 23, 24), (30,), (41, 42, 43)]
@@ -40,9 +40,9 @@ def reference(team, agent, prompt, response):
 
 @pytest.mark.parametrize("agent", [0, 1])
 def test_logprobs_are_those_of_the_whole_model(team, agent):
-    found, _ = team.logprobs(agent, PAIRS)
+    sums, _ = team.logprobs(agent, PAIRS)
     expected = [reference(team, agent, *pair) for pair in PAIRS]
-    assert found.tolist() == pytest.approx(expected, abs=1e-4)
+    assert sums.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_agents_differ(team):
@@ -67,23 +67,28 @@ def test_padding_is_not_the_only_thing_ignored_by_accident(team):
 def test_entropy_is_per_token_and_exact(team):
     _, entropy = team.logprobs(0, PAIRS)
     causal = team.agents[0].activate()
-    for (prompt, response), found in zip(PAIRS, entropy.tolist(), strict=True):
+    for (prompt, response), mean in zip(PAIRS, entropy.tolist(), strict=True):
         with torch.no_grad():
             logits = causal(input_ids=torch.tensor([prompt + response])).logits[0].double()
         places = torch.log_softmax(logits, -1)[len(prompt) - 1 : len(prompt) + len(response) - 1]
         expected = -(places.exp() * places).sum(-1).mean().item()
-        assert found == pytest.approx(expected, abs=1e-4)
+        assert mean == pytest.approx(expected, abs=1e-4)
 
 
 def test_values_are_read_at_the_last_token(team):
     member = team.critics[0]
     texts = [(5, 6, 7), (8,), (9, 10, 11, 12, 13)]
-    found = team.values(0, texts)
+    values = team.values(0, texts)
     causal = member.activate()
-    for text, value in zip(texts, found.tolist(), strict=True):
+    for text, value in zip(texts, values.tolist(), strict=True):
         hidden = causal(input_ids=torch.tensor([text]), output_hidden_states=True).hidden_states[-1]
         assert value == pytest.approx(member.head(hidden[0, -1]).item(), abs=1e-5)
-    assert len({round(value, 6) for value in found.tolist()}) == 3
+    assert len({round(value, 6) for value in values.tolist()}) == 3
+
+
+def test_only_critics_value(team):
+    with pytest.raises(ModelError, match="agent_0 has no value head; ask a critic for values"):
+        team.agents[0].value(torch.zeros(1, 32))
 
 
 # prompts
@@ -119,10 +124,10 @@ def test_chat_template_adds_roles(models_folder):
 
 def ask(team, requests, mode="mixed", max_rows=64, **sampling):
     sampling = Sampling(**{"max_new_tokens": 12, **sampling})
-    wanted = [
+    prompts = [
         (agent, team.prompt(agent, [{"role": "user", "content": text}], 12), keys) for agent, text, keys in requests
     ]
-    answers = team.respond(wanted, sampling, mode, max_rows)
+    answers = team.respond(prompts, sampling, mode, max_rows)
     return [[response.tokens for response in group] for group in answers]
 
 
@@ -157,7 +162,7 @@ def test_equal_prompts_share_their_prefill_within_max_rows(team, monkeypatch, mo
         prompts.append(len(requests))
         return real(stepper, requests, *arguments)
 
-    monkeypatch.setattr("collm.llm.team.decode", decode)
+    monkeypatch.setattr("collm.llm.packed.passes.decode", decode)
     repeated = [*REQUESTS, (0, "red", [77, 78]), (1, "dog", [79])]
     together = ask(team, repeated, mode, max_rows)
     assert max(rows) <= max(max_rows, 2)
@@ -178,12 +183,12 @@ def test_keys_decide_the_randomness(team):
 def test_samples_follow_the_scored_distribution(team):
     """Generation's own log-probability equals the teacher-forced one: cache, positions and adapters agree."""
     keys = [derive("x", k) for k in range(4)]
-    wanted = [
+    prompts = [
         (agent, team.prompt(agent, [{"role": "user", "content": text}], 12), keys)
         for agent in (0, 1)
         for text in ("red", "a much longer prompt, quick fox")
     ]
-    for (agent, prompt, _), group in zip(wanted, team.respond(wanted, Sampling(12), "mixed", 64), strict=True):
+    for (agent, prompt, _), group in zip(prompts, team.respond(prompts, Sampling(12), "mixed", 64), strict=True):
         scored, _ = team.logprobs(agent, [(prompt, response.tokens) for response in group])
         assert [response.logprob for response in group] == pytest.approx(scored.tolist(), abs=1e-3)
 
@@ -194,22 +199,22 @@ def test_responses_are_cut_at_the_end_token(models_folder):
     base.ends = ends = frozenset(range(10, 22))  # one of a random model's tokens in twenty-five ends a response
     keys = [derive("end", k) for k in range(24)]
     prompts = ["red", "a much longer prompt about a quick brown fox"]
-    wanted = [
+    asked = [
         (agent, team.prompt(agent, [{"role": "user", "content": text}], 40), keys)
         for text in prompts
         for agent in (0, 1)
     ]
-    groups = team.respond(wanted, Sampling(40), "mixed", 512)
+    groups = team.respond(asked, Sampling(40), "mixed", 512)
     responses = [response for group in groups for response in group]
     assert 20 < sum(response.ended for response in responses) < len(responses)
     for response in responses:
-        said = response.tokens[:-1] if response.ended else response.tokens
-        assert not ends.intersection(said)
+        words = response.tokens[:-1] if response.ended else response.tokens
+        assert not ends.intersection(words)
         assert (response.tokens[-1] in ends) == response.ended
         assert response.ended or len(response.tokens) == 40
-        assert response.text == base.tokenizer.decode(said, skip_special_tokens=True)
+        assert response.text == base.tokenizer.decode(words, skip_special_tokens=True)
     assert len({len(response.tokens) for response in responses}) > 10  # rows left the batch at different times
-    for (agent, prompt, keys), group in zip(wanted, groups, strict=True):
+    for (agent, prompt, keys), group in zip(asked, groups, strict=True):
         alone = team.respond([(agent, prompt, keys[:2])], Sampling(40), "sequential", 1)[0]
         assert [r.tokens for r in alone] == [r.tokens for r in group[:2]]
 
@@ -232,8 +237,8 @@ def test_grouping_ends_with_its_block(team):
     model = team.agents[0].model
     with pytest.raises(RuntimeError, match="inside"), grouped(model, ["agent_0", "agent_1"]):
         raise RuntimeError("inside")
-    found, _ = team.logprobs(0, PAIRS)
-    assert found.tolist() == pytest.approx([reference(team, 0, *pair) for pair in PAIRS], abs=1e-4)
+    sums, _ = team.logprobs(0, PAIRS)
+    assert sums.tolist() == pytest.approx([reference(team, 0, *pair) for pair in PAIRS], abs=1e-4)
     assert "forward" not in vars(next(m for n, m in model.named_modules() if n.endswith("q_proj")))
 
 
@@ -267,12 +272,12 @@ def test_pick_inverts_the_exact_distribution(size, temperature, top_p, top_k):
     count = 20_000
     uniform = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     tokens = pick(logits.expand(count, -1), uniform.float(), Sampling(1, temperature, top_p, top_k))
-    found = torch.bincount(tokens, minlength=size).double() / count
+    shares = torch.bincount(tokens, minlength=size).double() / count
     expected = exact(logits, temperature, top_p, top_k)
-    assert {token for token in range(size) if found[token] > 0} <= set(expected)
+    assert {token for token in range(size) if shares[token] > 0} <= set(expected)
     for token in range(size):
         # an evenly spaced comb hits every interval to within one tooth at either end
-        assert found[token].item() == pytest.approx(expected.get(token, 0.0), abs=2.1 / count)
+        assert shares[token].item() == pytest.approx(expected.get(token, 0.0), abs=2.1 / count)
 
 
 def test_pick_at_the_ends_of_the_interval():
@@ -316,12 +321,12 @@ def test_round_trip(models_folder, tmp_path, adapter):
                     part.add_(0.01 * torch.randn(part.shape, generator=torch.Generator().manual_seed(len(member.name))))
     one.save(tmp_path)
     two = make_team(models_folder, "joint", seed=5, adapter=adapter, randomise=False)
-    before, wanted = numbers(two), numbers(one)
-    assert all(not torch.equal(before[name], wanted[name]) for name in wanted)
+    before, expected = numbers(two), numbers(one)
+    assert all(not torch.equal(before[name], expected[name]) for name in expected)
     two.load_agents(tmp_path)
     two.critics[0].load(tmp_path)
     after = numbers(two)
-    assert all(torch.equal(after[name], wanted[name]) for name in wanted)
+    assert all(torch.equal(after[name], expected[name]) for name in expected)
 
 
 def test_load_says_what_is_missing(team, tmp_path):

@@ -15,12 +15,12 @@ from support.runs import outcome, session, train
 from support.toy import make_team, rollout_settings
 
 from collm.common.errors import ConfigError, ModelError
+from collm.common.seeds import derive
 from collm.config.checks import check_job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.llm import vllm as vllm_backend
 from collm.llm.sampling import Sampling
-from collm.llm.team import derive
 
 CONFIG = ROOT / "config" / "config.yaml"
 VLLM = {"backend": "vllm", "vllm_memory": 0.25}
@@ -41,8 +41,8 @@ def served(models_folder, **changes):
 
 def wishes(team, keys=3):
     """Prompts of all agents with keys."""
-    said = ("red", "a much longer prompt about a quick brown fox")
-    texts = {text: [{"role": "user", "content": text}] for text in said}
+    words = ("red", "a much longer prompt about a quick brown fox")
+    texts = {text: [{"role": "user", "content": text}] for text in words}
     return [
         (agent, team.prompt(agent, messages, 12), [derive(agent, text, k) for k in range(keys)])
         for text, messages in texts.items()
@@ -75,10 +75,10 @@ def test_engine_is_asked_for_what_the_team_needs(models_folder, engines):
 @pytest.mark.parametrize("drawn", [{}, {"temperature": 0.7, "top_p": 0.8, "top_k": 20}])
 def test_same_weights_and_keys_give_the_same_responses(models_folder, engines, mode, agents, drawn):
     team = served(models_folder, agents=agents)
-    wanted, sampling = wishes(team), Sampling(12, **drawn)
-    there = team.respond(wanted, sampling, mode, 32)
+    prompts, sampling = wishes(team), Sampling(12, **drawn)
+    there = team.respond(prompts, sampling, mode, 32)
     team.engines = None
-    here = team.respond(wanted, sampling, mode, 32)
+    here = team.respond(prompts, sampling, mode, 32)
     assert len(engines.made) == len(set(agents))
     assert sum(len(engine.calls) for engine in engines.made) == (2 if mode == "sequential" else len(set(agents)))
     for one, other in zip(there, here, strict=True):
@@ -105,29 +105,29 @@ def requests(engine):
 
 def test_a_changed_adapter_gets_a_new_id_name_and_folder(models_folder, engines):
     team = served(models_folder)
-    wanted, sampling = wishes(team), Sampling(12)
-    first = team.respond(wanted, sampling, "mixed", 32)
+    prompts, sampling = wishes(team), Sampling(12)
+    first = team.respond(prompts, sampling, "mixed", 32)
     (engine,) = engines.made
     assert requests(engine) == {"agent_0": 1, "agent_1": 2}
-    assert team.respond(wanted, sampling, "mixed", 32) != [] and requests(engine) == {"agent_0": 1, "agent_1": 2}
+    assert team.respond(prompts, sampling, "mixed", 32) != [] and requests(engine) == {"agent_0": 1, "agent_1": 2}
     name, part = next(item for item in team.agents[1].parameters() if "lora_B" in item[0])
     part.data.add_(1.0)  # by the back door, which no version counter sees
-    second = team.respond(wanted, sampling, "mixed", 32)
+    second = team.respond(prompts, sampling, "mixed", 32)
     assert requests(engine) == {"agent_0": 1, "agent_1": 3}
     tokens = [[[r.tokens for r in group] for group in answers] for answers in (first, second)]
     assert [one == other for one, other in zip(*tokens, strict=True)] == [True, False, True, False]
     names = {(request.lora_int_id, request.lora_name, request.lora_path) for call in engine.calls for request in call}
     assert len(names) == len({name for _, name, _ in names}) == len({path for _, _, path in names}) == 3
     part.data.add_(-1.0)
-    team.respond(wanted, sampling, "mixed", 32)
+    team.respond(prompts, sampling, "mixed", 32)
     assert requests(engine) == {"agent_0": 1, "agent_1": 4}  # what was once used is never served again
 
 
 def test_the_stand_in_notices_stale_adapters(models_folder, engines, monkeypatch):
     """A backend that kept ids would say the old words: what the test above relies on."""
     team = served(models_folder)
-    wanted, sampling = wishes(team), Sampling(12)
-    first = team.respond(wanted, sampling, "mixed", 32)
+    prompts, sampling = wishes(team), Sampling(12)
+    first = team.respond(prompts, sampling, "mixed", 32)
     monkeypatch.setattr(vllm_backend, "content", lambda member: "the same")
     team.engines._adapters._current = {
         name: ("the same", *known[1:]) for name, known in team.engines._adapters._current.items()
@@ -136,7 +136,7 @@ def test_the_stand_in_notices_stale_adapters(models_folder, engines, monkeypatch
         for member in team.agents:
             for _, part in member.parameters():
                 part.add_(0.5)
-    again = team.respond(wanted, sampling, "mixed", 32)
+    again = team.respond(prompts, sampling, "mixed", 32)
     assert [[r.tokens for r in group] for group in again] == [[r.tokens for r in group] for group in first]
 
 

@@ -1,10 +1,12 @@
-"""Micro-batches: which sequences go through the model together so that padding and memory stay small."""
+"""Batches: which sequences go through the model together so that padding and memory stay small."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Hashable, Sequence
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt ids, response ids
+PromptKeys = tuple[int, tuple[int, ...], Sequence[int]]  # agent, prompt ids, one key per response
 
 
 def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -54,16 +56,41 @@ def by_prompt(pairs: Sequence[Pair], budget: int) -> list[list[int]]:
     return groups
 
 
-Wanted = tuple[int, tuple[int, ...], Sequence[int]]  # agent, prompt ids, one key per response
+def copies_per_prompt(pairs: Sequence[Pair]) -> int:
+    """How often every prompt stands in a row, if all stand equally often; 1 otherwise."""
+    runs = [len(list(run)) for _, run in itertools.groupby(prompt for prompt, _ in pairs)]
+    return runs[0] if len(set(runs)) == 1 else 1
 
 
-def by_asker(wanted: Sequence[Wanted], most: int) -> list[Wanted]:
+def merge_prompts(prompts: Sequence[PromptKeys], most: int) -> list[PromptKeys]:
     """Requests with the same agent and prompt as one, with the keys of all in order, cut into at most `most` keys."""
     merged: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-    for agent, prompt, keys in wanted:
+    for agent, prompt, keys in prompts:
         merged.setdefault((agent, prompt), []).extend(keys)
     return [
         (agent, prompt, keys[start : start + most])
         for (agent, prompt), keys in merged.items()
         for start in range(0, len(keys), most)
     ]
+
+
+def decoding_batches(prompts: Sequence[PromptKeys], pools: Sequence[Hashable], max_rows: int) -> list[list[int]]:
+    """Indices of prompts that are decoded together: equally many keys each, lengths alike, agent after agent.
+
+    Args:
+        pools: for every agent what it may share a batch with: agents of the same pool can.
+        max_rows: responses decoded at once; each agent of a batch may use its share, and one prompt in any case.
+    """
+    by_pool: dict[tuple[int, Hashable], list[int]] = {}
+    for index, (agent, _, keys) in enumerate(prompts):
+        by_pool.setdefault((len(keys), pools[agent]), []).append(index)
+    batches = []
+    for (copies, _), pool in by_pool.items():
+        per_agent: dict[int, list[int]] = {}
+        for index in sorted(pool, key=lambda index: (len(prompts[index][1]), index)):
+            per_agent.setdefault(prompts[index][0], []).append(index)
+        size = max(1, max_rows // (copies * len(per_agent)))
+        while any(per_agent.values()):
+            batches.append([index for agent in sorted(per_agent) for index in per_agent[agent][:size]])
+            per_agent = {agent: rest[size:] for agent, rest in per_agent.items() if rest[size:]}
+    return batches

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from collm.common.errors import ModelError
@@ -31,7 +31,7 @@ def recomputing(causal: nn.Module) -> Iterator[None]:
     Raises:
         ModelError: the model has no layers that know how.
     """
-    layers = [module for module in causal.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers: list[Any] = [module for module in causal.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
         raise ModelError(
             f"{type(causal).__name__} has no layers that can be computed again; set training.gradient_checkpointing "
@@ -51,7 +51,7 @@ def recomputing(causal: nn.Module) -> Iterator[None]:
 class OffloadedAdamW(torch.optim.AdamW):
     """AdamW whose moments are on the parameter's device only while that parameter takes its step."""
 
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Step parameter by parameter; same numbers as AdamW. A closure is not supported."""
         if closure is not None:
             raise ValueError("OffloadedAdamW takes no closure")
@@ -73,7 +73,7 @@ class OffloadedAdamW(torch.optim.AdamW):
         for parameter in self.state:
             self._move(parameter, HOME)
 
-    def _move(self, parameter: nn.Parameter, device: torch.device) -> None:
+    def _move(self, parameter: torch.Tensor, device: torch.device) -> None:
         state = self.state[parameter]
         for name in ("exp_avg", "exp_avg_sq"):
             if name in state:
@@ -82,14 +82,16 @@ class OffloadedAdamW(torch.optim.AdamW):
 
 def load_causal(
     name: str, folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None = None
-) -> nn.Module:
+) -> PreTrainedModel:
     """A causal model on `device`, or with `device_map` "auto" spread over all GPUs.
 
     Raises:
         ModelError: there is no GPU to spread it over, or they do not hold it.
     """
+    model: Any
     if device_map is None:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        return model.to(device)
     if device.type != "cuda":
         raise ModelError(
             f"models.{name}.device_map is {device_map}, which spreads a model over GPUs, and this run is on {device}; "
@@ -106,7 +108,7 @@ def load_causal(
 
 
 def spread(causal: nn.Module) -> str | None:
-    """Why the passes of lean.py cannot run `causal` where it stands; None if it stands on one device."""
+    """Why packed passes cannot run `causal` where it stands; None if it stands on one device."""
     if len(set(map(str, getattr(causal, "hf_device_map", {}).values()))) > 1:
         return "its layers stand on several devices (device_map)"
     return None

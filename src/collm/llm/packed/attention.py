@@ -35,8 +35,8 @@ class Rows:
         """[rows, longest, ...] from [tokens, ...]; padding holds some token's numbers, or zeros."""
         if self.full:
             return flat.unflatten(0, (self.rows, self.width))
-        found = flat.index_select(0, self._sources)
-        return (found.index_fill_(0, self._padding, 0) if zero else found).unflatten(0, (self.rows, self.width))
+        cells = flat.index_select(0, self._sources)
+        return (cells.index_fill_(0, self._padding, 0) if zero else cells).unflatten(0, (self.rows, self.width))
 
     def flat(self, grid: torch.Tensor) -> torch.Tensor:
         """[tokens, ...] from [rows, longest, ...]."""
@@ -109,10 +109,10 @@ def fused(
     query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in (query, key, value))
     query, key = (rotate(x, *tables).to(x.dtype) for x in (query, key))
     rows, count = layout.first, len(layout.first.places)
-    options = {"scale": heads.scale, "enable_gqa": heads.groups > 1}
+    options: dict[str, Any] = {"scale": heads.scale, "enable_gqa": heads.groups > 1}
     q, k, v = (rows.grid(x[:count]).transpose(1, 2) for x in (query, key, value))
     mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
-    found = [rows.flat(mixed.transpose(1, 2))]
+    parts = [rows.flat(mixed.transpose(1, 2))]
     if layout.then is not None:
         q, then_k, then_v = (layout.then.grid(x[count:]).transpose(1, 2) for x in (query, key, value))
         keys, values = (
@@ -124,8 +124,8 @@ def fused(
         seen = rows.valid.repeat_interleave(layout.copies, 0)[:, None, None].expand(-1, -1, width, -1)
         mask = torch.cat([seen, own], -1)
         mixed = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, **options)
-        found.append(layout.then.flat(mixed.transpose(1, 2)))
-    return torch.cat(found).flatten(1)
+        parts.append(layout.then.flat(mixed.transpose(1, 2)))
+    return torch.cat(parts).flatten(1)
 
 
 def by_key(rows: Rows, x: torch.Tensor, heads: Heads, copies: int = 1, zero: bool = False) -> torch.Tensor:
@@ -153,14 +153,15 @@ class _Attention(torch.autograd.Function):
         q, k, v = (by_key(rows, x[:count], heads) for x in (query, key, value))
         keep = any(ctx.needs_input_grad[:3])
         causal = Causal(q, k, v, heads, keep)
-        found, saved = [from_key(rows, causal.forward(), heads)], [causal]
+        mixed = [from_key(rows, causal.forward(), heads)]
+        saved: list[Causal | Continued] = [causal]
         if layout.then is not None:
             q, then_k, then_v = (by_key(layout.then, x[count:], heads, layout.copies) for x in (query, key, value))
-            continued = Continued(q, then_k, then_v, k, v, rows.valid, heads, layout.copies, keep)
-            found.append(from_key(layout.then, continued.forward(), heads, layout.copies))
+            continued = Continued(q, then_k, then_v, Prefixes(k, v, rows.valid, layout.copies), heads, keep)
+            mixed.append(from_key(layout.then, continued.forward(), heads, layout.copies))
             saved.append(continued)
         ctx.saved, ctx.tables, ctx.layout, ctx.heads = saved, tables, layout, heads
-        return (found[0] if len(found) == 1 else torch.cat(found)).flatten(1)
+        return (mixed[0] if len(mixed) == 1 else torch.cat(mixed)).flatten(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
@@ -174,12 +175,12 @@ class _Attention(torch.autograd.Function):
             parts[1] += of_key
             parts[2] += of_value
         ctx.saved = None
-        found = [from_key(rows, part, heads) for part in parts]
+        gradients = [from_key(rows, part, heads) for part in parts]
         if then is not None:
             more = (from_key(layout.then, part, heads, layout.copies) for part in then)
-            found = [torch.cat(pair) for pair in zip(found, more, strict=True)]
-        found[:2] = [rotate_back(part, *ctx.tables).to(part.dtype) for part in found[:2]]
-        return *(part.flatten(1) for part in found), None, None, None
+            gradients = [torch.cat(pair) for pair in zip(gradients, more, strict=True)]
+        gradients[:2] = [rotate_back(part, *ctx.tables).to(part.dtype) for part in gradients[:2]]
+        return *(part.flatten(1) for part in gradients), None, None, None
 
 
 def triangle(size: int, groups: int, like: torch.Tensor) -> torch.Tensor:
@@ -211,13 +212,13 @@ class Causal:
 
     def forward(self) -> torch.Tensor:
         """[batch, length * groups, width]."""
-        groups, found = self.heads.groups, torch.empty_like(self.q)
+        groups, mixed = self.heads.groups, torch.empty_like(self.q)
         for start, stop in self.blocks:
             weights = self._weights(start, stop)
-            found[:, start * groups : stop * groups] = torch.bmm(weights, self.v[:, :stop])
+            mixed[:, start * groups : stop * groups] = torch.bmm(weights, self.v[:, :stop])
             if self._kept is not None:
                 self._kept.append(weights)
-        return found
+        return mixed
 
     def backward(self, gradient: torch.Tensor) -> list[torch.Tensor]:
         """Gradients of q, k and v."""
@@ -234,31 +235,31 @@ class Causal:
         return [of_q.mul_(self.heads.scale), of_k, of_v]
 
 
+@dataclass
+class Prefixes:
+    """Keys and values [sequences * key heads, longest, width] of sequences that are continued, which of their places
+    hold a token [sequences, longest], and how many continuations each has."""
+
+    k: torch.Tensor
+    v: torch.Tensor
+    valid: torch.Tensor
+    copies: int
+
+
 class Continued:
     """Attention of continuations to the sequence that they continue and to themselves.
 
-    q: [sequences * key heads * copies, length * groups, width], k and v of the continuations without groups;
-    `shared` keys and values are those of the sequences, [sequences * key heads, longest, width].
+    q: [sequences * key heads * copies, length * groups, width], k and v of the continuations without groups.
     """
 
-    def __init__(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        shared_k: torch.Tensor,
-        shared_v: torch.Tensor,
-        valid: torch.Tensor,
-        heads: Heads,
-        copies: int,
-        keep: bool,
-    ):
+    def __init__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, prefixes: Prefixes, heads: Heads, keep: bool):
+        """`keep`: the weights for the backward pass, where sequences are short enough."""
         self.q, self.k, self.v, self.heads = q * heads.scale, k, v, heads
-        self.shared_k, self.shared_v = shared_k, shared_v
-        self._wide = (len(shared_k), copies * q.shape[1], -1)  # all copies of a sequence as rows of one product
+        self.shared_k, self.shared_v, copies, valid = prefixes.k, prefixes.v, prefixes.copies, prefixes.valid
+        self._wide = (len(self.shared_k), copies * q.shape[1], -1)  # all copies of a sequence as rows of one product
         hidden = torch.zeros(valid.shape, dtype=q.dtype, device=q.device).masked_fill_(~valid, float("-inf"))
         self._hidden = hidden.repeat_interleave(heads.keys * copies, 0)[:, None]
-        self._kept = self._weights() if keep and shared_k.shape[1] + k.shape[1] <= KEPT else None
+        self._kept = self._weights() if keep and self.shared_k.shape[1] + k.shape[1] <= KEPT else None
 
     def _weights(self) -> torch.Tensor:
         before = torch.bmm(self.q.view(self._wide), self.shared_k.transpose(1, 2)).view(*self.q.shape[:2], -1)
@@ -270,8 +271,8 @@ class Continued:
         """[sequences * key heads * copies, length * groups, width]."""
         weights = self._weights() if self._kept is None else self._kept
         before, own = weights.split([self.shared_k.shape[1], self.k.shape[1]], -1)
-        found = torch.bmm(before.reshape(self._wide), self.shared_v).view(self.q.shape)
-        return found.baddbmm_(own, self.v)
+        mixed = torch.bmm(before.reshape(self._wide), self.shared_v).view(self.q.shape)
+        return mixed.baddbmm_(own, self.v)
 
     def backward(self, gradient: torch.Tensor) -> list[torch.Tensor]:
         """Gradients of q, k, v, shared k and shared v."""

@@ -1,13 +1,15 @@
 """Forward and backward passes of decoders of the Llama family, without what transformers and PEFT do around them.
 
-Tokens of all sequences stand one after another without padding; projections of one input are one product (products.py);
-attention is in attention.py. The modules, weights and adapters are those of transformers and PEFT, nothing is copied.
+Tokens of all sequences stand one after another without padding; projections of one input are one product
+(lora_linear.py); attention is in attention.py. The modules, weights and adapters are those of transformers and PEFT,
+nothing is copied.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,9 +18,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from collm.llm.packed.attention import Heads, Layout, attend
-from collm.llm.packed.lora_linear import Gate, Norm, Plain, Product
+from collm.llm.packed.lora_linear import Gate, Identity, Norm, StackedLinear
 
 FAMILY = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 STACKS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
@@ -26,9 +29,10 @@ STACKS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"),
 PACKED = 1 << 30  # bytes of a model up to which its weights are kept a second time, in the order products want
 
 
-def obstacle(causal: nn.Module) -> str | None:
+def obstacle(causal: PreTrainedModel) -> str | None:
     """Why `causal` (adapters included) cannot take the passes of this module; None if it can."""
-    name, shape = type(causal).__name__, causal.config
+    name = type(causal).__name__
+    shape: Any = causal.config
     if name not in FAMILY:
         return f"architecture {name} is none of {', '.join(FAMILY)}"
     if shape.hidden_act != "silu":
@@ -41,8 +45,9 @@ def obstacle(causal: nn.Module) -> str | None:
         if isinstance(module, BaseTunerLayer):
             if path.split(".")[-1] not in projections:
                 return f"an adapter on {path}, which is no projection of a layer"
-            odd = module.use_dora if isinstance(module, Linear) else {"kind": True}
-            if any(odd.values()) or any(not isinstance(drop, nn.Identity) for drop in module.lora_dropout.values()):
+            tuner: Any = module
+            odd = tuner.use_dora if isinstance(module, Linear) else {"kind": True}
+            if any(odd.values()) or any(not isinstance(drop, nn.Identity) for drop in tuner.lora_dropout.values()):
                 return f"the adapter on {path} is more than LoRA without dropout"
         elif path.split(".")[-1] in projections and type(module) is not nn.Linear:
             return f"{path} is a {type(module).__name__}, not a Linear"
@@ -52,14 +57,15 @@ def obstacle(causal: nn.Module) -> str | None:
 
 
 class Layer:
-    """Products and norms of one decoder layer."""
+    """Projections, norms and heads of one decoder layer; the weights are those of transformers' module."""
 
-    def __init__(self, module: nn.Module, pack: bool):
+    def __init__(self, module: Any, pack: bool):
         owners = (module.self_attn, module.self_attn, module.mlp, module.mlp)
         self.qkv, self.out, self.gate_up, self.down = (
-            Product([getattr(owner, name) for name in names], pack) for owner, names in zip(owners, STACKS, strict=True)
+            StackedLinear([getattr(owner, name) for name in names], pack)
+            for owner, names in zip(owners, STACKS, strict=True)
         )
-        self.products = (self.qkv, self.out, self.gate_up, self.down)
+        self.linears = (self.qkv, self.out, self.gate_up, self.down)
         self.before_attention, self.before_mlp = Norm(module.input_layernorm), Norm(module.post_attention_layernorm)
         attention = module.self_attn
         self.query_norm = getattr(attention, "q_norm", None)
@@ -68,93 +74,96 @@ class Layer:
         self.heads = Heads(queries, keys, attention.head_dim, attention.scaling)
         self.split = [part.out_features for part in self.qkv.bases]
 
-    def heads_of(self, stacked: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Query, key and value [tokens, heads * width] from the stacked projection, normed where the model does."""
+    def heads_of(self, stacked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Query, key and value [tokens, heads * width] from the stacked projection [tokens, all of them], normed where
+        the model does."""
         query, key, value = stacked.split(self.split, -1)
         if self.query_norm is not None:
             query, key = self._normed(self.query_norm, query), self._normed(self.key_norm, key)
         return query, key, value
 
-    def _normed(self, norm: nn.Module, states: torch.Tensor) -> torch.Tensor:
+    def _normed(self, norm: Any, states: torch.Tensor) -> torch.Tensor:
         grouped = states.unflatten(-1, (-1, self.heads.width))
         weight = norm.weight.to(states.dtype)
         return functional.rms_norm(grouped, (self.heads.width,), weight, norm.variance_epsilon).flatten(-2)
 
 
-class Lean:
-    """A causal model of the family, run token by token list instead of batch by padded batch."""
+@dataclass(frozen=True)
+class PackedTokens:
+    """Tokens of one pass in the order of `layout`: ids and positions, [tokens] each, and which states are asked for."""
 
-    def __init__(self, causal: nn.Module):
-        self.decoder, self.head = causal.get_decoder(), causal.get_output_embeddings()
+    ids: torch.Tensor
+    positions: torch.Tensor
+    layout: Layout
+    picked: torch.Tensor  # [picked] indices of tokens; the last layer does no more than they need
+
+
+class PackedDecoder:
+    """A causal model of the family, run over tokens in one row instead of a padded batch."""
+
+    def __init__(self, causal: PreTrainedModel, recompute: bool = False):
+        """`recompute`: layers again in the backward pass, instead of keeping what is inside them."""
+        self.transformer: Any = causal.get_decoder()
         size = sum(part.numel() * part.element_size() for part in causal.parameters())
-        self.layers = [Layer(module, size <= PACKED) for module in self.decoder.layers]
-        self.norm = Norm(self.decoder.norm)
-        self.output = Product([self.head], size <= PACKED)
-        self._plain, self._gate = Plain(), Gate()
-        self.recompute = False  # layers again in the backward pass, instead of keeping what is inside them
+        self.layers = [Layer(module, size <= PACKED) for module in self.transformer.layers]
+        self.norm = Norm(self.transformer.norm)
+        self.output = StackedLinear([causal.get_output_embeddings()], size <= PACKED)
+        self.recompute = recompute
+        self._identity, self._gate = Identity(), Gate()
 
     def refresh(self) -> None:
         """Notice weights that were moved, cast or overwritten since the last pass."""
         for layer in self.layers:
-            for product in layer.products:
-                product.refresh()
+            for linear in layer.linears:
+                linear.refresh()
         self.output.refresh()
 
     def tables(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and signed sine of the rotary embedding at `positions` [tokens], each [tokens, 1, width]."""
-        cosine, sine = self.decoder.rotary_emb(self.decoder.embed_tokens.weight[:1], positions[None])
+        cosine, sine = self.transformer.rotary_emb(self.transformer.embed_tokens.weight[:1], positions[None])
         half = sine.shape[-1] // 2
         sine = torch.cat([-sine[0, :, :half], sine[0, :, half:]], -1)
         return cosine[0][:, None], sine[:, None]
 
-    def states(
-        self,
-        ids: torch.Tensor,
-        positions: torch.Tensor,
-        layout: Layout,
-        adapter: str | None,
-        dtype: torch.dtype,
-        wanted: torch.Tensor,
-    ) -> torch.Tensor:
-        """Final hidden states of the tokens `wanted`, with gradients of the adapter.
+    def states(self, tokens: PackedTokens, adapter: str | None, dtype: torch.dtype) -> torch.Tensor:
+        """Final hidden states of the picked tokens, with gradients of the adapter.
 
         Args:
-            ids, positions: [tokens], in the order of `layout`.
             adapter: name of the LoRA adapter; None for the bare base.
             dtype: of the products.
-            wanted: indices of tokens; the last layer does no more than they need.
         Returns:
-            [wanted, width] in the dtype of the base.
+            [picked, width] in the dtype of the base.
         """
         self.refresh()
-        tables = self.tables(positions)
-        states = functional.embedding(ids, self.decoder.embed_tokens.weight).detach()
+        tables = self.tables(tokens.positions)
+        states = functional.embedding(tokens.ids, self.transformer.embed_tokens.weight).detach()
         again = self.recompute and torch.is_grad_enabled() and adapter is not None
         if again:
             states.requires_grad_()  # else reentrant checkpoints see nothing to differentiate
         for layer in self.layers:
-            picked = wanted if layer is self.layers[-1] else None
-            run = functools.partial(self._through, layer, tables, layout, adapter, dtype, picked)
+            picked = tokens.picked if layer is self.layers[-1] else None
+            run = functools.partial(self._layer, layer, tables, tokens.layout, adapter, dtype, picked)
             # Reentrant: attention keeps its parts in the node of the graph, which must not outlive the pass.
             states = checkpoint(run, states, use_reentrant=True, preserve_rng_state=False) if again else run(states)
         return _Normed.apply(states, self.norm)
 
-    def _through(
+    def _layer(
         self,
         layer: Layer,
-        tables: Any,
+        tables: tuple[torch.Tensor, torch.Tensor],
         layout: Layout,
         adapter: str | None,
         dtype: torch.dtype,
         picked: torch.Tensor | None,
         states: torch.Tensor,
     ) -> torch.Tensor:
-        """`states` after one layer, of the tokens `picked` or of all."""
+        """`states` [tokens, width] after one layer, of the tokens `picked` or of all."""
         stacked = layer.qkv.forward(states, layer.before_attention, adapter, dtype)
-        mixed = attend(*layer.heads_of(stacked), tables, layout, layer.heads)
+        query, key, value = layer.heads_of(stacked)
+        mixed = attend(query, key, value, tables, layout, layer.heads)
         if picked is not None:
             mixed, states = mixed.index_select(0, picked), states.index_select(0, picked)
-        states = layer.out.forward(mixed, self._plain, adapter, dtype, states)
+        states = layer.out.forward(mixed, self._identity, adapter, dtype, states)
         stacked = layer.gate_up.forward(states, layer.before_mlp, adapter, dtype)
         return layer.down.forward(stacked, self._gate, adapter, dtype, states)
 
@@ -168,14 +177,14 @@ class _Normed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return ctx.norm.again(*ctx.saved_tensors)[1](gradient), None
+        return ctx.norm.vjp(*ctx.saved_tensors)[1](gradient), None
 
 
 def token_ids(sequences: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
-    """All ids of `sequences`, one after another."""
+    """[tokens] all ids of `sequences`, one after another."""
     return torch.tensor([token for sequence in sequences for token in sequence], device=device)
 
 
 def token_positions(lengths: Sequence[int], starts: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Positions of sequences of `lengths` that begin at positions `starts`, one after another."""
+    """[tokens] positions of sequences of `lengths` that begin at positions `starts`, one after another."""
     return torch.cat([torch.arange(start, start + n) for n, start in zip(lengths, starts, strict=True)]).to(device)

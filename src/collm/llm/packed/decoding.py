@@ -1,4 +1,4 @@
-"""Decoding by the passes of lean.py: prompts without padding, then one token per row with as few operations as can be.
+"""Decoding without padding (decoder.py): prompts in one row, then one token per row with as few operations as can be.
 
 Rows stand grouped by adapter, every group of the same size. A step multiplies all rows with the A's of all adapters
 and blanks what is not a row's own: for few adapters that is cheaper than one product per adapter.
@@ -12,23 +12,21 @@ import torch
 from torch.nn import functional
 
 from collm.llm.packed.attention import Causal, Heads, Rows, by_key, from_key, rotate
-from collm.llm.packed.decoder import Layer, Lean, token_ids, token_positions
-from collm.llm.packed.lora_linear import Gate, Matrix, Product
+from collm.llm.packed.decoder import Layer, PackedDecoder, token_ids, token_positions
+from collm.llm.packed.lora_linear import FrozenLinear, Gate, StackedLinear
 
 
-class LeanStepper:
-    """Runs one batch of rows: `prefill` once, then `step` for every further token."""
+class PackedStepper:
+    """Runs one batch of rows by a `PackedDecoder`; see `Stepper`. Without gradients."""
 
-    def __init__(self, lean: Lean, adapters: Sequence[str | None], room: int, device: torch.device):
-        """`room`: tokens that will be appended at most."""
-        self.lean, self.adapters, self.room, self.device = lean, list(adapters), room, device
+    def __init__(self, decoder: PackedDecoder, adapters: Sequence[str | None], room: int, device: torch.device):
+        """`adapters`: one per group of rows; `room`: tokens that will be appended at most."""
+        self.decoder, self.adapters, self.room, self.device = decoder, list(adapters), room, device
         self.gate = Gate()
-        lean.refresh()
-        self.dtype = lean.layers[0].qkv.weight.dtype
+        decoder.refresh()
+        self.dtype = decoder.layers[0].qkv.weight.dtype
         self._copies = 1
-        self._steps = [
-            tuple(_RowProduct(product, self.adapters) for product in layer.products) for layer in lean.layers
-        ]
+        self._steps = [tuple(_RowLinear(linear, self.adapters) for linear in layer.linears) for layer in decoder.layers]
 
     # prompts
 
@@ -40,20 +38,20 @@ class LeanStepper:
         ends = rows.lengths.cumsum(0).tolist()
         bounds = [0, *ends[per_group - 1 :: per_group]]
         groups = list(zip(self.adapters, bounds[:-1], bounds[1:], strict=True))
-        tables = self.lean.tables(token_positions(lengths, [0] * len(lengths), self.device))
-        states = functional.embedding(token_ids(prompts, self.device), self.lean.decoder.embed_tokens.weight)
+        tables = self.decoder.tables(token_positions(lengths, [0] * len(lengths), self.device))
+        states = functional.embedding(token_ids(prompts, self.device), self.decoder.transformer.embed_tokens.weight)
         caches: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for layer in self.lean.layers:
+        for layer in self.decoder.layers:
             states = self._prefill_layer(layer, states, rows, groups, tables, caches)
-        last = self.lean.norm.forward(states[rows.lengths.cumsum(0) - 1])
+        last = self.decoder.norm.forward(states[rows.lengths.cumsum(0) - 1])
         self.length = rows.width
         self.positions = rows.lengths.clone()
         hidden = torch.zeros(len(prompts), rows.width + self.room, dtype=self.dtype, device=self.device)
         hidden[:, : rows.width].masked_fill_(~rows.valid, float("-inf"))
         self.hidden = None if rows.full else hidden[:, None, None]
-        self._caches = [_Cache(*cache, self.room, self.lean.layers[0].heads) for cache in caches]
+        self._caches = [_Cache(*cache, self.room, self.decoder.layers[0].heads) for cache in caches]
         self._own(len(prompts))
-        return self.lean.output(last)
+        return self.decoder.output(last)
 
     def _prefill_layer(
         self,
@@ -84,38 +82,39 @@ class LeanStepper:
         self._moved(torch.arange(len(self.positions), device=self.device).repeat_interleave(copies))
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep `rows`; groups stay in order and of equal size."""
+        """Keep the rows with the indices `rows` [kept]; groups stay in order and of equal size."""
         for cache in self._caches:
             cache.select(rows)
         self._copies = 1
         self._moved(rows)
 
     def _moved(self, rows: torch.Tensor) -> None:
+        """Let the batch consist of the rows with the indices `rows`."""
         self.positions = self.positions[rows]
         self.hidden = None if self.hidden is None else self.hidden[rows]
         self._own(len(rows))
 
     def _own(self, rows: int) -> None:
-        for products in self._steps:
-            for product in products:
-                product.own_rows(rows)
+        for linears in self._steps:
+            for linear in linears:
+                linear.own_rows(rows)
 
     # one token
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append one token per row, [rows]; returns the logits of the next, [rows, vocabulary]."""
-        states = functional.embedding(tokens, self.lean.decoder.embed_tokens.weight)
-        tables = self.lean.tables(self.positions)
+        states = functional.embedding(tokens, self.decoder.transformer.embed_tokens.weight)
+        tables = self.decoder.tables(self.positions)
         self.length += 1
         hidden = None if self.hidden is None else self.hidden[:: self._copies, ..., : self.length]
-        for layer, cache, (qkv, out, gate_up, down) in zip(self.lean.layers, self._caches, self._steps, strict=True):
+        for layer, cache, (qkv, out, gate_up, down) in zip(self.decoder.layers, self._caches, self._steps, strict=True):
             stacked = qkv(layer.before_attention.forward(states))
             mixed = cache.attend(*_rotated(layer, stacked, tables), hidden)
             states = out(mixed).add_(states)
             stacked = gate_up(layer.before_mlp.forward(states))
             states = down(self.gate.forward(stacked)).add_(states)
         self.positions = self.positions + 1
-        return self.lean.output(self.lean.norm.forward(states))
+        return self.decoder.output(self.decoder.norm.forward(states))
 
 
 def _rotated(
@@ -155,9 +154,9 @@ class _Cache:
         if self.shared is None:
             self.own = self._with_room(*(part[:, :, :filled].index_select(0, rows) for part in self.own))
             return
-        prompts, copies = rows // self.own[0].shape[2], self.shared
-        said = (part.transpose(1, 2).flatten(0, 1)[:, :, : self.held].index_select(0, rows) for part in self.own)
-        whole = (torch.cat([part.index_select(0, prompts), new], 2) for part, new in zip(copies, said, strict=True))
+        prompts, shared = rows // self.own[0].shape[2], self.shared
+        drawn = (part.transpose(1, 2).flatten(0, 1)[:, :, : self.held].index_select(0, rows) for part in self.own)
+        whole = (torch.cat([part.index_select(0, prompts), new], 2) for part, new in zip(shared, drawn, strict=True))
         self.shared = None
         self.own = self._with_room(*whole)
 
@@ -181,7 +180,7 @@ class _Cache:
         """
         self.held += 1
         if self.shared is not None:
-            return self._attend_shared(query, key, value, hidden)
+            return self._attend_shared(query, key, value, hidden, self.shared)
         if not self._roomy:
             self.own = self._with_room(*self.own)
         keys, values = (part[:, :, : self.prompt + self.held] for part in self.own)
@@ -191,63 +190,70 @@ class _Cache:
         return mixed.flatten(1)
 
     def _attend_shared(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, hidden: torch.Tensor | None
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        hidden: torch.Tensor | None,
+        of_prompts: tuple[torch.Tensor, torch.Tensor],
     ) -> torch.Tensor:
-        """The same, the copies of a prompt as rows of one product with the prompt's keys and values."""
+        """The same, the copies of a prompt as rows of one product with the prompt's keys and values `of_prompts`."""
         prompts, heads, copies = self.own[0].shape[:3]
         keys, values = (part[:, :, :, : self.held] for part in self.own)
         keys[:, :, :, -1] = key.unflatten(0, (prompts, copies)).transpose(1, 2)
         values[:, :, :, -1] = value.unflatten(0, (prompts, copies)).transpose(1, 2)
         query = query.unflatten(1, (heads, -1)).unflatten(0, (prompts, copies)).transpose(1, 2) * self.heads.scale
         wide = query.flatten(2, 3).flatten(0, 1)
-        before = torch.bmm(wide, self.shared[0].flatten(0, 1).transpose(1, 2)).unflatten(0, (prompts, heads))
+        before = torch.bmm(wide, of_prompts[0].flatten(0, 1).transpose(1, 2)).unflatten(0, (prompts, heads))
         if hidden is not None:
             before += hidden[..., : self.prompt]
         own = torch.bmm(query.flatten(0, 2), keys.flatten(0, 2).transpose(1, 2))
         weights = torch.softmax(torch.cat([before.view(*own.shape[:2], -1), own], -1), -1)
         shared = weights.view(prompts * heads, -1, weights.shape[-1])[..., : self.prompt]
-        mixed = torch.bmm(shared, self.shared[1].flatten(0, 1)).view(*own.shape[:2], -1)
+        mixed = torch.bmm(shared, of_prompts[1].flatten(0, 1)).view(*own.shape[:2], -1)
         mixed = torch.baddbmm(mixed, weights[..., self.prompt :], values.flatten(0, 2))
         return mixed.view(prompts, heads, copies, -1).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def _grouped(product: Product, h: torch.Tensor, groups: list[tuple[str | None, int, int]]) -> torch.Tensor:
-    """W h + s B A h, rows [start, stop) with the adapter of their group."""
-    result = product(h)
+def _grouped(linear: StackedLinear, h: torch.Tensor, groups: list[tuple[str | None, int, int]]) -> torch.Tensor:
+    """[tokens, out] W h + s B A h of h [tokens, in], rows [start, stop) with the adapter of their group."""
+    result = linear(h)
     for name, start, stop in groups:
-        adapters = product.adapters(name)
-        if adapters is None:
+        lora = linear.lora(name)
+        if lora is None:
             continue
-        first, seconds = adapters.stacked(h.dtype)
+        first, seconds = lora.stacked(h.dtype)
         inner = functional.linear(h[start:stop], first).chunk(len(seconds), -1)
-        for (left, right), part, second in zip(adapters.columns, inner, seconds, strict=True):
+        for (left, right), part, second in zip(lora.columns, inner, seconds, strict=True):
             result[start:stop, left:right].addmm_(part, second.t())
     return result
 
 
-class _RowProduct:
+class _RowLinear:
     """W h + s B A h for few rows, grouped by adapter: one product for all A's, one for all B's.
 
     Both are kept in oneDNN's order like W, so that no call has to put them in order again.
     """
 
-    def __init__(self, product: Product, names: Sequence[str | None]):
-        self.product, self.own = product, None
-        found = [product.adapters(name) for name in names]
-        stacks = [None if adapters is None else adapters.stacked(product.weight.dtype) for adapters in found]
+    def __init__(self, linear: StackedLinear, names: Sequence[str | None]):
+        self.linear = linear
+        self.own: torch.Tensor | None = None  # [rows, all ranks]: 1 where a row's own adapter stands, 0 elsewhere
+        loras = [linear.lora(name) for name in names]
+        weight = linear.weight
+        stacks = [None if lora is None else lora.stacked(weight.dtype) for lora in loras]
         firsts = [stack[0] for stack in stacks if stack is not None]
-        self.first = Matrix(torch.cat(firsts), None, product.pack) if firsts else None
-        second = product.weight.new_zeros(product.weight.shape[0], sum(map(len, firsts)))
-        self._groups = product.weight.new_zeros(len(names), second.shape[1])
+        self.first = FrozenLinear(torch.cat(firsts), None, linear.pack) if firsts else None
+        second = weight.new_zeros(weight.shape[0], sum(map(len, firsts)))
+        self._groups = weight.new_zeros(len(names), second.shape[1])
         place = 0
-        for group, (adapters, stack) in enumerate(zip(found, stacks, strict=True)):
-            if adapters is None or stack is None:
+        for group, (lora, stack) in enumerate(zip(loras, stacks, strict=True)):
+            if lora is None or stack is None:
                 continue
             self._groups[group, place : place + len(stack[0])] = 1
-            for (left, right), part in zip(adapters.columns, stack[1], strict=True):
+            for (left, right), part in zip(lora.columns, stack[1], strict=True):
                 second[left:right, place : place + part.shape[1]] = part
                 place += part.shape[1]
-        self.second = Matrix(second, None, product.pack and self.first is not None)
+        self.second = FrozenLinear(second, None, linear.pack and self.first is not None)
 
     def own_rows(self, rows: int) -> None:
         """Expect `rows` rows, the same number for every adapter."""
@@ -257,8 +263,8 @@ class _RowProduct:
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
         """[rows, out] from [rows, in]."""
         if self.first is None:
-            return self.product(h)
+            return self.linear(h)
         inner = self.first(h)
         if self.own is not None:
             inner.mul_(self.own)
-        return self.product(h, self.second(inner))
+        return self.linear(h, self.second(inner))

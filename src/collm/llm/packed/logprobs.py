@@ -1,4 +1,4 @@
-"""Log-probabilities of responses and last states of texts by the passes of lean.py."""
+"""Log-probabilities of responses and last states of texts by passes without padding (decoder.py)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from collm.llm.batching import Pair
+from collm.llm.batching import Pair, copies_per_prompt
 from collm.llm.packed.attention import Layout, Rows
-from collm.llm.packed.decoder import Lean, token_ids, token_positions
-from collm.llm.packed.lora_linear import Product
+from collm.llm.packed.decoder import PackedDecoder, PackedTokens, token_ids, token_positions
+from collm.llm.packed.lora_linear import StackedLinear
 
 CHUNK = 1 << 22  # logits computed at once: 16 MB in float32
 
 
 def logprobs(
-    lean: Lean,
+    decoder: PackedDecoder,
     adapter: str | None,
     pairs: Sequence[Pair],
     dtype: torch.dtype,
@@ -32,10 +32,11 @@ def logprobs(
         dtype: of the products.
         entropy_gradient: whether the entropy carries a gradient.
     """
-    copies = _copies(pairs)
-    states = (_shared if copies > 1 else _alone)(lean, adapter, pairs, dtype, device, copies)
+    copies = copies_per_prompt(pairs)
+    tokens = _prompts_shared(pairs, copies, device) if copies > 1 else _prompts_repeated(pairs, device)
+    states = decoder.states(tokens, adapter, dtype)
     targets = token_ids([response for _, response in pairs], device)
-    chosen, entropy = _TokenScores.apply(states.to(dtype), lean.output, targets, entropy_gradient)
+    chosen, entropy = _TokenScores.apply(states.to(dtype), decoder.output, targets, entropy_gradient)
     lengths = torch.tensor([len(response) for _, response in pairs], device=device)
     rows = torch.repeat_interleave(torch.arange(len(pairs), device=device), lengths)
     zeros = torch.zeros(len(pairs), device=device, dtype=chosen.dtype)
@@ -43,49 +44,43 @@ def logprobs(
 
 
 def last_states(
-    lean: Lean, adapter: str | None, texts: Sequence[Sequence[int]], dtype: torch.dtype, device: torch.device
+    decoder: PackedDecoder,
+    adapter: str | None,
+    texts: Sequence[Sequence[int]],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> torch.Tensor:
     """[batch, width] final hidden states of the last token of each text."""
     lengths = [len(text) for text in texts]
     layout = Layout(Rows(lengths, device))
     last = layout.first.lengths.cumsum(0) - 1
     positions = token_positions(lengths, [0] * len(lengths), device)
-    return lean.states(token_ids(texts, device), positions, layout, adapter, dtype, last)
+    return decoder.states(PackedTokens(token_ids(texts, device), positions, layout, last), adapter, dtype)
 
 
-def _copies(pairs: Sequence[Pair]) -> int:
-    """How often every prompt stands in a row, if all stand equally often; 1 otherwise."""
-    runs = [len(list(run)) for _, run in itertools.groupby(prompt for prompt, _ in pairs)]
-    return runs[0] if len(set(runs)) == 1 else 1
-
-
-def _alone(
-    lean: Lean, adapter: str | None, pairs: Sequence[Pair], dtype: torch.dtype, device: torch.device, copies: int
-) -> torch.Tensor:
-    """States that predict the response tokens, [response tokens, width]; one sequence per pair."""
+def _prompts_repeated(pairs: Sequence[Pair], device: torch.device) -> PackedTokens:
+    """One sequence per pair; picked are the tokens that predict the response tokens."""
     sequences = [(*prompt, *response[:-1]) for prompt, response in pairs]
     lengths = [len(sequence) for sequence in sequences]
     starts = itertools.accumulate(lengths, initial=0)
-    wanted = [
+    predicting = [
         index
         for start, (prompt, response) in zip(starts, pairs, strict=False)
         for index in range(start + len(prompt) - 1, start + len(prompt) + len(response) - 1)
     ]
     positions = token_positions(lengths, [0] * len(lengths), device)
-    layout, picked = Layout(Rows(lengths, device)), torch.tensor(wanted, device=device)
-    return lean.states(token_ids(sequences, device), positions, layout, adapter, dtype, picked)
+    layout, picked = Layout(Rows(lengths, device)), torch.tensor(predicting, device=device)
+    return PackedTokens(token_ids(sequences, device), positions, layout, picked)
 
 
-def _shared(
-    lean: Lean, adapter: str | None, pairs: Sequence[Pair], dtype: torch.dtype, device: torch.device, copies: int
-) -> torch.Tensor:
+def _prompts_shared(pairs: Sequence[Pair], copies: int, device: torch.device) -> PackedTokens:
     """The same where each prompt stands `copies` times in a row: it is computed once, gradients included."""
     prompts = [prompt for prompt, _ in pairs[::copies]]
     answers = [response[:-1] for _, response in pairs]
     before, after = [len(prompt) for prompt in prompts], [len(answer) for answer in answers]
     ends = [end - 1 for end in itertools.accumulate(before)]
     starts = itertools.accumulate(after, initial=sum(before))
-    wanted = [
+    predicting = [
         index
         for place, (start, (_, response)) in enumerate(zip(starts, pairs, strict=False))
         for index in (ends[place // copies], *range(start, start + len(response) - 1))[: len(response)]
@@ -93,8 +88,8 @@ def _shared(
     follows = [len(prompt) for prompt, _ in pairs]
     layout = Layout(Rows(before, device), Rows(after, device) if any(after) else None, copies)
     positions = token_positions([*before, *after], [0] * len(before) + follows, device)
-    picked = torch.tensor(wanted, device=device)
-    return lean.states(token_ids([*prompts, *answers], device), positions, layout, adapter, dtype, picked)
+    picked = torch.tensor(predicting, device=device)
+    return PackedTokens(token_ids([*prompts, *answers], device), positions, layout, picked)
 
 
 class _TokenScores(torch.autograd.Function):
@@ -105,13 +100,15 @@ class _TokenScores(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, states: torch.Tensor, output: Product, targets: torch.Tensor, with_entropy: bool) -> Any:
+    def forward(
+        ctx: Any, states: torch.Tensor, output: StackedLinear, targets: torch.Tensor, with_entropy: bool
+    ) -> Any:
         size = max(1, CHUNK // output.weight.shape[0])
         exact = torch.promote_types(states.dtype, torch.float32)
         ctx.directions = [] if ctx.needs_input_grad[0] else None
         ctx.with_entropy = with_entropy
         scores, entropies = [], []
-        for part, wanted in zip(states.split(size), targets.split(size), strict=True):
+        for part, drawn in zip(states.split(size), targets.split(size), strict=True):
             logits = output(part).to(exact)
             logits -= logits.amax(-1, keepdim=True)
             probabilities = logits.exp()
@@ -119,28 +116,28 @@ class _TokenScores(torch.autograd.Function):
             total = mass.log()
             probabilities /= mass
             entropy = total - torch.linalg.vecdot(probabilities, logits)[:, None]
-            scores.append((logits.gather(-1, wanted[:, None]) - total)[:, 0])
+            scores.append((logits.gather(-1, drawn[:, None]) - total)[:, 0])
             entropies.append(entropy[:, 0])
             if ctx.directions is not None:
-                ctx.directions.append(_directions(output, wanted, logits, total, probabilities, entropy, with_entropy))
-        found = torch.cat(scores), torch.cat(entropies)
+                ctx.directions.append(_directions(output, drawn, logits, total, probabilities, entropy, with_entropy))
+        score, entropy = torch.cat(scores), torch.cat(entropies)
         if not with_entropy:
-            ctx.mark_non_differentiable(found[1])
-        return found
+            ctx.mark_non_differentiable(entropy)
+        return score, entropy
 
     @staticmethod
     def backward(ctx: Any, of_scores: torch.Tensor, of_entropies: torch.Tensor) -> Any:
         of_states = torch.cat([direction[0] for direction in ctx.directions])
-        found = of_states * of_scores[:, None].to(of_states.dtype)
+        gradient = of_states * of_scores[:, None].to(of_states.dtype)
         if ctx.with_entropy:
             of_states = torch.cat([direction[1] for direction in ctx.directions])
-            found += of_states * of_entropies[:, None].to(of_states.dtype)
-        return found, None, None, None
+            gradient += of_states * of_entropies[:, None].to(of_states.dtype)
+        return gradient, None, None, None
 
 
 def _directions(
-    output: Product,
-    wanted: torch.Tensor,
+    output: StackedLinear,
+    targets: torch.Tensor,
     logits: torch.Tensor,
     total: torch.Tensor,
     probabilities: torch.Tensor,
@@ -148,9 +145,9 @@ def _directions(
     with_entropy: bool,
 ) -> list[torch.Tensor]:
     """Derivative of log-probability, and of entropy if asked for, by the state: [tokens, width] each."""
-    found = []
+    of_entropy = []
     if with_entropy:
         slope = probabilities * (total - logits - entropy)
-        found.append(slope.to(output.weight.dtype) @ output.weight)
-    slope = probabilities.neg_().scatter_add_(-1, wanted[:, None], torch.ones_like(total))
-    return [slope.to(output.weight.dtype) @ output.weight, *found]
+        of_entropy.append(slope.to(output.weight.dtype) @ output.weight)
+    slope = probabilities.neg_().scatter_add_(-1, targets[:, None], torch.ones_like(total))
+    return [slope.to(output.weight.dtype) @ output.weight, *of_entropy]

@@ -15,45 +15,45 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-Pull = Callable[[torch.Tensor], torch.Tensor]  # gradient of h -> gradient of x
+Pullback = Callable[[torch.Tensor], torch.Tensor]  # gradient of h -> gradient of x
 
 
-class Before(Protocol):
-    """What happens to the input before the product."""
+class InputMap(Protocol):
+    """What happens to the input of linear layers: h of x, row by row."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """h of x."""
         ...
 
-    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
-        """h of x once more, in the backward pass, and how its gradient goes back to x."""
+    def vjp(self, x: torch.Tensor) -> tuple[torch.Tensor, Pullback]:
+        """h of x, computed anew in the backward pass, and its pullback."""
         ...
 
 
-class Plain:
+class Identity:
     """h = x."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x itself."""
         return x
 
-    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
-        """x and the gradient themselves."""
+    def vjp(self, x: torch.Tensor) -> tuple[torch.Tensor, Pullback]:
+        """x, and the gradient as it is."""
         return x, lambda gradient: gradient
 
 
 class Norm:
     """h = w x / sqrt(mean x^2 + eps), computed in float32 at least (RMSNorm)."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: Any):
         self.module, self.eps = module, module.variance_epsilon
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[tokens, width] normalised and weighted."""
         return functional.rms_norm(x, x.shape[-1:], self.module.weight, self.eps)
 
-    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
-        """The same with its way back."""
+    def vjp(self, x: torch.Tensor) -> tuple[torch.Tensor, Pullback]:
+        """The same with its pullback."""
         return self.forward(x), functools.partial(self._back, x)
 
     def _back(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -73,17 +73,17 @@ class Gate:
         gate, up = x.chunk(2, -1)
         return functional.silu(gate).mul_(up)
 
-    def again(self, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
-        """The same with its way back."""
+    def vjp(self, x: torch.Tensor) -> tuple[torch.Tensor, Pullback]:
+        """The same with its pullback."""
         gate, up = x.chunk(2, -1)
         opened = functional.silu(gate)
 
         def back(gradient: torch.Tensor) -> torch.Tensor:
-            found = torch.empty_like(x)
-            of_gate, of_up = found.chunk(2, -1)
+            of_x = torch.empty_like(x)
+            of_gate, of_up = of_x.chunk(2, -1)
             torch.mul(gradient, opened, out=of_up)
             torch.ops.aten.silu_backward.grad_input(torch.mul(gradient, up, out=opened), gate, grad_input=of_gate)
-            return found
+            return of_x
 
         return opened * up, back
 
@@ -98,8 +98,11 @@ def packs(weight: torch.Tensor) -> bool:
     )
 
 
-class Matrix:
-    """x -> x W^T + b; W is kept a second time in oneDNN's order where products with that are faster."""
+class FrozenLinear:
+    """x -> x W^T + b with W [out, in] and b [out] that take no gradient.
+
+    W is kept a second time in oneDNN's order where products with that are faster.
+    """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, pack: bool):
         self.weight, self.bias = weight, bias
@@ -118,32 +121,34 @@ class Matrix:
 
 
 @dataclass
-class Adapters:
-    """One adapter's parts in a product: columns [start, stop), scaling, A [rank, in] and B [out, rank]."""
+class StackedLora:
+    """One adapter's parts in stacked layers, layer by layer: output columns [start, stop), scaling s, A and B."""
 
     columns: list[tuple[int, int]]
     scalings: list[float]
-    parameters: list[nn.Parameter]  # A and B in turn
+    parameters: list[torch.Tensor]  # A [rank, in] and B [out, rank] in turn
 
     def stacked(self, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """All A's as one [parts * rank, in], and every s B as [out, rank]."""
+        """All A's as one [layers * rank, in], and every s B as [out, rank]; without gradients."""
         firsts, seconds = self.parameters[::2], self.parameters[1::2]
         first = firsts[0] if len(firsts) == 1 else torch.cat(firsts)
         scaled = [(second * scale).to(dtype) for second, scale in zip(seconds, self.scalings, strict=True)]
         return first.detach().to(dtype), [second.detach() for second in scaled]
 
 
-class Product:
+class StackedLinear:
     """One or more linear layers that read the same input; their frozen weights are kept as one."""
 
-    def __init__(self, modules: Sequence[nn.Module], pack: bool):
+    def __init__(self, modules: Sequence[Any], pack: bool):
         """`modules` are PEFT layers or plain linear ones; their weights become views of one stacked weight.
 
         `pack`: keep a second copy of the weights in the order that products are fastest in, where that helps.
         """
         self.pack = pack
         self.modules = list(modules)
-        self.bases = [module.get_base_layer() if hasattr(module, "get_base_layer") else module for module in modules]
+        self.bases: list[Any] = [
+            module.get_base_layer() if hasattr(module, "get_base_layer") else module for module in modules
+        ]
         self._key: tuple[Any, ...] = ()
         self.refresh()
 
@@ -163,56 +168,66 @@ class Product:
         if any(part is not None for part in biases):
             zeros = (weight.new_zeros(base.out_features) for base in self.bases)
             bias = torch.cat([z if part is None else part.detach() for z, part in zip(zeros, biases, strict=True)])
-        self.matrix = Matrix(weight, bias, self.pack)
+        self.linear = FrozenLinear(weight, bias, self.pack)
         self._key = tuple((base.weight.data_ptr(), base.weight._version, base.weight.dtype) for base in self.bases)
 
     @property
     def weight(self) -> torch.Tensor:
         """[out, in] of all layers, without adapters."""
-        return self.matrix.weight
+        return self.linear.weight
 
     def __call__(self, h: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
-        """[tokens, out] without adapters, see `Matrix`."""
-        return self.matrix(h, onto)
+        """[tokens, out] without adapters, see `FrozenLinear`."""
+        return self.linear(h, onto)
 
-    def adapters(self, name: str | None) -> Adapters | None:
-        """Parts of adapter `name` in this product; None if it has none here."""
-        found, start = Adapters([], [], []), 0
+    def lora(self, name: str | None) -> StackedLora | None:
+        """Parts of adapter `name` in these layers; None if it has none here."""
+        lora, start = StackedLora([], [], []), 0
         for module, base in zip(self.modules, self.bases, strict=True):
             if name is not None and base is not module and name in module.lora_A:
-                found.columns.append((start, start + base.out_features))
-                found.scalings.append(module.scaling[name])
-                found.parameters += [module.lora_A[name].weight, module.lora_B[name].weight]
+                lora.columns.append((start, start + base.out_features))
+                lora.scalings.append(module.scaling[name])
+                lora.parameters += [module.lora_A[name].weight, module.lora_B[name].weight]
             start += base.out_features
-        return found if found.parameters else None
+        return lora if lora.parameters else None
 
     def forward(
         self,
         x: torch.Tensor,
-        before: Before,
+        input_map: InputMap,
         adapter: str | None,
         dtype: torch.dtype,
         residual: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """residual + W h + s B A h with h = before(x), in `dtype`; gradients reach x, residual, A and B."""
-        adapters = self.adapters(adapter)
-        parameters = adapters.parameters if adapters else []
-        return _Adapted.apply(x, residual, (self, before, adapters, dtype), *parameters)
+        """residual + W h + s B A h with h of x by `input_map`; gradients reach x, residual, A and B.
+
+        Args:
+            x: [tokens, in].
+            adapter: its name; None for W h alone.
+            dtype: of the products.
+            residual: [tokens, out]; None for none.
+        Returns:
+            [tokens, out] in `dtype`, or in the dtype of the sum with `residual`.
+        """
+        lora = self.lora(adapter)
+        parameters = lora.parameters if lora else []
+        return _LoraProduct.apply(x, residual, (self, input_map, lora, dtype), *parameters)
 
 
-class _Adapted(torch.autograd.Function):
+Plan = tuple[StackedLinear, InputMap, StackedLora | None, torch.dtype]
+
+
+class _LoraProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, residual: torch.Tensor | None, plan: Any, *_: nn.Parameter) -> torch.Tensor:
-        product, before, adapters, dtype = plan
-        h = before.forward(x).to(dtype)
-        result = product(h)
+    def forward(ctx: Any, x: torch.Tensor, residual: torch.Tensor | None, plan: Plan, *_: nn.Parameter) -> torch.Tensor:
+        linear, input_map, lora, dtype = plan
+        h = input_map.forward(x).to(dtype)
+        result = linear(h)
         inner = first = seconds = None
-        if adapters is not None:
-            first, seconds = adapters.stacked(dtype)
+        if lora is not None:
+            first, seconds = lora.stacked(dtype)
             inner = functional.linear(h, first)
-            for (start, stop), part, second in zip(
-                adapters.columns, inner.chunk(len(seconds), -1), seconds, strict=True
-            ):
+            for (start, stop), part, second in zip(lora.columns, inner.chunk(len(seconds), -1), seconds, strict=True):
                 result[:, start:stop].addmm_(part, second.t())
         ctx.save_for_backward(x, inner)
         ctx.plan, ctx.first, ctx.seconds = plan, first, seconds
@@ -223,28 +238,28 @@ class _Adapted(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         x, inner = ctx.saved_tensors
-        product, before, adapters, dtype = ctx.plan
+        linear, input_map, lora, dtype = ctx.plan
         of_residual = gradient if ctx.needs_input_grad[1] else None
         gradient = gradient.to(dtype)
-        h, pull = before.again(x)
+        h, pullback = input_map.vjp(x)
         h = h.to(dtype)
         of_parameters: list[torch.Tensor | None] = []
         of_inner = None
-        if adapters is not None:
-            parts = [gradient[:, start:stop] for start, stop in adapters.columns]
+        if lora is not None:
+            parts = [gradient[:, start:stop] for start, stop in lora.columns]
             pieces = [part @ second for part, second in zip(parts, ctx.seconds, strict=True)]
             of_inner = pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
             if any(ctx.needs_input_grad[3:]):
-                firsts = (of_inner.t() @ h).to(adapters.parameters[0].dtype).chunk(len(parts))
+                firsts = (of_inner.t() @ h).to(lora.parameters[0].dtype).chunk(len(parts))
                 for index, kept in enumerate(inner.chunk(len(parts), -1)):
-                    second = (kept.t() @ parts[index]).t().to(adapters.parameters[0].dtype)
-                    of_parameters += [firsts[index], second * adapters.scalings[index]]
+                    second = (kept.t() @ parts[index]).t().to(lora.parameters[0].dtype)
+                    of_parameters += [firsts[index], second * lora.scalings[index]]
             else:
-                of_parameters = [None] * len(adapters.parameters)
+                of_parameters = [None] * len(lora.parameters)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_h = gradient @ product.weight.to(dtype)
+            of_h = gradient @ linear.weight.to(dtype)
             if of_inner is not None:
                 of_h.addmm_(of_inner, ctx.first)
-            of_x = pull(of_h).to(x.dtype)
+            of_x = pullback(of_h).to(x.dtype)
         return of_x, of_residual, None, *of_parameters

@@ -21,7 +21,7 @@ class RoomyLayer(DynamicLayer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append states [rows, heads, new tokens, width]; returns all keys and values so far as views."""
-        if self.get_seq_length() == 0:
+        if self.keys is None or self.values is None or not self.keys.numel():
             return super().update(key_states, value_states)
         held, new = self.keys.shape[-2], key_states.shape[-2]
         if self._buffers is None or held + new > self._buffers[0].shape[-2]:
@@ -32,6 +32,7 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def _grown(self, states: torch.Tensor) -> torch.Tensor:
+        """`states` [rows, heads, tokens, width] at the start of a buffer with more room."""
         rows, heads, held, width = states.shape
         buffer = states.new_empty(rows, heads, held + self.room, width)
         buffer[:, :, :held] = states
@@ -44,7 +45,7 @@ class RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep rows `indices`; the next update makes a new buffer."""
-        super().batch_select_indices(indices.to(self.keys.device))
+        super().batch_select_indices(indices if self.keys is None else indices.to(self.keys.device))
         self._buffers = None
 
 

@@ -6,17 +6,17 @@ once, gradients included.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-from collm.llm.batching import Pair
+from collm.llm.batching import Pair, copies_per_prompt
 
 
 def logprobs(
-    causal: nn.Module,
+    causal: PreTrainedModel,
     pairs: Sequence[Pair],
     pad: int,
     device: torch.device,
@@ -32,7 +32,7 @@ def logprobs(
         entropy_gradient: whether the entropy carries a gradient.
         share: compute prompts that stand several times in a row once, by way of the model's cache.
     """
-    copies = _copies(pairs) if share else 1
+    copies = copies_per_prompt(pairs) if share else 1
     if copies > 1:
         hidden = _hidden_shared(causal.get_decoder(), pairs, copies, pad, device)
     else:
@@ -51,7 +51,9 @@ def logprobs(
     return sums, zeros.index_add(0, rows, entropy) / lengths.clamp(min=1)
 
 
-def last_states(causal: nn.Module, texts: Sequence[Sequence[int]], pad: int, device: torch.device) -> torch.Tensor:
+def last_states(
+    causal: PreTrainedModel, texts: Sequence[Sequence[int]], pad: int, device: torch.device
+) -> torch.Tensor:
     """[batch, width] final hidden states of the last token of each text."""
     ids = padded(texts, pad, device)
     hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.to(device)
@@ -73,10 +75,18 @@ def padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -
     return ids.to(device)
 
 
-def _copies(pairs: Sequence[Pair]) -> int:
-    """How often every prompt stands in a row, if all stand equally often; 1 otherwise."""
-    runs = [len(list(run)) for _, run in itertools.groupby(prompt for prompt, _ in pairs)]
-    return runs[0] if len(set(runs)) == 1 else 1
+def padded_left(
+    prompts: Sequence[Sequence[int]], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids padded left, 1 where a token stands and 0 elsewhere, and positions: [rows, longest] integers each."""
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    mask = mask.to(device)
+    return ids.to(device), mask, (mask.cumsum(-1) - 1).clamp(min=0)
 
 
 def _hidden(decoder: nn.Module, pairs: Sequence[Pair], pad: int, device: torch.device) -> torch.Tensor:
@@ -92,15 +102,7 @@ def _hidden_shared(
     decoder: nn.Module, pairs: Sequence[Pair], copies: int, pad: int, device: torch.device
 ) -> torch.Tensor:
     """The same where each prompt stands `copies` times in a row: it is computed once, gradients included."""
-    prompts = [prompt for prompt, _ in pairs[::copies]]
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    ids, mask, positions = padded_left([prompt for prompt, _ in pairs[::copies]], pad, device)
     first = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
     states = first.last_hidden_state[:, -1:].to(device).repeat_interleave(copies, 0)
     answers = padded([response[:-1] for _, response in pairs], pad, device)

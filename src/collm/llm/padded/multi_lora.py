@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -20,11 +21,12 @@ class Grouping:
 
     def __init__(self, model: PeftModel, adapters: Sequence[str]):
         self.adapters = list(adapters)
-        self.layers = [module for module in model.modules() if isinstance(module, Linear)]
+        self.layers: list[Any] = [module for module in model.modules() if isinstance(module, Linear)]
         dtype = next(iter(self.layers)).base_layer.weight.dtype
         self._weights = [self._stack(layer, dtype) for layer in self.layers]
 
-    def _stack(self, layer: Linear, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    def _stack(self, layer: Any, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """A of all adapters [groups, in, rank] and their s B [groups, rank, out]."""
         first = torch.stack([layer.lora_A[name].weight.detach().T for name in self.adapters])
         second = torch.stack([layer.lora_B[name].weight.detach().T * layer.scaling[name] for name in self.adapters])
         return first.to(dtype).contiguous(), second.to(dtype).contiguous()

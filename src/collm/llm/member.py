@@ -1,0 +1,89 @@
+"""What a team trains: agents, and critics with a value head, each an adapter on a base or a whole copy of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import PeftModel, set_peft_model_state_dict
+from peft.utils import load_peft_weights
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from collm.common.errors import ModelError
+from collm.llm.adapters import activate
+
+if TYPE_CHECKING:
+    from collm.llm.base_model import Base
+
+
+class Member:
+    """One trainable part of a team: an agent, or a critic with a value head.
+
+    `model` is PEFT's model with the adapter called `adapter`, or with `adapter` None the whole copy of the base.
+    """
+
+    def __init__(self, name: str, base: Base, model: PeftModel | PreTrainedModel, adapter: str | None, with_head: bool):
+        self.name, self.base, self.model, self.adapter = name, base, model, adapter
+        self.head: nn.Linear | None = None
+        if with_head:
+            width = base.model.config.get_text_config().hidden_size
+            self.head = nn.Linear(width, 1).to(base.device)
+            nn.init.normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+    def activate(self) -> nn.Module:
+        """Make this member's adapter the active one; returns the causal model to run."""
+        if isinstance(self.model, PeftModel) and self.adapter is not None:
+            activate(self.model, self.adapter)
+        return self.base.model
+
+    def value(self, states: torch.Tensor) -> torch.Tensor:
+        """[batch] values of final hidden states [batch, width], in the dtype of the value head.
+
+        Raises:
+            ModelError: the member has no value head.
+        """
+        if self.head is None:
+            raise ModelError(f"{self.name} has no value head; ask a critic for values")
+        return self.head(states.to(self.head.weight.dtype))[:, 0]
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that this member trains, in a fixed order."""
+        if self.adapter is None:
+            own = list(self.model.named_parameters())
+        else:
+            own = [item for item in self.model.named_parameters() if f".{self.adapter}." in item[0]]
+        head = [(f"value_head.{name}", part) for name, part in self.head.named_parameters()] if self.head else []
+        return own + head
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in PEFT's format (or the whole model), and the value head, below `folder`/name."""
+        if self.adapter is None:
+            self.model.save_pretrained(str(folder / self.name))
+        else:
+            settings: Any = self.model.peft_config[self.adapter]
+            if not isinstance(settings.target_modules, str):  # PEFT keeps a set: another order in every process
+                settings.target_modules = sorted(settings.target_modules)
+            self.model.save_pretrained(str(folder), selected_adapters=[self.adapter])
+        if self.head is not None:
+            torch.save(self.head.state_dict(), folder / self.name / "value_head.pt")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote. A value head that was not saved stays as it is: warm starts have none.
+
+        Raises:
+            ModelError: nothing of this member is in `folder`.
+        """
+        own = folder / self.name
+        if not own.is_dir():
+            raise ModelError(f"no adapter of {self.name} in {folder}; run warm_start or train first")
+        if self.adapter is None:
+            source = AutoModelForCausalLM.from_pretrained(own, dtype=torch.float32)
+            self.model.load_state_dict(source.state_dict())
+        else:
+            weights = load_peft_weights(str(own), device="cpu")
+            set_peft_model_state_dict(self.model, weights, adapter_name=self.adapter)
+        if self.head is not None and (own / "value_head.pt").is_file():
+            self.head.load_state_dict(torch.load(own / "value_head.pt", weights_only=True))

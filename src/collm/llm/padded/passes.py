@@ -1,0 +1,71 @@
+"""Padded passes of one base: see collm.llm.passes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from collm.llm.adapters import activate
+from collm.llm.batching import Pair
+from collm.llm.memory_savers import recomputing
+from collm.llm.padded.decoding import PaddedStepper
+from collm.llm.padded.logprobs import last_states, logprobs
+from collm.llm.padded.multi_lora import grouped
+from collm.llm.passes import PassSettings
+from collm.llm.sampling import Generated, Request, Sampling, decode
+
+
+class PaddedPasses:
+    """Sequences padded to one length, run by transformers' own forward pass with PEFT's adapters."""
+
+    def __init__(self, causal: PreTrainedModel, adapted: PeftModel | None, pad: int, settings: PassSettings):
+        """`adapted`: `causal` with its adapters; None of a whole copy. `pad`: id to pad with."""
+        self._causal, self._adapted, self._pad, self._settings = causal, adapted, pad, settings
+
+    def decode(
+        self, adapters: Sequence[str | None], requests: Sequence[Request], sampling: Sampling, ends: frozenset[int]
+    ) -> list[list[Generated]]:
+        """One batch: adapters in the dtype of the base, a whole copy in the autocast one; see `Passes.decode`."""
+        with self._grouped(adapters):
+            stepper = PaddedStepper(self._causal, sampling.max_new_tokens, self._pad, self._settings.device)
+            return decode(stepper, requests, sampling, ends, self._settings.device)
+
+    def _grouped(self, adapters: Sequence[str | None]) -> contextlib.AbstractContextManager[Any]:
+        if self._adapted is None:
+            return self._settings.autocast()
+        names = [adapter for adapter in adapters if adapter is not None]
+        activate(self._adapted, names[0])
+        return grouped(self._adapted, names)
+
+    def logprobs(
+        self, adapter: str | None, pairs: Sequence[Pair], entropy_gradient: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Passes.logprobs`."""
+        share = not self._recomputes  # sharing prompts needs the cache
+        with self._pass_of(adapter):
+            return logprobs(self._causal, pairs, self._pad, self._settings.device, entropy_gradient, share)
+
+    def last_states(self, adapter: str | None, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """See `Passes.last_states`."""
+        with self._pass_of(adapter):
+            return last_states(self._causal, texts, self._pad, self._settings.device)
+
+    @property
+    def _recomputes(self) -> bool:
+        return self._settings.recompute and torch.is_grad_enabled()
+
+    @contextlib.contextmanager
+    def _pass_of(self, adapter: str | None) -> Any:
+        """Adapters off if `adapter` is None, autocast and recomputation as settled."""
+        with contextlib.ExitStack() as stack:
+            if adapter is None and self._adapted is not None:
+                stack.enter_context(self._adapted.disable_adapter())
+            stack.enter_context(self._settings.autocast())
+            if self._recomputes:
+                stack.enter_context(recomputing(self._causal))
+            yield

@@ -1,0 +1,75 @@
+"""The wall between a team and the two ways to run a model: what passes take and give.
+
+A base has one `Passes`, chosen when a team is loaded (`Base.choose_passes`): packed ones (llm/packed, decoders of the
+Llama family) or padded ones (llm/padded, any causal model of transformers). Nobody above asks which of them it is.
+
+A base carries the LoRA adapters of several members. Every call names its adapters; None is the model without any: the
+bare base of adapters, or a whole copy that is trained itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from collm.llm.batching import Pair
+from collm.llm.sampling import Generated, Request, Sampling
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """How a base is run, fixed when its passes are made."""
+
+    device: torch.device  # of ids, positions and results
+    product_dtype: torch.dtype | None  # of the packed passes' products with gradients; None: the dtype of the base
+    autocast: Callable[[], AbstractContextManager[Any]]  # the same for padded passes: around every pass
+    recompute: bool  # compute layers again in the backward pass instead of keeping what is inside them
+
+
+class Passes(Protocol):
+    """Everything that a team asks of a model."""
+
+    def decode(
+        self,
+        adapters: Sequence[str | None],
+        requests: Sequence[Request],
+        sampling: Sampling,
+        ends: frozenset[int],
+    ) -> list[list[Generated]]:
+        """Sample responses in one batch, without gradients.
+
+        Args:
+            adapters: one per group of requests; `Request.group` counts them.
+            requests: ordered by group, the same number of requests per group and of keys per request.
+            ends: ids of the tokens that end a response.
+        Returns:
+            For every request one `Generated` per key, in order; their log-probabilities are of float32 logits.
+        """
+        ...
+
+    def logprobs(
+        self, adapter: str | None, pairs: Sequence[Pair], entropy_gradient: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities of responses by one teacher-forced pass, full softmax (paper §5.2).
+
+        Args:
+            adapter: the active one (`Member.activate`), which takes the gradient; None scores without adapters.
+            pairs: (prompt ids, response ids); prompts that stand several times in a row may be computed once.
+            entropy_gradient: whether the entropy carries a gradient.
+        Returns:
+            ([batch] sum of token log-probabilities, [batch] mean entropy per token in nats), in float32 or float64.
+        """
+        ...
+
+    def last_states(self, adapter: str | None, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """[batch, width] final hidden states of the last token of each text, in the dtype that the model ends with.
+
+        Args:
+            adapter: the active one (`Member.activate`), which takes the gradient.
+            texts: token ids, at least one of each; padding is never seen.
+        """
+        ...
