@@ -55,10 +55,11 @@ _SMALLEST, _LARGEST = 3, 12
 class HouseBuild(Domain):
     """Options: feedback, world, target, repeat_prompt and repeat_response (in follow-up turns), max_commands (of the
     team), limited_resource (quotas), player_hp, player_attack, spiders (their number), spider_attack (lowest and
-    highest), spider_health, spider_seed, wrong_cells (most cells told), generated (further houses), size (their walls).
+    highest), spider_health, spider_seed, wrong_cells (most cells named), generated (further houses), size (of walls).
     """
 
     name = "house_build"
+    title = "HouseBuild"
     licence = (
         "the ten published houses MIT, copyright (c) 2025 OpenMLRL (LLM_Collab_Minecraft), text: house_build.LICENSE; "
         "generated houses MIT (this project)"
@@ -100,8 +101,12 @@ class HouseBuild(Domain):
             # Quotas allow less than 2 cells (one agent: 1.5) per cell of the house; without them the box is the bound.
             bounded = self.options["limited_resource"] and self.options["world"] == "reset"
             self.min_reward = -1.5 * ((2.0 if num_agents > 1 else 1.5) if bounded else EMPTIEST - 1) - 0.2
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: eight of the published houses and the generated ones train, two test."""
         train = "paper[0:8]+generated" if self.options["generated"] else "paper[0:8]"
-        self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
+        return {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
         self._check_choices({"feedback": MODES, "world": WORLDS, "target": TARGETS})
@@ -167,10 +172,10 @@ class HouseBuild(Domain):
             feedback = {"spiders": self._drawn(self.options["spider_seed"])}
         text = prompts.task_text(house, role, feedback)
         if turn:
-            last = self._own_last(task, turn, history)
+            response = self._last_response(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
-            own = last if self.options["repeat_response"] else None
-            text = prompts.follow_up(house, role, turn, feedback, original, own)
+            quoted = response if self.options["repeat_response"] else None
+            text = prompts.follow_up(house, role, turn, feedback, original, quoted)
         return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
 
     def _role(self, agent: int, house: House) -> prompts.Role:
@@ -207,7 +212,7 @@ class HouseBuild(Domain):
         texts = self.check_joint_action(joint_action)
         house = self.house(task)
         rules = [self._rules(house, limit) for limit in self.limits]
-        team = [parse_orders(text, house, own) for text, own in zip(texts, rules, strict=True)]
+        team = [parse_orders(text, house, allowed) for text, allowed in zip(texts, rules, strict=True)]
         built = {(x, y, z): block for x, y, z, block in world["cells"]}
         for orders in team:
             built = build(built, orders.fills)
@@ -226,11 +231,11 @@ class HouseBuild(Domain):
         }
         hp = 100.0 * max(0.0, 1.0 - damage / self.options["player_hp"])
         metrics = {"hp": hp, "iou": 100.0 * counts.iou, "match": 100.0 * counts.match}
-        told = tuple(
-            {"spiders": after["spiders"], "mode": self.options["feedback"], **own}
-            for own in feedback(self.options, house, built, team, self.quotas(house), (reward, self.max_reward))
+        messages = tuple(
+            {"spiders": after["spiders"], "mode": self.options["feedback"], **message}
+            for message in feedback(self.options, house, built, team, self.quotas(house), (reward, self.max_reward))
         )
-        return Step(parts, reward, metrics, told, after, self._record(house, cells, team, world, alive))
+        return Step(parts, reward, metrics, messages, after, self._record(house, cells, team, world, alive))
 
     def _rules(self, house: House, limit: int) -> Rules:
         damage = self.options["player_attack"] if self.profile == "paper" else 0
@@ -285,15 +290,15 @@ class HouseBuild(Domain):
         share = spider_share(sum(attack for attack, _ in alive), case.player_hp)
         counts = count(case.house, built)
         parts = reward_parts(counts, share, self.profile, len(team))
-        found = {**parts, **_components(counts, parts)}
-        found |= {
+        components = {**parts, **_components(counts, parts)}
+        components |= {
             "killed": any(orders.kill for orders in team),
             "spider_total_damage": float(sum(case.attacks)),
             "accepted": [len(orders.lines) for orders in team],
             "rejected": [orders.rejected for orders in team],
             "resource_limits_per_agent": case.rules[0].quotas,
         }
-        return sum(parts.values()), found
+        return sum(parts.values()), components
 
 
 def _components(counts: Counts, parts: Mapping[str, float]) -> dict[str, Any]:

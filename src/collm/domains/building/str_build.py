@@ -1,7 +1,7 @@
 """StrBuild: two builders with two blocks each write a string into a block world (paper sections 6.1, E.3 and F.3).
 
 Each turn both answer with `/setblock` lines; builder 1's commands run first, builder 2's overwrite. The reward per
-profile is `collm.domains.grid_world.reward_parts`. Choices of this project where the sources differ or are silent:
+profile is `letter_world.reward_parts`. Choices of this project where the sources differ or are silent:
 
 * The target grid stands in the first prompt, as in the paper (the released configuration hides it; `show_grid`).
 * `world: reset` empties the world at every turn, as the released code does, and every prompt says so; `persistent`
@@ -83,6 +83,7 @@ class StrBuild(Domain):
     """
 
     name = "str_build"
+    title = "StrBuild"
     licence = "the paper's ten strings MIT (released code); generated strings MIT (this project)"
     hub = None
     max_reward = 2.0
@@ -114,8 +115,12 @@ class StrBuild(Domain):
             self.min_reward = -1.5 - 1.0 - 0.25 * num_agents
         else:
             self.min_reward = -1.5 * worst_extra_ratio(self.options["spacing"]) - 0.5
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: eight of the paper's strings and the generated ones train, two test."""
         train = "paper[0:8]+generated" if self.options["generated"] else "paper[0:8]"
-        self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
+        return {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
         self._check_choices({"feedback": FEEDBACK, "world": WORLDS})
@@ -183,10 +188,10 @@ class StrBuild(Domain):
         grid, role = self.grid(task), self._role(agent)
         text = self._task_text(grid, role)
         if turn:
-            last = self._own_last(task, turn, history)
+            response = self._last_response(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
-            own = last if self.options["repeat_response"] else None
-            text = prompts.follow_up(grid, role, turn, feedback, original, own)
+            quoted = response if self.options["repeat_response"] else None
+            text = prompts.follow_up(grid, role, turn, feedback, original, quoted)
         return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
 
     def _task_text(self, grid: Grid, role: prompts.Role) -> str:
@@ -293,8 +298,8 @@ class StrBuild(Domain):
         built, accepted, rejected = _run(grid, {}, texts, blocks, shares)
         counts = count(grid, built, blocks)
         parts = reward_parts(counts, self.profile)
-        found = {**parts, **_components(counts, parts), "accepted": accepted, "rejected": rejected}
-        return sum(parts.values()), found
+        components = {**parts, **_components(counts, parts), "accepted": accepted, "rejected": rejected}
+        return sum(parts.values()), components
 
 
 def _canonical(string: Any) -> str:
