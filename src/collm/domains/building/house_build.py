@@ -24,8 +24,7 @@ from typing import Any
 from collm.common.errors import ConfigError, DataError
 from collm.domains import readers
 from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task
-from collm.domains.building import house_expert as expert
-from collm.domains.building import house_prompts as prompts
+from collm.domains.building import house_expert, house_prompts
 from collm.domains.building.house_cases import read_case
 from collm.domains.building.house_feedback import MODES, feedback
 from collm.domains.building.house_generator import further_houses
@@ -170,16 +169,16 @@ class HouseBuild(Domain):
         role = self._role(agent, house)
         if feedback is None and self.profile == "released":
             feedback = {"spiders": self._drawn(self.options["spider_seed"])}
-        text = prompts.task_text(house, role, feedback)
+        text = house_prompts.task_text(house, role, feedback)
         if turn:
             response = self._last_response(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
             quoted = response if self.options["repeat_response"] else None
-            text = prompts.follow_up(house, role, turn, feedback, original, quoted)
-        return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+            text = house_prompts.follow_up(house, role, turn, feedback, original, quoted)
+        return [{"role": "system", "content": house_prompts.SYSTEM}, {"role": "user", "content": text}]
 
-    def _role(self, agent: int, house: House) -> prompts.Role:
-        return prompts.Role(
+    def _role(self, agent: int, house: House) -> house_prompts.Role:
+        return house_prompts.Role(
             agent=agent,
             agents=self.num_agents,
             limit=self.limits[agent],
@@ -261,11 +260,11 @@ class HouseBuild(Domain):
         playing order. Builder 1 sends the `/kill`. The plan is the same at every turn: the prompts ask for all of it.
         """
         house = self.house(task)
-        planned = expert.plan(house, self.num_agents, self.quotas(house))
+        planned = house_expert.plan(house, self.num_agents, self.quotas(house))
 
         def answer(turn: int, agent: int, world: Any) -> str:
             kills = agent == 0 and bool(world["spiders"])
-            return expert.answer(planned[agent], kills, house, self.limits[agent], rng, noise)
+            return house_expert.answer(planned[agent], kills, house, self.limits[agent], rng, noise)
 
         return self.scripted_episode(task, HORIZON, self.start(task, rng.getrandbits(32)), answer)
 
@@ -274,10 +273,10 @@ class HouseBuild(Domain):
         house = self.house(task)
         legend = ", ".join(f"{letter} {block}" for letter, block in task.fields["inventory"].items())
         drawn = "\n".join(f"y={house.low[1] + y}\n" + "\n".join(rows) for y, rows in enumerate(task.fields["layers"]))
-        boxes = prompts.target_text(house, "boxes").splitlines()
+        boxes = house_prompts.target_text(house, "boxes").splitlines()
         rng.shuffle(boxes)
         drills = "\n\n".join(f"{box}\n/fill {box}" for box in boxes)
-        return [f"{legend}\n{drawn}", *(prompts.target_text(house, target) for target in TARGETS), drills]
+        return [f"{legend}\n{drawn}", *(house_prompts.target_text(house, target) for target in TARGETS), drills]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score a case that brings its own house, blocks, limits, spiders and number of agents."""

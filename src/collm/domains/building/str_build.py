@@ -35,7 +35,7 @@ from collm.domains.base import (
     require_integer,
     require_text,
 )
-from collm.domains.building import str_build_prompts as prompts
+from collm.domains.building import str_build_prompts
 from collm.domains.building.letter_world import (
     AIR,
     GLYPH_WIDTH,
@@ -191,15 +191,15 @@ class StrBuild(Domain):
             response = self._last_response(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
             quoted = response if self.options["repeat_response"] else None
-            text = prompts.follow_up(grid, role, turn, feedback, original, quoted)
-        return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+            text = str_build_prompts.follow_up(grid, role, turn, feedback, original, quoted)
+        return [{"role": "system", "content": str_build_prompts.SYSTEM}, {"role": "user", "content": text}]
 
-    def _task_text(self, grid: Grid, role: prompts.Role) -> str:
-        return prompts.task_text(grid, role, self.options["show_grid"], self.options["list_cells"])
+    def _task_text(self, grid: Grid, role: str_build_prompts.Role) -> str:
+        return str_build_prompts.task_text(grid, role, self.options["show_grid"], self.options["list_cells"])
 
-    def _role(self, agent: int) -> prompts.Role:
+    def _role(self, agent: int) -> str_build_prompts.Role:
         persistent = self.options["world"] == "persistent"
-        return prompts.Role(agent, self.num_agents, self.blocks[agent], self.limits[agent], persistent)
+        return str_build_prompts.Role(agent, self.num_agents, self.blocks[agent], self.limits[agent], persistent)
 
     def start(self, task: Task, seed: int) -> list[Any]:
         """The empty world; `seed` is not used."""
@@ -261,16 +261,16 @@ class StrBuild(Domain):
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built."""
         grid = self.grid(task)
-        lines = prompts.grid_text(grid).splitlines()
-        cells = dict(line.split(": ") for line in prompts.targets_text(grid).splitlines())
+        lines = str_build_prompts.grid_text(grid).splitlines()
+        cells = dict(line.split(": ") for line in str_build_prompts.targets_text(grid).splitlines())
         drills = [f"{line}\n{line[0]}: {cells.get(line[0], '')}".rstrip() for line in lines]
         rng.shuffle(drills)
         blocks = [block for palette in BLOCKS for block in palette]
         commands = command_text((cell, rng.choice(blocks)) for cell in grid.targets)
         return [
-            f"{prompts.grid_text(grid)}\n{prompts.targets_text(grid)}",
+            f"{str_build_prompts.grid_text(grid)}\n{str_build_prompts.targets_text(grid)}",
             "\n\n".join(drills),
-            f"{prompts.grid_text(grid)}\n{commands}",
+            f"{str_build_prompts.grid_text(grid)}\n{commands}",
             *(text for _ in range(_PRACTICE) for text in self._practice(rng)),
         ]
 
