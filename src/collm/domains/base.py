@@ -129,14 +129,13 @@ class Domain(ABC):
 
     `options` are the keys of `domain.<name>.options`; unknown or ill-typed ones raise ConfigError. `num_agents` is one
     of `team_sizes` (None: any), 1 for the single-agent baselines. `max_turns` is the longest horizon the domain allows
-    (None: any). `title` is the domain's name in tables and figures, by default `name` with a capital. `hub` names the
-    data set and its configuration on the hub (None: there is none). Rewards lie in [`min_reward`, `max_reward`].
+    (None: any).
     """
 
     name: ClassVar[str]
-    title: ClassVar[str]
+    title: ClassVar[str]  # in tables and figures; by default the name with a capital and blanks
     licence: ClassVar[str]
-    hub: tuple[str, str | None] | None = None
+    hub: tuple[str, str | None] | None = None  # data set and its configuration on the hub
     embedded_origin: ClassVar[str] = "shipped with collm"
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None

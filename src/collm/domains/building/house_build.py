@@ -54,7 +54,7 @@ _SMALLEST, _LARGEST = 3, 12
 class HouseBuild(Domain):
     """Options: feedback, world, target, repeat_prompt and repeat_response (in follow-up turns), max_commands (of the
     team), limited_resource (quotas), player_hp, player_attack, spiders (their number), spider_attack (lowest and
-    highest), spider_health, spider_seed, wrong_cells (most cells named), generated (further houses), size (of walls).
+    highest), spider_health, spider_seed, wrong_cells (most cells told), generated (further houses), size (their walls).
     """
 
     name = "house_build"
