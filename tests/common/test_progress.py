@@ -68,5 +68,5 @@ def test_a_bar_on_a_terminal():
     work.skip(1)
     work.advance(units=3, tokens=50, note="loss 0.1")
     work.close()
-    shown = stream.getvalue()
-    assert "bar: 100%" in shown and "4/4" in shown and "tok/s loss 0.1" in shown
+    written = stream.getvalue()
+    assert "bar: 100%" in written and "4/4" in written and "tok/s loss 0.1" in written

@@ -17,8 +17,7 @@ from collm import domains
 from collm.common import cli
 from collm.common.errors import DataError, RowError, UnusableRow
 from collm.common.files import read_jsonl
-from collm.data import hub
-from collm.data import prepare as data
+from collm.data import hub, prepare
 from collm.domains.base import RawRow, Task, require_text
 from collm.domains.readers import read_rows
 
@@ -62,8 +61,8 @@ class Toy:
         return task.fields["text"].lower()
 
 
-def prepare(out, domain=None, **settings):
-    return data.prepare(domain or Toy(), {**EMBEDDED, **settings}, out, seed=0, lock=out.parent / "lock.json")
+def prepared(out, domain=None, **settings):
+    return prepare.prepare(domain or Toy(), {**EMBEDDED, **settings}, out, seed=0, lock=out.parent / "lock.json")
 
 
 def contents(folder):
@@ -85,58 +84,58 @@ def test_slices_are_pythons(length, bounds, blanks):
     expression = f"{blanks}+{blanks}".join(parts)
     if not all(expected):
         with pytest.raises(DataError, match="holds no row"):
-            data.select(expression, {"train": rows}, "data.train")
+            prepare.select(expression, {"train": rows}, "data.train")
     else:
-        chosen = data.select(expression, {"train": rows}, "data.train")
+        chosen = prepare.select(expression, {"train": rows}, "data.train")
         assert [number for number, _ in chosen] == [number for part in expected for number in part]
         assert all(row.origin == str(number) for number, row in chosen)
 
 
 def test_a_bare_split_is_all_of_it_and_numbers_run_on_over_splits():
     splits = Toy(train="ab", test="xyz").embedded(0)
-    assert [number for number, _ in data.select("test+train[1:]", splits, "data.train")] == [2, 3, 4, 1]
+    assert [number for number, _ in prepare.select("test+train[1:]", splits, "data.train")] == [2, 3, 4, 1]
 
 
 @pytest.mark.parametrize("expression", ["", "train[1]", "train[0:4:2]", "train[:10%]", "train[a:b]", "train+", "[0:2]"])
 def test_other_forms_of_slices_are_refused(expression):
     with pytest.raises(DataError, match="is not understood; write"):
-        data.parse_slices(expression)
+        prepare.parse_slices(expression)
 
 
 # What is written
 
 
 def test_the_three_files(tmp_path):
-    manifest = prepare(tmp_path / "toy")
+    manifest = prepared(tmp_path / "toy")
     train = read_jsonl(tmp_path / "toy" / "train.jsonl")
     assert train[1] == {"id": "toy_1", "domain": "toy", "fields": {"text": "b"}}
     assert manifest == json.loads((tmp_path / "toy" / "manifest.json").read_text())
     assert manifest["label"] == "embedded data"
     digest = hashlib.sha256((tmp_path / "toy" / "train.jsonl").read_bytes()).hexdigest()
     assert manifest["splits"]["train"] == {"slice": "train[0:4]", "rows": 4, "sha256": digest}
-    assert [task.id for task in data.load_tasks(tmp_path / "toy" / "test.jsonl")] == ["toy_6", "toy_7", "toy_8"]
+    assert [task.id for task in prepare.load_tasks(tmp_path / "toy" / "test.jsonl")] == ["toy_6", "toy_7", "toy_8"]
 
 
 def test_a_second_run_writes_the_same_bytes_and_leaves_nothing_else(tmp_path):
-    prepare(tmp_path / "toy")
+    prepared(tmp_path / "toy")
     first = contents(tmp_path / "toy")
     (tmp_path / "toy" / "left.over").write_text("from an earlier version")
-    prepare(tmp_path / "toy")
+    prepared(tmp_path / "toy")
     assert contents(tmp_path / "toy") == first
     assert list(tmp_path.iterdir()) == [tmp_path / "toy"]
 
 
 def test_a_refused_run_leaves_the_earlier_data(tmp_path):
-    prepare(tmp_path / "toy")
+    prepared(tmp_path / "toy")
     first = contents(tmp_path / "toy")
     with pytest.raises(DataError):
-        prepare(tmp_path / "toy", train="train", test="train[0:1]")
+        prepared(tmp_path / "toy", train="train", test="train[0:1]")
     assert contents(tmp_path / "toy") == first
     assert list(tmp_path.iterdir()) == [tmp_path / "toy"]
 
 
 def test_repeated_and_unusable_rows_are_dropped_and_listed(tmp_path):
-    manifest = prepare(tmp_path / "toy", Toy(train=["a", "short", "A", "b"]), train="train+train[0:1]")
+    manifest = prepared(tmp_path / "toy", Toy(train=["a", "short", "A", "b"]), train="train+train[0:1]")
     assert manifest["dropped"] == [
         {
             "split": "train",
@@ -165,25 +164,25 @@ def test_repeated_and_unusable_rows_are_dropped_and_listed(tmp_path):
 )
 def test_bad_settings(tmp_path, settings, message):
     with pytest.raises(DataError, match=message):
-        prepare(tmp_path / "toy", **settings)
+        prepared(tmp_path / "toy", **settings)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_overlap_is_found_by_content_and_the_first_rows_are_named(tmp_path):
     with pytest.raises(DataError, match=r"overlap in 2 rows: toy.jsonl:train:2 \(train\) and toy.jsonl:test:2 \(te"):
-        prepare(tmp_path / "toy", Toy(train="abc", test="xBA"))
+        prepared(tmp_path / "toy", Toy(train="abc", test="xBA"))
 
 
 def test_all_rows_unusable(tmp_path):
     with pytest.raises(DataError, match=r"data.test: all 1 rows were dropped.*too few words"):
-        prepare(tmp_path / "toy", Toy(test=["short"]))
+        prepared(tmp_path / "toy", Toy(test=["short"]))
 
 
 def test_a_domain_without_slices_for_the_source(tmp_path):
     domain = Toy()
     domain.slices = {"path": ("train", "test")}
     with pytest.raises(DataError, match="data.train is null and toy has no slice of its own for source embedded"):
-        prepare(tmp_path / "toy", domain)
+        prepared(tmp_path / "toy", domain)
 
 
 def collection(tmp_path, train, test='{"text": "x"}\n'):
@@ -196,7 +195,7 @@ def collection(tmp_path, train, test='{"text": "x"}\n'):
 
 def test_a_folder(tmp_path):
     settings = collection(tmp_path, '{"text": "a"}\n{"text": "b", "more": 1}\n')
-    manifest = prepare(tmp_path / "toy", **settings)
+    manifest = prepared(tmp_path / "toy", **settings)
     assert (manifest["source"], manifest["origin"]) == ("path", settings["path"])
     assert manifest["label"] == "data from a folder"
     assert manifest["splits"]["train"]["rows"] == 2
@@ -215,20 +214,20 @@ def test_a_folder(tmp_path):
 def test_a_malformed_row_names_file_line_and_field(tmp_path, line, message):
     settings = collection(tmp_path, f'{{"text": "a"}}\n{line}\n')
     with pytest.raises(RowError, match=message):
-        prepare(tmp_path / "toy", **settings)
+        prepared(tmp_path / "toy", **settings)
     assert not (tmp_path / "toy").exists()
 
 
 def test_a_row_outside_the_slices_is_not_checked(tmp_path):
     settings = collection(tmp_path, '{"text": "a"}\n{"title": "b"}\n')
-    assert prepare(tmp_path / "toy", train="train[:1]", **settings)["splits"]["train"]["rows"] == 1
+    assert prepared(tmp_path / "toy", train="train[:1]", **settings)["splits"]["train"]["rows"] == 1
 
 
 @pytest.mark.parametrize("content", ["", '{"id": "a"}\n'])
 def test_tasks_of_another_form_are_refused(tmp_path, content):
     (tmp_path / "train.jsonl").write_text(content)
     with pytest.raises(DataError, match="prepare the data again"):
-        data.load_tasks(tmp_path / "train.jsonl")
+        prepare.load_tasks(tmp_path / "train.jsonl")
 
 
 # The hub, without one
@@ -241,18 +240,18 @@ def test_hub_rows_carry_the_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "resolve", lambda kind, repository, revision, lock: asked.append(lock) or commit)
     monkeypatch.setattr(hub, "announce", lambda *arguments, **keywords: asked.append("announced"))
     monkeypatch.setattr(hub, "load_splits", lambda *arguments: asked.append(arguments) or rows)
-    manifest = prepare(tmp_path / "toy", source="hub")
+    manifest = prepared(tmp_path / "toy", source="hub")
     assert asked == [tmp_path / "lock.json", "announced", ("owner/toy", None, commit, {"train", "test"})]
     assert (manifest["revision"], manifest["origin"], manifest["label"]) == (commit, "owner/toy", "hub data")
     with pytest.raises(DataError, match="data.test: the source has no split 'tests'.*extra, test, train"):
-        prepare(tmp_path / "toy", source="hub", test="tests")
+        prepared(tmp_path / "toy", source="hub", test="tests")
 
 
 def test_a_domain_that_is_not_on_the_hub(tmp_path):
     domain = Toy()
     domain.hub = None
     with pytest.raises(DataError, match="toy has no data set on the hub"):
-        prepare(tmp_path / "toy", domain, source="hub")
+        prepared(tmp_path / "toy", domain, source="hub")
 
 
 # The real domains
@@ -265,12 +264,12 @@ def real(name):
 
 @pytest.mark.parametrize("name", domains.NAMES)
 def test_embedded_data_of_every_domain(tmp_path, name):
-    manifest = prepare(tmp_path / name, real(name))
+    manifest = prepared(tmp_path / name, real(name))
     # Only five of the ten published houses differ; the rest is listed, not used twice.
     assert len(manifest["dropped"]) == (5 if name == "house_build" else 0)
     assert all(entry["rows"] > 0 for entry in manifest["splits"].values())
     first = contents(tmp_path / name)
-    prepare(tmp_path / name, real(name))
+    prepared(tmp_path / name, real(name))
     assert contents(tmp_path / name) == first
 
 
@@ -303,9 +302,9 @@ def test_the_stage_script(tmp_path, capsys):
 @needs_collection
 @pytest.mark.parametrize(("name", "rows"), [("tldr", (1000, 100)), ("str_build", None)])
 def test_real_data(tmp_path, name, rows):
-    manifest = prepare(tmp_path / name, real(name), source="path", path=str(COLLECTION))
+    manifest = prepared(tmp_path / name, real(name), source="path", path=str(COLLECTION))
     assert manifest["dropped"] == []
     if rows is not None:
         assert tuple(entry["rows"] for entry in manifest["splits"].values()) == rows
-    tasks = [data.load_tasks(tmp_path / name / f"{split}.jsonl") for split in data.SPLITS]
+    tasks = [prepare.load_tasks(tmp_path / name / f"{split}.jsonl") for split in prepare.SPLITS]
     assert len({task.id for part in tasks for task in part}) == sum(map(len, tasks))

@@ -52,7 +52,7 @@ def domain(name: str) -> Domain:
 def rows(name: str) -> dict[str, list[RawRow]]:
     """Rows of the collection by split, without those that are generated."""
     splits = domain(name).read(COLLECTION, 0)
-    return {split: found for split, found in splits.items() if not found[0].origin.startswith("generated")}
+    return {split: rows for split, rows in splits.items() if not rows[0].origin.startswith("generated")}
 
 
 def counted() -> dict[str, int]:
@@ -82,60 +82,62 @@ def usable(name: str) -> tuple[list[Task], list[str]]:
 
 def silent_episode(name: str, task: Task) -> Iterable[tuple[str, float]]:
     """All prompts of an episode whose agents answer nothing, each with the reward of its turn."""
-    own, turns = domain(name), settings(name).rollout.turns
-    world = own.start(task, 0)
-    told, histories = own.briefing(task, world), [[] for _ in own.roles]
+    instance, turns = domain(name), settings(name).rollout.turns
+    world = instance.start(task, 0)
+    feedback, histories = instance.briefing(task, world), [[] for _ in instance.roles]
     for turn in range(turns):
-        seen = [own.observe(task, agent, turn, history, told[agent]) for agent, history in enumerate(histories)]
-        step = own.step(task, turn, [""] * len(own.roles), world)
+        seen = [
+            instance.observe(task, agent, turn, history, feedback[agent]) for agent, history in enumerate(histories)
+        ]
+        step = instance.step(task, turn, [""] * len(instance.roles), world)
         for messages, history in zip(seen, histories, strict=True):
             yield "\n".join(message["content"] for message in messages), step.reward
             history.append(Exchange(tuple(messages), ""))
-        world, told = step.world, step.feedback
+        world, feedback = step.world, step.feedback
 
 
 @needs_collection
 def test_the_manifest_counts_the_rows_of_every_file():
-    found = {}
+    numbers = {}
     for file in counted():
         read = readers.read_rows(COLLECTION / file)
         nested = read[0].fields.get("examples") if len(read) == 1 else None
-        found[file] = len(nested or read)
-    assert found == counted() and len(found) > 20
+        numbers[file] = len(nested or read)
+    assert numbers == counted() and len(numbers) > 20
 
 
 @needs_collection
 @pytest.mark.parametrize("name", domains.NAMES)
 def test_a_domain_reads_whole_files(name):
-    found = Counter(row.origin.split(":")[0] for split in rows(name).values() for row in split)
-    assert found and found == {file: counted()[file] for file in found}
+    origins = Counter(row.origin.split(":")[0] for split in rows(name).values() for row in split)
+    assert origins and origins == {file: counted()[file] for file in origins}
 
 
 @needs_collection
 @pytest.mark.parametrize("name", domains.NAMES)
 def test_every_row_is_shown_and_scored(name, capsys):
-    own = domain(name)
+    instance = domain(name)
     tasks, reasons = usable(name)
     prompts, unscripted, rewards = 0, [], []
     for task in tasks:
         silent = []
         for prompt, reward in silent_episode(name, task):
             assert len(prompt.encode("utf-8")) > 100
-            assert own.min_reward <= reward <= own.max_reward
+            assert instance.min_reward <= reward <= instance.max_reward
             silent.append(reward)
         prompts += len(silent)
-        shown = [item for item in own.demonstrations(task, random.Random(0), 0.0) if item.turn == 0]
-        if not shown:
+        examples = [item for item in instance.demonstrations(task, random.Random(0), 0.0) if item.turn == 0]
+        if not examples:
             unscripted.append(f"{task.id}: its text gives no scripted answer, the empty one was scored")
         else:
-            result = own.step(task, 0, [item.response for item in shown], own.start(task, 0))
-            assert silent[0] < result.reward <= own.max_reward + 1e-9, task.id
+            result = instance.step(task, 0, [item.response for item in examples], instance.start(task, 0))
+            assert silent[0] < result.reward <= instance.max_reward + 1e-9, task.id
             rewards.append(result.reward)
-    assert prompts == len(tasks) * len(own.roles) * settings(name).rollout.turns
+    assert prompts == len(tasks) * len(instance.roles) * settings(name).rollout.turns
     assert len(reasons) == UNUSABLE.get(name, 0)
     assert len(unscripted) <= UNSCRIPTED.get(name, 0)
     if name in PERFECT:
-        assert min(rewards) == pytest.approx(own.max_reward) and not unscripted
+        assert min(rewards) == pytest.approx(instance.max_reward) and not unscripted
     with capsys.disabled():
         scored = f"{len(rewards)} scripted answers, mean reward {sum(rewards) / max(1, len(rewards)):.3f}"
         print(f"\n{name}: {len(tasks)} rows, {prompts} prompts, {scored}")
@@ -146,10 +148,10 @@ def test_every_row_is_shown_and_scored(name, capsys):
 @needs_collection
 @pytest.mark.parametrize("name", domains.NAMES)
 def test_default_slices_give_disjoint_splits_and_list_what_they_drop(name, tmp_path):
-    own = domain(name)
+    instance = domain(name)
     chosen = {"source": "path", "path": str(COLLECTION), "train": None, "test": None, "revision": None}
-    manifest = prepare.prepare(own, chosen, tmp_path / name, 0, tmp_path / "lock.json")
+    manifest = prepare.prepare(instance, chosen, tmp_path / name, 0, tmp_path / "lock.json")
     kept = [prepare.load_tasks(tmp_path / name / f"{split}.jsonl") for split in prepare.SPLITS]
-    assert not {own.key(task) for task in kept[0]} & {own.key(task) for task in kept[1]}
+    assert not {instance.key(task) for task in kept[0]} & {instance.key(task) for task in kept[1]}
     assert all(entry["reason"] and entry["origin"] for entry in manifest["dropped"])
     assert len(manifest["dropped"]) <= UNUSABLE.get(name, 0) + WITHHELD.get(name, 0)

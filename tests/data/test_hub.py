@@ -142,8 +142,6 @@ def test_failures_say_what_was_tried_and_the_other_ways(tmp_path, api, kind, err
     }
     with pytest.raises(error, match=f"{message}.*other ways: .*{ways[kind]}"):
         hub.resolve(kind, "owner/name", "v1", tmp_path / "revisions.json")
-    with pytest.raises(error):
-        hub.download_size(kind, "owner/name", OLD)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,10 +161,11 @@ def test_out_of_reach_the_recorded_commit_serves_and_that_is_said(tmp_path, api,
 FILES = (("model.safetensors", 2_000_000_000), ("config.json", 500), ("model.bin", 7), ("onnx/config.json", 7))
 
 
-def test_size_of_all_files_or_of_those_that_are_used(api):
+def test_size_of_all_files_or_of_those_that_are_used(api, cached, monkeypatch):
     standin = api(files=FILES)
-    assert hub.download_size("model", "owner/tiny", OLD) == 2_000_000_514
-    assert hub.download_size("model", "owner/tiny", OLD, hub.MODEL_FILES) == 2_000_000_500
+    monkeypatch.setattr(hub.shutil, "disk_usage", lambda place: Usage(1, 0, 10**12))
+    assert hub.announce("model", "owner/tiny", OLD) == 2_000_000_514
+    assert hub.announce("model", "owner/tiny", OLD, hub.MODEL_FILES) == 2_000_000_500
     assert standin.asked[0] == ("owner/tiny", "model", OLD, True)
 
 
@@ -264,17 +263,20 @@ def test_downloads_are_pinned_and_then_served_by_the_cache(tmp_path):
         ("model", "owner/pickled"): ("d" * 40, {"config.json": b"{}", "pytorch_model.bin": b"w"}),
     }
     with serve(repositories) as address:
-        answers, said = run_clients(tmp_path, HF_ENDPOINT=address)
+        answers, messages = run_clients(tmp_path, HF_ENDPOINT=address)
     assert answers["commit"] == OLD
     assert answers["rows"] == {"train": rows, "test": []}
     assert answers["model"] == ["config.json", "model.safetensors"]
-    assert "dataset owner/posts at aaaaaaaaaaaa" in said and "model owner/tiny at bbbbbbbbbbbb: 102 bytes in 2" in said
+    assert (
+        "dataset owner/posts at aaaaaaaaaaaa" in messages
+        and "model owner/tiny at bbbbbbbbbbbb: 102 bytes in 2" in messages
+    )
     assert "'absent' not found" in answers["errors"][0]
     assert "owner/pickled at dddddddddddd has no safetensors weights" in answers["errors"][-2]
     assert "owner/absent is not on the hub" in answers["errors"][-1]
 
-    offline, said = run_clients(tmp_path, HF_ENDPOINT=address, HF_HUB_OFFLINE="1")
+    offline, messages = run_clients(tmp_path, HF_ENDPOINT=address, HF_HUB_OFFLINE="1")
     assert (offline["commit"], offline["rows"], offline["model"]) == (OLD, answers["rows"], answers["model"])
-    assert f"using the commit of owner/posts recorded in revisions.json: {OLD}" in said
+    assert f"using the commit of owner/posts recorded in revisions.json: {OLD}" in messages
     # Without this check `datasets` would quietly serve the commit it has for the one that was asked for.
     assert f"has dataset owner/posts at {OLD}, not {'c' * 40}" in offline["errors"][1]

@@ -50,21 +50,21 @@ def rows(name: str) -> list[RawRow]:
     return [row for split in domain(name).embedded(0).values() for row in split]
 
 
-def play(own: Domain, task: Task, texts: list[str | None], turns: int = 2) -> None:
+def play(played: Domain, task: Task, texts: list[str | None], turns: int = 2) -> None:
     """Some turns of these texts: prompts that can be encoded, rewards within bounds, all of it JSON."""
-    world = own.start(task, 0)
-    told = own.briefing(task, world)
-    histories: list[list[Exchange]] = [[] for _ in own.roles]
-    for turn in range(min(turns, own.max_turns or turns)):
+    world = played.start(task, 0)
+    feedback = played.briefing(task, world)
+    histories: list[list[Exchange]] = [[] for _ in played.roles]
+    for turn in range(min(turns, played.max_turns or turns)):
         for agent, history in enumerate(histories):
-            messages = own.observe(task, agent, turn, history, told[agent])
+            messages = played.observe(task, agent, turn, history, feedback[agent])
             json.dumps(messages, ensure_ascii=False).encode("utf-8")
             history.append(Exchange(tuple(messages), texts[agent] or ""))
-        step = own.step(task, turn, texts, world)
-        assert own.min_reward <= step.reward <= own.max_reward + 1e-12
+        step = played.step(task, turn, texts, world)
+        assert played.min_reward <= step.reward <= played.max_reward + 1e-12
         assert step.reward == pytest.approx(sum(step.parts.values()))
         json.dumps([step.feedback, step.world, step.record, step.metrics], allow_nan=False)
-        world, told = step.world, step.feedback
+        world, feedback = step.world, step.feedback
 
 
 # --- completions ---
@@ -74,11 +74,11 @@ def play(own: Domain, task: Task, texts: list[str | None], turns: int = 2) -> No
 @pytest.mark.parametrize("text", COMPLETIONS.values(), ids=COMPLETIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_any_completion_has_a_reward(name, text, profile):
-    own = domains.get(name)({}, profile)
-    task = own.task(rows(name)[0], 0)
-    good = [item.response for item in own.demonstrations(task, random.Random(0), 0.0) if item.turn == 0]
+    instance = domains.get(name)({}, profile)
+    task = instance.task(rows(name)[0], 0)
+    good = [item.response for item in instance.demonstrations(task, random.Random(0), 0.0) if item.turn == 0]
     for texts in ([text, text], [text, good[1]], [good[0], text]):
-        play(own, task, texts)
+        play(instance, task, texts)
 
 
 # --- rows ---
@@ -121,18 +121,18 @@ def change(row: dict[str, Any], draw: Any) -> None:
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow])
 @given(data=st.data(), changes=st.integers(1, 3), seed=st.integers(0, 9))
 def test_a_changed_row_is_played_or_refused_by_its_place(name, data, changes, seed):
-    own = domain(name)
+    instance = domain(name)
     fields = copy.deepcopy(data.draw(st.sampled_from(rows(name))).fields)
     for _ in range(changes):
         change(fields, data.draw)
     try:
-        task = own.task(RawRow(fields, "here:7"), 3)
+        task = instance.task(RawRow(fields, "here:7"), 3)
     except RowError as error:
         assert "here:7" in str(error)
         return
-    own.key(task)
-    play(own, task, ["", None])
-    shown = own.demonstrations(task, random.Random(seed), 0.3)
-    own.corpus(task, random.Random(seed))
-    if shown:
-        play(own, task, [item.response for item in shown if item.turn == 0], turns=1)
+    instance.key(task)
+    play(instance, task, ["", None])
+    demonstrations = instance.demonstrations(task, random.Random(seed), 0.3)
+    instance.corpus(task, random.Random(seed))
+    if demonstrations:
+        play(instance, task, [item.response for item in demonstrations if item.turn == 0], turns=1)

@@ -34,10 +34,10 @@ class Words:
     def prompt(self, agent, messages, reserve):
         return (1,)
 
-    def respond(self, wanted, sampling, decode, max_rows):
+    def respond(self, requests, sampling, decode, max_rows):
         return [
             [SimpleNamespace(text=word, tokens=(0,)) for word, _ in zip(("stop", "go"), keys, strict=False)]
-            for _, _, keys in wanted
+            for _, _, keys in requests
         ]
 
 

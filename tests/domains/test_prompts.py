@@ -93,8 +93,8 @@ def test_no_prompt_holds_text_unique_to_the_other_agents_response(kind, mode):
             for turn, agent in itertools.product((1, 2, 3), (0, 1)):
                 past = answers[:turn]
                 # The own reply is quoted on a line of its own, so what follows a line break is known, too.
-                own = (windows(f"\n{texts[agent]}") for texts in past)
-                known = set().union(windows(text_of(seen[0][agent])), *own)
+                quoted = (windows(f"\n{texts[agent]}") for texts in past)
+                known = set().union(windows(text_of(seen[0][agent])), *quoted)
                 foreign = set().union(*(windows(texts[1 - agent]) for texts in past)) - known
                 assert not foreign & windows(text_of(seen[turn][agent]))
 
@@ -230,18 +230,18 @@ def test_follow_up_turns_follow_the_options(prompt, response):
 
 
 def test_feedback_wording():
-    def told(feedback, world="reset"):
+    def text_after(feedback, world="reset"):
         domain = StrBuild({"feedback": feedback["mode"] if feedback else "position", "world": world})
         return text_of(domain.observe(build_task(domain, "I"), 1, 1, [Exchange((), "x")], feedback))
 
-    assert "reward of the last turn was 0.8269" in told({"mode": "score", "reward": 0.826923})
+    assert "reward of the last turn was 0.8269" in text_after({"mode": "score", "reward": 0.826923})
     perfect = {"mode": "perfect", "place": [[0, 4, 0, "obsidian"]], "clear": [[3, 3, 0]]}
-    reset = told(perfect)
+    reset = text_after(perfect)
     assert "0 4 0 obsidian" in reset and "Leave empty: 3 3 0" in reset and "The world is empty again" in reset
-    kept = told(perfect, "persistent")
+    kept = text_after(perfect, "persistent")
     assert "Set to air: 3 3 0" in kept and "empty again" not in kept
-    assert "All your cells are right" in told({"mode": "perfect", "place": [], "clear": []})
-    assert "Turn 2.\n" in told(None)
+    assert "All your cells are right" in text_after({"mode": "perfect", "place": [], "clear": []})
+    assert "Turn 2.\n" in text_after(None)
 
 
 def test_a_later_turn_needs_a_history():

@@ -68,20 +68,6 @@ def resolve(kind: str, repository: str, revision: str | None, lock: str | Path) 
     return current
 
 
-def download_size(kind: str, repository: str, sha: str, patterns: Sequence[str] | None = None) -> int:
-    """Bytes of a repository's files, from the hub's metadata alone.
-
-    With `patterns`, only files at the top of the repository that match one of them count.
-
-    Raises:
-        DataError, ModelError: the hub gives no answer.
-    """
-    try:
-        return sum(size for _, size in _files(kind, repository, sha, patterns))
-    except _Unreachable as error:
-        _give_up(kind, f"the size of {kind} {repository}", error)
-
-
 def announce(
     kind: str, repository: str, sha: str, patterns: Sequence[str] | None = None, folder: str | None = None
 ) -> int | None:
@@ -140,9 +126,9 @@ def download_model(repository: str, sha: str) -> Path:
 
 
 def load_splits(
-    repository: str, configuration: str | None, sha: str, wanted: Collection[str]
+    repository: str, configuration: str | None, sha: str, needed: Collection[str]
 ) -> dict[str, Iterable[dict[str, Any]]]:
-    """All splits of a data set at a commit; only those in `wanted` are read, the others stay empty.
+    """All splits of a data set at a commit; only those in `needed` are read, the others stay empty.
 
     Raises:
         DataError: the data set cannot be had at that commit.
@@ -158,7 +144,7 @@ def load_splits(
         )
     names = _ask_datasets(datasets.get_dataset_split_names, repository, configuration, sha)
     splits: dict[str, Iterable[dict[str, Any]]] = dict.fromkeys(names, ())
-    for name in set(wanted) & set(names):
+    for name in set(needed) & set(names):
         splits[name] = _ask_datasets(datasets.load_dataset, repository, configuration, sha, split=name)
     return splits
 
@@ -220,8 +206,8 @@ def _files(kind: str, repository: str, sha: str, patterns: Sequence[str] | None)
 def _cached(kind: str, repository: str, sha: str, name: str) -> bool:
     import huggingface_hub
 
-    found = huggingface_hub.try_to_load_from_cache(repository, name, revision=sha, repo_type=kind)
-    return isinstance(found, str)
+    path = huggingface_hub.try_to_load_from_cache(repository, name, revision=sha, repo_type=kind)
+    return isinstance(path, str)
 
 
 def _check_disk(kind: str, repository: str, missing: int, cache: Path) -> None:

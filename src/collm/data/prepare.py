@@ -125,7 +125,7 @@ def prepare(
         "licence": domain.licence,
         "seed": seed,
         "label": LABELS[name],
-        "splits": {split: {"slice": chosen[split], "rows": len(found)} for split, found in kept.items()},
+        "splits": {split: {"slice": chosen[split], "rows": len(rows)} for split, rows in kept.items()},
         "dropped": dropped,
     }
     _write(Path(out), manifest, kept)
@@ -154,7 +154,7 @@ def tasks(domain: Domain, settings: Mapping[str, Any], seed: int) -> dict[str, l
     """Tasks by split as `prepare` would write them, without writing anything; raises as it does."""
     chosen = expressions(domain, settings)
     kept, _ = _split(domain, _load(domain, settings, chosen, seed, LOCK), chosen)
-    return {split: [task for task, _ in found] for split, found in kept.items()}
+    return {split: [task for task, _ in rows] for split, rows in kept.items()}
 
 
 def expressions(domain: Domain, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -162,12 +162,13 @@ def expressions(domain: Domain, settings: Mapping[str, Any]) -> dict[str, str]:
     defaults = domain.slices.get(settings["source"], (None, None))
     chosen = {}
     for split, default in zip(SPLITS, defaults, strict=True):
-        chosen[split] = settings.get(split) or default
-        if chosen[split] is None:
+        expression = settings.get(split) or default
+        if expression is None:
             raise DataError(
                 f"data.{split} is null and {domain.name} has no slice of its own for source "
                 f'{settings["source"]}; write one like "train[0:1000]" or use {" or ".join(domain.slices)}'
             )
+        chosen[split] = expression
     return chosen
 
 
@@ -193,9 +194,9 @@ def _load_hub(domain: Domain, settings: Mapping[str, Any], expressions: Mapping[
         raise DataError(f"{domain.name} has no data set on the hub; use data.source: embedded or path")
     revision = hub.resolve("dataset", repository, settings.get("revision"), lock)
     hub.announce("dataset", repository, revision, folder=configuration)
-    wanted = {part.split for expression in expressions.values() for part in parse_slices(expression)}
-    found = hub.load_splits(repository, configuration, revision, wanted)
-    splits = {split: domain.hub_rows(split, rows) for split, rows in found.items()}
+    needed = {part.split for expression in expressions.values() for part in parse_slices(expression)}
+    loaded = hub.load_splits(repository, configuration, revision, needed)
+    splits = {split: domain.hub_rows(split, rows) for split, rows in loaded.items()}
     origin = repository if configuration is None else f"{repository}/{configuration}"
     return Source(splits, origin, revision)
 

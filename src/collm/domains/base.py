@@ -134,17 +134,22 @@ class Domain(ABC):
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]  # in tables and figures; by default the name with a capital and blanks
     licence: ClassVar[str]
-    hub: ClassVar[tuple[str, str | None] | None] = None
+    hub: tuple[str, str | None] | None = None  # data set and its configuration on the hub
     embedded_origin: ClassVar[str] = "shipped with collm"
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None
     team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)
     declared_options: ClassVar[tuple[Option, ...]] = ()
     roles: tuple[str, ...]
-    slices: dict[str, tuple[str, str]]
     max_reward: float
     min_reward: float
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "name" in vars(cls) and "title" not in vars(cls):
+            cls.title = cls.name.replace("_", " ").capitalize()
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         if profile not in PROFILES:
@@ -165,6 +170,15 @@ class Domain(ABC):
     def option(cls, name: str) -> Option:
         """The declaration of one option."""
         return next(option for option in cls.declared_options if option.name == name)
+
+    @property
+    @abstractmethod
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default slices of the rows to train and to test on, by source: {"hub" | "path" | "embedded": (train, test)}.
+
+        See `data.prepare.parse_slices` for what a slice may be; a source without an entry needs `data.train` and
+        `data.test` in the configuration.
+        """
 
     @abstractmethod
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
@@ -246,22 +260,22 @@ class Domain(ABC):
 
         `answer(turn, agent, world)` gives that agent's response.
         """
-        told = self.briefing(task, world)
+        feedback = self.briefing(task, world)
         histories: list[list[Exchange]] = [[] for _ in self.roles]
-        found = []
+        episode = []
         for turn in range(turns):
             for agent, history in enumerate(histories):
-                seen = tuple(self.observe(task, agent, turn, history, told[agent]))
+                seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
                 response = answer(turn, agent, world)
-                found.append(Demonstration(task.id, agent, turn, seen, response))
+                episode.append(Demonstration(task.id, agent, turn, seen, response))
                 history.append(Exchange(seen, response))
             result = self.step(task, turn, [history[-1].response for history in histories], world)
             if result.done:
                 break
-            world, told = result.world, result.feedback
-        return found
+            world, feedback = result.world, result.feedback
+        return episode
 
-    def _own_last(self, task: Task, turn: int, history: Sequence[Exchange]) -> str:
+    def _last_response(self, task: Task, turn: int, history: Sequence[Exchange]) -> str:
         """What the agent answered at the turn before, printable; ValueError without a past (a programming error)."""
         if not history:
             raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")

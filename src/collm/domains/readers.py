@@ -49,11 +49,11 @@ def find_splits(domain: str, folder: Path, files: Mapping[str, Sequence[str]], n
     Raises:
         DataError: no split has a file, or `needed` has none; lists what was looked for.
     """
-    wanted = {split: [Path(folder) / name for name in names] for split, names in files.items()}
-    found = {split: next((path for path in paths if path.is_file()), None) for split, paths in wanted.items()}
-    splits = {split: path for split, path in found.items() if path is not None}
+    candidates = {split: [Path(folder) / name for name in names] for split, names in files.items()}
+    first = {split: next((path for path in paths if path.is_file()), None) for split, paths in candidates.items()}
+    splits = {split: path for split, path in first.items() if path is not None}
     if not splits or (needed and needed not in splits):
-        looked = ", ".join(str(path) for paths in wanted.values() for path in paths)
+        looked = ", ".join(str(path) for paths in candidates.values() for path in paths)
         raise DataError(f"no data for {domain} in {folder}; looked for {looked}. Set data.path to the right folder")
     return splits
 
@@ -155,7 +155,8 @@ def _json(text: str, file: Path) -> Numbered:
 def _csv(text: str, file: Path) -> Numbered:
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line, header = 1, []
+    line = 1
+    header: list[str] = []
     try:
         for cells in reader:
             if cells and not header:
@@ -172,8 +173,8 @@ def _csv(text: str, file: Path) -> Numbered:
 def _header(cells: list[str], file: Path, line: int) -> list[str]:
     names = [cell.strip() for cell in cells]
     if len(set(names)) < len(names) or not all(names):
-        shown = ", ".join(map(repr, names))
-        raise RowError(f"{file}:{line}: the header must name every field once, not {shown}")
+        listed = ", ".join(map(repr, names))
+        raise RowError(f"{file}:{line}: the header must name every field once, not {listed}")
     return names
 
 

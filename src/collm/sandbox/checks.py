@@ -28,12 +28,12 @@ def split_check(test: str, prompt: str = "") -> tuple[str, tuple[str, ...]]:
 
 
 def _split(tree: ast.Module, prompt: str) -> tuple[str, tuple[str, ...]]:
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
-    if not found:
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
+    if not functions:
         raise RowError("the test has no function check(candidate)")
-    beside = [ast.unparse(node) for node in tree.body if node is not found[-1] and not _calls_check(node)]
+    beside = [ast.unparse(node) for node in tree.body if node is not functions[-1] and not _calls_check(node)]
     checks, before = [], []
-    for statement in found[-1].body:
+    for statement in functions[-1].body:
         before.append(ast.unparse(statement))
         if any(isinstance(node, ast.Assert) and _says_something(node) for node in ast.walk(statement)):
             checks.append("\n".join(before))

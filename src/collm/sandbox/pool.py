@@ -190,8 +190,8 @@ class Sandbox:
         """A verdict; a worker that is lost is replaced, and a program that loses two has failed."""
         worker = self.workers[place]
         job = dataclasses.asdict(program)
-        own = {name: job.pop(name) for name in ("check_seconds", "load_seconds")}
-        job["limits"] = {name: value for name, value in own.items() if value is not None}
+        overrides = {name: job.pop(name) for name in ("check_seconds", "load_seconds")}
+        job["limits"] = {name: value for name, value in overrides.items() if value is not None}
         for _ in range(2):
             try:
                 return _verdict(worker.ask(b"P", job, self.limits.program_seconds + SLACK_SECONDS))

@@ -106,5 +106,5 @@ class Layers:
     def missing(self) -> list[str]:
         """What is not isolated, with the reasons known."""
         lacking = [name for name, on in self.protections.items() if not on]
-        found = [text for name in lacking for text in self.escapes.get(name, [])]
-        return [*lacking, *found, *self.refused] if lacking else []
+        reasons = [text for name in lacking for text in self.escapes.get(name, [])]
+        return [*lacking, *reasons, *self.refused] if lacking else []

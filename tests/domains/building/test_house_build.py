@@ -62,10 +62,10 @@ TEXTS = st.one_of(
 
 @pytest.mark.parametrize("row", golden("house_build"), ids=lambda row: row["id"])
 def test_released_profile_matches_golden_row(row):
-    found, components = RELEASED.score_case(row["inputs"])
-    assert found == pytest.approx(row["expected_reward"], abs=1e-9)
+    reward, components = RELEASED.score_case(row["inputs"])
+    assert reward == pytest.approx(row["expected_reward"], abs=1e-9)
     assert differences(components, row["components"]) == {}
-    assert components["match"] + components["spiders"] == pytest.approx(found)
+    assert components["match"] + components["spiders"] == pytest.approx(reward)
 
 
 def test_step_agrees_with_score_case():
@@ -110,8 +110,8 @@ def test_worked_examples(case, reward):
     ],
 )
 def test_paper_profile_by_hand(case, reward):
-    found, components = PAPER.score_case(CASES[case]["inputs"])
-    assert found == pytest.approx(reward)
+    scored, components = PAPER.score_case(CASES[case]["inputs"])
+    assert scored == pytest.approx(reward)
     assert "match" not in components
 
 
@@ -231,20 +231,20 @@ def test_orders_list_what_was_accepted():
 # --- feedback ---
 
 
-def told(mode, texts, **options):
+def messages_after(mode, texts, **options):
     domain = HouseBuild({"feedback": mode, **options})
     return domain, domain.step(hut(domain), 0, texts, world((3, 4))).feedback
 
 
 def test_feedback_of_each_mode():
     texts = ["/fill 0 0 0 3 0 1 stone_bricks\n/kill", "/fill 1 1 0 1 1 0 planks\nnonsense"]
-    score = told("score", texts)[1]
+    score = messages_after("score", texts)[1]
     assert score[0] == {"spiders": [[3, 4]], "mode": "score", "reward": pytest.approx((2 * 8 - 1.5) / 32), "best": 2.0}
-    assert told("position", texts)[1] == ({"spiders": [[3, 4]], "mode": "position"},) * 2
-    first, second = told("perfect", ["/fill 0 0 0 3 0 0 stone_bricks", texts[1]])[1]
+    assert messages_after("position", texts)[1] == ({"spiders": [[3, 4]], "mode": "position"},) * 2
+    first, second = messages_after("perfect", ["/fill 0 0 0 3 0 0 stone_bricks", texts[1]])[1]
     assert (first["clear"], second["clear"]) == ([], [[1, 1, 0]])
     assert len(first["place"]) == len(second["place"]) == 14 and first["place"][0] == [0, 0, 1, "stone_bricks"]
-    both = told("position_modification", texts, wrong_cells=3)[1]
+    both = messages_after("position_modification", texts, wrong_cells=3)[1]
     assert both[0] == both[1]
     assert both[0]["cells"] == [[x, 0, 2, "stone_bricks"] for x in (0, 1, 2)]
     assert both[0]["wrong"] == 32 - 8 + 1
@@ -252,7 +252,7 @@ def test_feedback_of_each_mode():
 
 def test_rect_modification_splits_the_layers():
     texts = ["/fill 0 0 0 1 0 0 stone_bricks", "/fill 1 1 0 1 1 0 planks"]
-    first, second = told("rect_modification", texts)[1]
+    first, second = messages_after("rect_modification", texts)[1]
     assert (first["layers"], second["layers"]) == ([0, 2], [2, 2])
     assert first["boxes"][0] == "0 0 0 3 0 2 stone_bricks" and second["boxes"] == ["0 2 0 3 2 2 planks"]
     assert (first["clear"], second["clear"]) == ([[1, 1, 0]], [])
@@ -261,7 +261,7 @@ def test_rect_modification_splits_the_layers():
 
 def test_resource_schedule_fits_what_is_left():
     texts = ["/fill 0 0 0 1 0 0 stone_bricks\n/fill 0 2 0 3 2 1 planks", ""]
-    first, second = told("resource_schedule", texts)[1]
+    first, second = messages_after("resource_schedule", texts)[1]
     assert first["left"] == {"planks": 7, "stone_bricks": 7} and second["left"] == {"planks": 15, "stone_bricks": 9}
     assert first["boxes"] == ["0 1 2 3 1 2 planks", "0 1 0 0 1 1 planks"]  # 4 + 2 of 7; 12 fit neither quota
     assert first["partial"] == "0 0 0 1 0 2 stone_bricks"  # 6 of the 7 left

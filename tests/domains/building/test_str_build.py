@@ -41,7 +41,7 @@ def task_of(string, domain=PAPER):
 
 
 def play(domain, string, commands, world=()):
-    texts = [command_text(own) for own in commands]
+    texts = [command_text(share) for share in commands]
     return domain.step(task_of(string, domain), 0, texts, list(world))
 
 
@@ -50,10 +50,10 @@ def play(domain, string, commands, world=()):
 
 @pytest.mark.parametrize("row", golden("str_build"), ids=lambda row: row["id"])
 def test_released_profile_matches_golden_row(row):
-    found, components = RELEASED.score_case(row["inputs"])
-    assert found == pytest.approx(row["expected_reward"], abs=1e-9)
+    reward, components = RELEASED.score_case(row["inputs"])
+    assert reward == pytest.approx(row["expected_reward"], abs=1e-9)
     assert differences(components, row["components"]) == {}
-    assert sum(components[name] for name in ("coverage", "extra", "adjacency", "palette")) == pytest.approx(found)
+    assert sum(components[name] for name in ("coverage", "extra", "adjacency", "palette")) == pytest.approx(reward)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_worked_examples(case, reward):
     ],
 )
 def test_paper_profile_by_hand(case, reward):
-    found, components = PAPER.score_case(CASES[case]["inputs"])
-    assert found == pytest.approx(reward)
+    scored, components = PAPER.score_case(CASES[case]["inputs"])
+    assert scored == pytest.approx(reward)
     assert "palette" not in components
     assert components["penalty_missing_palette"] == 0.0
 
@@ -166,8 +166,8 @@ def test_repairing_only_the_wrong_cells_works_in_a_persistent_world_and_not_afte
     planned = plan(grid, BLOCKS)
     for world, best in (("persistent", True), ("reset", False)):
         domain = StrBuild({"feedback": "perfect", "world": world}, "released")
-        half = play(domain, "I", [own[:3] for own in planned])
-        repairs = [[((x, y, z), block) for x, y, z, block in told["place"]] for told in half.feedback]
+        half = play(domain, "I", [share[:3] for share in planned])
+        repairs = [[((x, y, z), block) for x, y, z, block in message["place"]] for message in half.feedback]
         assert (play(domain, "I", repairs, half.world).reward == 2.0) is best
 
 
@@ -273,11 +273,11 @@ def test_demonstrations_replay_an_episode_of_their_task(feedback):
         assert demo.task == task.id
         before = [other for other in demos if other.agent == demo.agent and other.turn < demo.turn]
         history = [Exchange(other.messages, other.response) for other in before]
-        told = None
+        feedback = None
         if demo.turn:
             last = [other.response for other in demos if other.turn == demo.turn - 1]
-            told = domain.step(task, demo.turn - 1, last, []).feedback[demo.agent]
-        assert list(demo.messages) == domain.observe(task, demo.agent, demo.turn, history, told)
+            feedback = domain.step(task, demo.turn - 1, last, []).feedback[demo.agent]
+        assert list(demo.messages) == domain.observe(task, demo.agent, demo.turn, history, feedback)
         accepted, rejected = parse_commands(demo.response, domain.grid(task), BLOCKS[demo.agent], 150)
         assert accepted and not rejected
 
@@ -338,7 +338,7 @@ def test_read_takes_the_csv_and_never_generates_its_strings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({}, "field 'string' is missing"),
         ({"string": " "}, "field 'string' is empty"),
@@ -347,8 +347,8 @@ def test_read_takes_the_csv_and_never_generates_its_strings(tmp_path):
         ({"string": "A", "difficulty": "hard"}, "field 'difficulty'"),
     ],
 )
-def test_malformed_rows_are_refused(fields, told):
-    with pytest.raises(RowError, match=f"data.csv:3: .*{told}"):
+def test_malformed_rows_are_refused(fields, message):
+    with pytest.raises(RowError, match=f"data.csv:3: .*{message}"):
         PAPER.task(RawRow(fields, "data.csv:3"), 0)
 
 
@@ -359,7 +359,7 @@ def test_there_is_no_hub_set():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"feedback": "positon"}, "did you mean 'position'"),
         ({"world": "keep"}, "Allowed: persistent, reset"),
@@ -372,6 +372,6 @@ def test_there_is_no_hub_set():
         ({"difficulties": [1]}, "did you mean 'difficulty'"),
     ],
 )
-def test_bad_options_are_refused(options, told):
-    with pytest.raises(ConfigError, match=told):
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
         StrBuild(options)

@@ -258,9 +258,13 @@ def test_one_agent_alone_answers_once():
 
 def test_score_case():
     inputs = ROW | {"completion1": "Answer: C 2", "completion2": "Answer: B 3"}
-    reward, found = TEAM.score_case(inputs)
+    reward, components = TEAM.score_case(inputs)
     assert reward == pytest.approx(1.2)
-    assert found["letters"] == ["C", "B"] and found["confidences"] == [2, 3] and found["joint_answer"] == "B"
+    assert (
+        components["letters"] == ["C", "B"]
+        and components["confidences"] == [2, 3]
+        and components["joint_answer"] == "B"
+    )
     assert ALONE.score_case(ROW | {"completion1": "Answer: B 1"})[0] == pytest.approx(1.3)
     for change in ({"completion2": 3}, {"answerKey": "F"}, {"choices": 1}):
         with pytest.raises(RowError, match=next(iter(change))):
@@ -323,9 +327,9 @@ def test_feedback_and_options_shape_the_second_prompt():
 
 def test_demonstrations_without_noise_earn_the_maximum_at_once():
     for draw in range(20):
-        shown = TEAM.demonstrations(make_task(), random.Random(draw), 0.0)
-        assert [(item.agent, item.turn) for item in shown] == [(0, 0), (1, 0)]
-        assert TEAM.step(make_task(), 0, [item.response for item in shown], None).reward == TEAM.max_reward
+        examples = TEAM.demonstrations(make_task(), random.Random(draw), 0.0)
+        assert [(item.agent, item.turn) for item in examples] == [(0, 0), (1, 0)]
+        assert TEAM.step(make_task(), 0, [item.response for item in examples], None).reward == TEAM.max_reward
 
 
 def test_noise_is_the_chance_of_each_fault():
@@ -357,8 +361,10 @@ def test_demonstrations_of_generated_tasks_are_right_and_fit(kind, agents):
     domain = kind({"generated": 40}, num_agents=agents)
     for index, row in enumerate(domain.embedded(3)["train"]):
         task = domain.task(row, index)
-        shown = domain.demonstrations(task, random.Random(index), 0.0)
-        assert domain.step(task, 0, [item.response for item in shown], None).reward == pytest.approx(domain.max_reward)
-        assert all(len(item.response) <= 200 for item in shown)
+        examples = domain.demonstrations(task, random.Random(index), 0.0)
+        assert domain.step(task, 0, [item.response for item in examples], None).reward == pytest.approx(
+            domain.max_reward
+        )
+        assert all(len(item.response) <= 200 for item in examples)
         assert all(text.strip() for text in domain.corpus(task, random.Random(index)))
-        assert all(shown[0].messages[1]["content"] in text for text in domain.corpus(task, random.Random(0))[2:])
+        assert all(examples[0].messages[1]["content"] in text for text in domain.corpus(task, random.Random(0))[2:])

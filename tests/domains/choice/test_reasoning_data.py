@@ -51,7 +51,7 @@ def test_positions_as_answers():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"question": ...}, "here:7: field 'question' is missing"),
         ({"question": " "}, "'question' is empty"),
@@ -76,11 +76,11 @@ def test_positions_as_answers():
         ({"why": 3}, "'why' is of type int"),
     ],
 )
-def test_bad_rows_are_named(changes, told):
+def test_bad_rows_are_named(changes, message):
     fields = {name: value for name, value in (GOOD | changes).items() if value is not ...}
     with pytest.raises(RowError) as raised:
         ArcChallenge({}).task(RawRow(fields, "here:7"), 0)
-    assert "here:7" in str(raised.value) and told in str(raised.value)
+    assert "here:7" in str(raised.value) and message in str(raised.value)
     assert not isinstance(raised.value, UnusableRow)
 
 
@@ -100,17 +100,17 @@ JSON = st.recursive(
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("question", "choices", "answerKey", "answer", "why"), JSON)))
 def test_any_row_gives_a_question_or_a_row_error(fields):
     try:
-        found = question_fields(fields, "here:1")
+        checked = question_fields(fields, "here:1")
     except RowError:
         return
-    assert 2 <= len(found["options"]) <= 5 and 0 <= found["answer"] < len(found["options"])
+    assert 2 <= len(checked["options"]) <= 5 and 0 <= checked["answer"] < len(checked["options"])
 
 
 WALK = {"input": "If you follow these instructions, do you return to the starting point? Take 2 steps.", "target": "No"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"input": ...}, "'input' is missing"),
         ({"input": "Options:\n- Yes\n- No"}, "no question"),
@@ -120,11 +120,11 @@ WALK = {"input": "If you follow these instructions, do you return to the startin
         ({"canary": 3}, "'canary' is of type int"),
     ],
 )
-def test_bad_walks_are_named(changes, told):
+def test_bad_walks_are_named(changes, message):
     fields = {name: value for name, value in (WALK | changes).items() if value is not ...}
     with pytest.raises(RowError) as raised:
         Navigate({}).task(RawRow(fields, "here:7"), 0)
-    assert "here:7" in str(raised.value) and told in str(raised.value)
+    assert "here:7" in str(raised.value) and message in str(raised.value)
 
 
 def test_a_walk_of_another_form_has_no_explanation():
@@ -156,8 +156,8 @@ def test_the_canary_stays_with_the_rows_and_out_of_every_text(tmp_path):
     assert [row.origin for row in rows] == [f"bbh_navigate/navigate.json:example {number}" for number in (1, 2)]
     task = domain.task(rows[0], 0)
     assert task.fields["canary"] == canary
-    shown = domain.demonstrations(task, random.Random(0), 0.9)
-    texts = [part["content"] for item in shown for part in item.messages] + [item.response for item in shown]
+    examples = domain.demonstrations(task, random.Random(0), 0.9)
+    texts = [part["content"] for item in examples for part in item.messages] + [item.response for item in examples]
     assert not any(canary in text for text in texts + domain.corpus(task, random.Random(0)))
     for wrong in ([WALK], {"examples": {}}):
         path.write_text(json.dumps(wrong))
@@ -255,10 +255,10 @@ def test_every_row_of_the_real_sets(kind):
 
 def check_everything(domain, task):
     """Render the prompts of both turns and score the scripted answer."""
-    shown = domain.demonstrations(task, random.Random(0), 0.0)
-    result = domain.step(task, 0, [item.response for item in shown], None)
+    examples = domain.demonstrations(task, random.Random(0), 0.0)
+    result = domain.step(task, 0, [item.response for item in examples], None)
     assert result.reward == pytest.approx(domain.max_reward) and result.metrics["accuracy"] == 100.0
-    for item in shown:
+    for item in examples:
         past = [Exchange(item.messages, item.response)]
         later = domain.observe(task, item.agent, 1, past, {"agree": False, "formed": True})
         for messages in (item.messages, later):

@@ -36,17 +36,17 @@ def test_families_that_run_dry_are_named():
 
 
 def rows_by_family(domain, seeds):
-    found = {}
+    by_family = {}
     for seed in seeds:
         for row in domain.embedded(seed)["train"]:
-            found.setdefault(row.fields["family"], []).append(row.fields)
-    return found
+            by_family.setdefault(row.fields["family"], []).append(row.fields)
+    return by_family
 
 
 def test_algebra_answers_by_brute_force():
-    found = rows_by_family(Algebra({}), range(4))
-    assert set(found) == {family.__name__ for family in ALGEBRA} and len(found) >= 12
-    for family, rows in found.items():
+    by_family = rows_by_family(Algebra({}), range(4))
+    assert set(by_family) == {family.__name__ for family in ALGEBRA} and len(by_family) >= 12
+    for family, rows in by_family.items():
         for fields in rows:
             answer = str(brute_force(family, fields["question"]))
             assert fields["choices"][fields["answer"]] == answer, fields
@@ -54,9 +54,9 @@ def test_algebra_answers_by_brute_force():
 
 
 def test_physics_answers_from_the_laws():
-    found = rows_by_family(Physics({}), range(4))
-    assert set(found) == {family.__name__ for family in PHYSICS} == set(UNITS) and len(found) >= 12
-    for family, rows in found.items():
+    by_family = rows_by_family(Physics({}), range(4))
+    assert set(by_family) == {family.__name__ for family in PHYSICS} == set(UNITS) and len(by_family) >= 12
+    for family, rows in by_family.items():
         for fields in rows:
             values = [read(text, UNITS[family]) for text in fields["choices"]]
             expected = float(laws(family, quantities(fields["question"])))

@@ -31,7 +31,7 @@ def make(**options):
     return domains.get("coophe")({"check_seconds": 0.5, **options})
 
 
-def told(domain, agent, pair=(AUX, MAIN)):
+def messages_after(domain, agent, pair=(AUX, MAIN)):
     """The last message of the second turn."""
     step = domain.step(TASK, 0, pair, None)
     seen = tuple(domain.observe(TASK, agent, 0, (), None))
@@ -74,10 +74,10 @@ def test_prompts_of_all_rows(embedded):
 
 
 def test_the_second_turn_repeats_the_agents_own_past_only():
-    for agent, own in ((0, AUX), (1, MAIN)):
-        messages = told(make(), agent)
+    for agent, code in ((0, AUX), (1, MAIN)):
+        messages = messages_after(make(), agent)
         assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
-        assert messages[2]["content"] == own
+        assert messages[2]["content"] == code
         assert messages[:2] == make().observe(TASK, agent, 0, (), None)
     with pytest.raises(ValueError, match="own history"):
         make().observe(TASK, 0, 1, (), None)
@@ -126,9 +126,9 @@ def test_types_of_errors_are_built_in_or_the_sandboxs():
 
 
 def test_level_feedback_tells_levels_and_tests():
-    text = told(make(), 1)[-1]["content"]
+    text = messages_after(make(), 1)[-1]["content"]
     assert text.split("\n")[:-1] == ["aux: defined", "f: defined", "syntax: right", "tests: 1/1 passed", "you call aux"]
-    wrong = told(make(feedback_slice=2), 0, ("def aux(xs):\n    return xs", MAIN))[-1]["content"]
+    wrong = messages_after(make(feedback_slice=2), 0, ("def aux(xs):\n    return xs", MAIN))[-1]["content"]
     failed = [f"failed (AssertionError): assert f({test}" for test in ("[1, 2]) == 5", "[3]) == 9")]
     assert "\n".join(["tests: 0/2 passed", *failed]) in wrong
     assert "you call" not in wrong  # of main only
@@ -147,18 +147,18 @@ def test_level_feedback_tells_levels_and_tests():
     ],
 )
 def test_feedback_names_what_is_wrong(main, expected):
-    assert expected in told(make(), 1, (AUX, main))[-1]["content"]
+    assert expected in messages_after(make(), 1, (AUX, main))[-1]["content"]
 
 
 def test_feedback_for_the_partner_of_broken_code():
-    text = told(make(), 0, (AUX, "def f(xs\n    return 1"))[-1]["content"]
+    text = messages_after(make(), 0, (AUX, "def f(xs\n    return 1"))[-1]["content"]
     assert "syntax: the two parts together are no valid program" in text and "tests: 0/1" in text
 
 
 def test_plain_feedback_is_the_order_alone():
     domain = make(feedback="plain")
     assert domain.step(TASK, 0, [AUX, MAIN], None).feedback == (None, None)
-    assert told(domain, 0)[-1]["content"] == "Revise your function. Answer with code alone."
+    assert messages_after(domain, 0)[-1]["content"] == "Revise your function. Answer with code alone."
 
 
 def test_no_feedback_after_the_last_turn():
@@ -178,18 +178,18 @@ def test_tests_that_feedback_shows_do_not_score():
 
 
 @given(st.integers(-6, 6), st.integers(0, 8), st.booleans())
-def test_slices_of_tests(wanted, total, disjoint):
-    if not wanted and disjoint:
+def test_slices_of_tests(size, total, disjoint):
+    if not size and disjoint:
         return
-    domain = make(feedback_slice=wanted, feedback_tests="disjoint" if disjoint else "released")
-    shown, scored = (set(range(total)[part]) for part in domain.slices_of_tests(total))
+    domain = make(feedback_slice=size, feedback_tests="disjoint" if disjoint else "released")
+    for_feedback, scored = (set(range(total)[part]) for part in domain.slices_of_tests(total))
     if disjoint:
-        assert not shown & scored and shown | scored == set(range(total))
+        assert not for_feedback & scored and for_feedback | scored == set(range(total))
         assert scored or not total
-        assert len(shown) == min(abs(wanted), max(0, total - 1))
+        assert len(for_feedback) == min(abs(size), max(0, total - 1))
     else:
         assert scored == set(range(total))
-        assert shown == set(range(total)[:wanted] if wanted > 0 else range(total)[wanted:] if wanted else range(total))
+        assert for_feedback == set(range(total)[:size] if size > 0 else range(total)[size:] if size else range(total))
 
 
 # --- scoring ---
@@ -212,22 +212,26 @@ def test_moves_are_scored_side_by_side_in_order():
 def test_demonstrations_without_noise_are_the_references(embedded):
     domain, tasks = embedded
     for task in tasks[:12]:
-        shown = domain.demonstrations(task, random.Random(1), 0.0)
-        assert [(demo.agent, demo.turn) for demo in shown] == [(0, 0), (1, 0), (0, 1), (1, 1)]
-        assert (shown[0].response, shown[1].response) == solutions(task.fields)
-        feedback = shown[2].messages[-1]["content"]
+        examples = domain.demonstrations(task, random.Random(1), 0.0)
+        assert [(demo.agent, demo.turn) for demo in examples] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+        assert (examples[0].response, examples[1].response) == solutions(task.fields)
+        feedback = examples[2].messages[-1]["content"]
         assert "tests: 1/1 passed" in feedback or "tests" not in feedback
-        step = domain.step(task, 1, [demo.response for demo in shown[2:]], None)
+        step = domain.step(task, 1, [demo.response for demo in examples[2:]], None)
         assert step.parts["tests"] == 1.0
 
 
 def test_noise_spoils_demonstrations_and_feedback_says_so(embedded):
     domain, tasks = embedded
-    shown = [demo for n, task in enumerate(tasks[:10]) for demo in domain.demonstrations(task, random.Random(n), 1.0)]
-    early = [demo for demo in shown if demo.turn == 0]
-    wanted = [text for task in tasks[:10] for text in solutions(task.fields)]
-    assert all(demo.response != text for demo, text in zip(early, wanted, strict=True))
-    assert shown == [d for n, task in enumerate(tasks[:10]) for d in domain.demonstrations(task, random.Random(n), 1.0)]
+    examples = [
+        demo for n, task in enumerate(tasks[:10]) for demo in domain.demonstrations(task, random.Random(n), 1.0)
+    ]
+    early = [demo for demo in examples if demo.turn == 0]
+    references = [text for task in tasks[:10] for text in solutions(task.fields)]
+    assert all(demo.response != text for demo, text in zip(early, references, strict=True))
+    assert examples == [
+        d for n, task in enumerate(tasks[:10]) for d in domain.demonstrations(task, random.Random(n), 1.0)
+    ]
 
 
 def test_a_row_without_any_solution_has_no_demonstration():
@@ -235,8 +239,8 @@ def test_a_row_without_any_solution_has_no_demonstration():
 
 
 def test_each_fault_changes_the_text():
-    found = {spoiled(MAIN, "f", random.Random(seed)) for seed in range(40)}
-    assert len(found) == 5 and MAIN not in found
+    faulty = {spoiled(MAIN, "f", random.Random(seed)) for seed in range(40)}
+    assert len(faulty) == 5 and MAIN not in faulty
 
 
 def test_a_solution_is_divided_where_its_variables_can_be_handed_over():
@@ -272,8 +276,8 @@ def test_pass_at_k_is_the_mean_over_all_draws(hits, draws):
             statistics.drawn_at_least_once(frame, "x", draws)
         return
     drawn = [any(part) for part in combinations(hits, draws)]
-    found = statistics.drawn_at_least_once(frame, "x", draws)
-    assert found.nunique() == 1 and found.iloc[0] == pytest.approx(100 * sum(drawn) / math.comb(len(hits), draws))
+    chances = statistics.drawn_at_least_once(frame, "x", draws)
+    assert chances.nunique() == 1 and chances.iloc[0] == pytest.approx(100 * sum(drawn) / math.comb(len(hits), draws))
 
 
 def test_pass_at_k_goes_task_by_task_and_run_by_run():

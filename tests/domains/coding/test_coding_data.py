@@ -42,13 +42,13 @@ real = pytest.mark.skipif(
 
 
 def tasks_of(domain, rows):
-    found, refused = [], []
+    tasks, refused = [], []
     for index, row in enumerate(rows):
         try:
-            found.append(domain.task(row, index))
+            tasks.append(domain.task(row, index))
         except UnusableRow as error:
             refused.append((index, str(error)))
-    return found, refused
+    return tasks, refused
 
 
 def played(domain, tasks, alone=False):
@@ -81,8 +81,8 @@ def test_the_released_reading_fails_21_solutions_of_humaneval():
         fields = row.fields
         main = fields["prompt"] + fields["canonical_solution"]
         case = {name: fields[name] for name in ("prompt", "test", "entry_point")}
-        _, found = domain.score_case({**case, "aux_completion": "", "main_completion": main})
-        if not found["tests_total"] or found["tests_passed"] < found["tests_total"]:
+        _, components = domain.score_case({**case, "aux_completion": "", "main_completion": main})
+        if not components["tests_total"] or components["tests_passed"] < components["tests_total"]:
             failed.append(number)
     lost = [1, 6, 10, 11, 32, 38, 39, 44, 50, 53, 59, 75, 87, 94, 107, 108, 113, 119, 127, 145, 151]
     assert failed == lost
@@ -178,7 +178,7 @@ def test_hub_rows_are_the_rows_of_the_other_sources(name):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"prompt": ...}, "field 'prompt' is missing"),
         ({"prompt": "  "}, "field 'prompt' is empty"),
@@ -197,16 +197,16 @@ def test_hub_rows_are_the_rows_of_the_other_sources(name):
         ({"reference": "def aux(): pass"}, "field 'reference'"),
     ],
 )
-def test_a_bad_row_is_named_with_its_place_and_field(changes, told):
+def test_a_bad_row_is_named_with_its_place_and_field(changes, message):
     row = {name: value for name, value in {**ROW, **changes}.items() if value is not ...}
     for name in ("coophe", "humaneval"):
         with pytest.raises(RowError, match="file.jsonl:7.*") as caught:
             domains.get(name)({}).task(RawRow(row, "file.jsonl:7"), 6)
-        assert told in str(caught.value)
+        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told", "kind"),
+    ("changes", "message", "kind"),
     [
         ({"code": ...}, "field 'code' is missing", RowError),
         ({"test_list": ...}, "field 'test_list' is missing", RowError),
@@ -219,11 +219,11 @@ def test_a_bad_row_is_named_with_its_place_and_field(changes, told):
         ({"test_imports": None}, "field 'test_imports'", RowError),
     ],
 )
-def test_a_bad_row_of_mbpp(changes, told, kind, tmp_path):
+def test_a_bad_row_of_mbpp(changes, message, kind, tmp_path):
     row = {name: value for name, value in {**MBPP, **changes}.items() if value is not ...}
     with pytest.raises(kind) as caught:
         domains.get("mbpp")({}).task(RawRow(row, "sanitized-mbpp.json:7"), 6)
-    assert told in str(caught.value) and "sanitized-mbpp.json:7" in str(caught.value)
+    assert message in str(caught.value) and "sanitized-mbpp.json:7" in str(caught.value)
 
 
 def test_rows_that_cannot_be_passed_are_listed_in_the_manifest(tmp_path):

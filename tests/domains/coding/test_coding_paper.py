@@ -12,7 +12,7 @@ from support.golden_rows import golden
 
 from collm import domains
 from collm.domains.base import Task
-from collm.domains.coding import reward_paper as coding_paper
+from collm.domains.coding import reward_paper
 from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
 from collm.domains.coding.syntax import LONGEST, Unparsable, definition, parse
 from collm.sandbox import split_check
@@ -214,20 +214,20 @@ def test_prose_fences_and_statements_around_a_function(text):
 
 
 def test_what_does_not_parse_is_told_apart():
-    colon = coding_paper.part("def aux(xs)\n    return xs", "aux", "f")
+    colon = reward_paper.part("def aux(xs)\n    return xs", "aux", "f")
     assert (colon.defined, colon.gives) == (True, True) and "line 1" in colon.problem
-    silent = coding_paper.part("def aux(xs)\n    pass", "aux", "f")
+    silent = reward_paper.part("def aux(xs)\n    pass", "aux", "f")
     assert (silent.defined, silent.gives) == (True, False)
-    other = coding_paper.part(AUX + "\n\ndef more(:\n    pass", "aux", "f")
+    other = reward_paper.part(AUX + "\n\ndef more(:\n    pass", "aux", "f")
     assert other.defined and other.problem is not None
-    prose = coding_paper.part("from here on we see that def aux is hard", "aux", "f")
+    prose = reward_paper.part("from here on we see that def aux is hard", "aux", "f")
     assert (prose.defined, prose.problem, prose.source) == (False, None, "")
     assert rewards(aux="def aux(xs)\n    return xs") == (1.0, 1.0)
 
 
 def test_sources_are_cut_at_bytes_not_characters():
     text = "größe = 'é😀'; print('x')\n@staticmethod\ndef aux(xs):  # ö\n    return 'ü'  # é"
-    part = coding_paper.part(text, "aux", "f")
+    part = reward_paper.part(text, "aux", "f")
     assert part.source == "größe = 'é😀'\n@staticmethod\ndef aux(xs):  # ö\n    return 'ü'  # é"
 
 
@@ -343,7 +343,7 @@ def test_reading_never_fails_and_gives_python(text, lines, seed):
         mutated[draw.randrange(len(mutated))] = draw.choice("()[]:\n\t \"'x0=@é")
     for first in (text, "\n".join(lines), "".join(mutated)):
         for second in ("\n".join(lines), "".join(mutated)):
-            reading = coding_paper.read(first, second, PROMPT, "f")
+            reading = reward_paper.read(first, second, PROMPT, "f")
             if reading.runs:
                 try:
                     parse(reading.source)
@@ -365,16 +365,16 @@ def test_rewards_stay_within_bounds(first, second):
 def test_hostile_programs_fail_their_tests(row, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for domain in (PAPER, RELEASED):
-        found, components = domain.score_case(row["inputs"])
+        reward, components = domain.score_case(row["inputs"])
         # Output is capped and the file lands in a folder of the program's own, so two may answer rightly.
         if not row["id"].endswith(("stdout_flood", "write_file")):
             assert components["tests_passed"] == 0
-        assert 0.0 <= found <= 4.0
+        assert 0.0 <= reward <= 4.0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_checks_are_the_statements_of_the_test():
-    setup, checks = coding_paper.checks(TEST, PROMPT, "f")
+    setup, checks = reward_paper.checks(TEST, PROMPT, "f")
     assert (setup, checks) == split_check(TEST, PROMPT)
-    reading = coding_paper.read(AUX, MAIN, PROMPT, "f")
+    reading = reward_paper.read(AUX, MAIN, PROMPT, "f")
     assert reading.runs and not replace(reading, main_defined=False).runs

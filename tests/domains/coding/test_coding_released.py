@@ -13,7 +13,7 @@ import score
 from collm import domains
 from collm.common import cli
 from collm.domains.base import Task
-from collm.domains.coding import reward_released as coding_released
+from collm.domains.coding import reward_released
 
 NAMES = ("coophe", "humaneval", "mbpp")
 QUICK = {"check_seconds": 0.3}  # for endless loops; the reward does not depend on it
@@ -22,8 +22,8 @@ ROWS = [pytest.param(name, row, id=row["id"]) for name in NAMES for row in golde
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_golden_row(name, row):
-    found, components = domains.get(name)(QUICK, "released").score_case(row["inputs"])
-    assert found == pytest.approx(row["expected_reward"], abs=1e-9)
+    reward, components = domains.get(name)(QUICK, "released").score_case(row["inputs"])
+    assert reward == pytest.approx(row["expected_reward"], abs=1e-9)
     assert differences(components, row["components"]) == {}
 
 
@@ -75,7 +75,7 @@ def test_the_time_limit_is_the_released_one():
     ],
 )
 def test_completions_are_cleaned_line_by_line(text, expected):
-    assert coding_released.clean(text) == expected
+    assert reward_released.clean(text) == expected
 
 
 def test_tests_are_read_line_by_line():
@@ -86,7 +86,7 @@ def test_tests_are_read_line_by_line():
         "    assert abs(candidate((1, 2)) - 1) < 1\n\ndef other():\n    assert candidate(9)\n"
     )
     prompt = "import math\nfrom os import path, sep\nimport math\ndef f(): pass"
-    setup, checks = coding_released.checks(test, prompt, "f")
+    setup, checks = reward_released.checks(test, prompt, "f")
     assert setup == "import math\nfrom os import path, sep"
     assert [check.split("\n")[-1] for check in checks] == [
         "assert f(1) == 1, 'f'",
@@ -101,6 +101,6 @@ def test_tests_are_read_line_by_line():
 @given(st.text(max_size=300), st.lists(st.sampled_from(["def f(x):", "    return x", "\t", '"""', "    ", "x"])))
 def test_cleaning_never_fails_and_keeps_functions_only(text, lines):
     for given_text in (text, "\n".join(lines), "\n".join([text, *lines])):
-        cleaned = coding_released.clean(given_text)
+        cleaned = reward_released.clean(given_text)
         assert not cleaned.strip() or "def " in cleaned.split("\n")[0]
-        assert coding_released.extract(cleaned, "f") == "" or "def" in coding_released.extract(cleaned, "f")
+        assert reward_released.extract(cleaned, "f") == "" or "def" in reward_released.extract(cleaned, "f")

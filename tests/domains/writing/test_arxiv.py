@@ -39,12 +39,12 @@ def embedded_tasks():
 
 @pytest.mark.parametrize("row", golden("arxiv"), ids=lambda row: row["id"])
 def test_released_profile_matches_golden_row(row):
-    found, components = RELEASED.score_case(row["inputs"])
-    assert found == pytest.approx(row["expected_reward"], abs=1e-9)
+    reward, components = RELEASED.score_case(row["inputs"])
+    assert reward == pytest.approx(row["expected_reward"], abs=1e-9)
     assert differences(components, row["components"]) == {}
-    assert sum(components[name] for name in ("structure", "length", "vocabulary", "style")) == pytest.approx(found)
+    assert sum(components[name] for name in ("structure", "length", "vocabulary", "style")) == pytest.approx(reward)
     step = RELEASED.step(None, 0, [row["inputs"]["completion1"], row["inputs"]["completion2"]], None)
-    assert step.reward == found and step.metrics["score"] == pytest.approx(100 * found / 3)
+    assert step.reward == reward and step.metrics["score"] == pytest.approx(100 * reward / 3)
 
 
 # --- the paper's profile, each deviation with numbers worked out by hand ---
@@ -54,7 +54,7 @@ def test_released_profile_matches_golden_row(row):
 def test_length_bands_of_both_profiles(first, second):
     texts = " ".join(made_up(first)), " ".join(made_up(second, 300))
     ratio = len(texts[1]) / len(texts[0])
-    found = [
+    scores = [
         domain.score_case(dict(zip(("completion1", "completion2"), texts, strict=True)))[1]["length"]
         for domain in (PAPER, RELEASED)
     ]
@@ -64,7 +64,7 @@ def test_length_bands_of_both_profiles(first, second):
         1.4: [1 - (ratio - 1.3) / 0.2, 1.0],
         1.7: [0.0, 1 - (ratio - 1.6) / 0.4],
     }
-    assert found == pytest.approx(expected[round(ratio, 2)])
+    assert scores == pytest.approx(expected[round(ratio, 2)])
 
 
 def test_paper_counts_distinct_words_without_stop_words():
@@ -184,9 +184,9 @@ def test_prompts_hold_the_abstract_and_differ_by_role():
     task = PAPER.task(RawRow({"abstract_text": "We study \ud800 stars."}, "here:1"), 0)
     first, second = (PAPER.observe(task, agent, 0, (), None) for agent in (0, 1))
     assert PAPER.roles == ("background", "complement")
-    for messages, own in ((first, "background and motivation only"), (second, "method and implications only")):
+    for messages, part in ((first, "background and motivation only"), (second, "method and implications only")):
         text = messages[-1]["content"]
-        assert own in text and "do not repeat" in text and text.endswith("We study ? stars.")
+        assert part in text and "do not repeat" in text and text.endswith("We study ? stars.")
         assert len(" ".join(message["content"] for message in messages).split()) <= 65
     single = Arxiv({}, num_agents=1)
     text = single.observe(task, 0, 0, (), None)[-1]["content"]
@@ -200,11 +200,11 @@ def test_prompts_hold_the_abstract_and_differ_by_role():
 
 def joint_rewards(noise, profile="paper", agents=2):
     domain = Arxiv({}, profile, agents)
-    found = []
+    rewards = []
     for index, task in enumerate(embedded_tasks()):
         texts = [demo.response for demo in domain.demonstrations(task, random.Random(index), noise)]
-        found.append(domain.step(task, 0, texts, None).reward)
-    return found
+        rewards.append(domain.step(task, 0, texts, None).reward)
+    return rewards
 
 
 @pytest.mark.parametrize("agents", [1, 2])

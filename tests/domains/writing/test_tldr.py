@@ -54,10 +54,10 @@ def embedded_tasks():
 
 @pytest.mark.parametrize("row", golden("tldr"), ids=lambda row: row["id"])
 def test_released_profile_matches_golden_row(row):
-    found, components = RELEASED.score_case(row["inputs"])
-    assert found == pytest.approx(row["expected_reward"], abs=1e-9)
+    reward, components = RELEASED.score_case(row["inputs"])
+    assert reward == pytest.approx(row["expected_reward"], abs=1e-9)
     assert differences(components, row["components"]) == {}
-    assert sum(components[name] for name in ("structure", "length", "vocabulary", "style")) == pytest.approx(found)
+    assert sum(components[name] for name in ("structure", "length", "vocabulary", "style")) == pytest.approx(reward)
 
 
 @pytest.mark.parametrize("row", golden("tldr")[::5], ids=lambda row: row["id"])
@@ -237,11 +237,11 @@ def test_hub_rows_keep_the_two_fields():
 
 def joint_rewards(noise, profile="paper"):
     domain = Tldr({}, profile)
-    found = []
+    rewards = []
     for index, task in enumerate(embedded_tasks()):
         texts = [demo.response for demo in domain.demonstrations(task, random.Random(index), noise)]
-        found.append(domain.step(task, 0, texts, None).reward)
-    return found
+        rewards.append(domain.step(task, 0, texts, None).reward)
+    return rewards
 
 
 def test_clean_demonstrations_come_close_to_the_maximum():
@@ -259,9 +259,9 @@ def test_noise_lowers_the_reward_steadily():
 def test_demonstrations_use_the_given_task_only():
     phrases = content_words(" ".join(phrase for group in lexicon().categories.values() for phrase in group))
     for task in embedded_tasks()[:20]:
-        own = content_words(task.fields["prompt"] + " " + task.fields["completion"]) | phrases
+        known = content_words(task.fields["prompt"] + " " + task.fields["completion"]) | phrases
         for demo in PAPER.demonstrations(task, random.Random(1), 0.5):
-            assert content_words(demo.response) <= own
+            assert content_words(demo.response) <= known
             assert list(demo.messages) == PAPER.observe(task, demo.agent, 0, (), None)
             assert (demo.task, demo.turn) == (task.id, 0)
 

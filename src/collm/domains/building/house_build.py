@@ -24,8 +24,7 @@ from typing import Any
 from collm.common.errors import ConfigError, DataError
 from collm.domains import readers
 from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task
-from collm.domains.building import house_expert as expert
-from collm.domains.building import house_prompts as prompts
+from collm.domains.building import house_expert, house_prompts
 from collm.domains.building.house_cases import read_case
 from collm.domains.building.house_feedback import MODES, feedback
 from collm.domains.building.house_generator import further_houses
@@ -56,6 +55,7 @@ class HouseBuild(Domain):
     """Agents build a house from a shared blueprint, with quotas of blocks, while spiders attack."""
 
     name = "house_build"
+    title = "HouseBuild"
     licence = (
         "the ten published houses MIT, copyright (c) 2025 OpenMLRL (LLM_Collab_Minecraft), text: house_build.LICENSE; "
         "generated houses MIT (this project)"
@@ -102,8 +102,12 @@ class HouseBuild(Domain):
             # Quotas allow less than 2 cells (one agent: 1.5) per cell of the house; without them the box is the bound.
             bounded = self.options["limited_resource"] and self.options["world"] == "reset"
             self.min_reward = -1.5 * ((2.0 if num_agents > 1 else 1.5) if bounded else EMPTIEST - 1) - 0.2
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: eight of the published houses and the generated ones train, two test."""
         train = "paper[0:8]+generated" if self.options["generated"] else "paper[0:8]"
-        self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
+        return {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
         for key in ("spider_attack", "size"):
@@ -165,16 +169,16 @@ class HouseBuild(Domain):
         role = self._role(agent, house)
         if feedback is None and self.profile == "released":
             feedback = {"spiders": self._drawn(self.options["spider_seed"])}
-        text = prompts.task_text(house, role, feedback)
+        text = house_prompts.task_text(house, role, feedback)
         if turn:
-            last = self._own_last(task, turn, history)
+            response = self._last_response(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
-            own = last if self.options["repeat_response"] else None
-            text = prompts.follow_up(house, role, turn, feedback, original, own)
-        return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+            quoted = response if self.options["repeat_response"] else None
+            text = house_prompts.follow_up(house, role, turn, feedback, original, quoted)
+        return [{"role": "system", "content": house_prompts.SYSTEM}, {"role": "user", "content": text}]
 
-    def _role(self, agent: int, house: House) -> prompts.Role:
-        return prompts.Role(
+    def _role(self, agent: int, house: House) -> house_prompts.Role:
+        return house_prompts.Role(
             agent=agent,
             agents=self.num_agents,
             limit=self.limits[agent],
@@ -207,7 +211,7 @@ class HouseBuild(Domain):
         texts = self.check_joint_action(joint_action)
         house = self.house(task)
         rules = [self._rules(house, limit) for limit in self.limits]
-        team = [parse_orders(text, house, own) for text, own in zip(texts, rules, strict=True)]
+        team = [parse_orders(text, house, allowed) for text, allowed in zip(texts, rules, strict=True)]
         built = {(x, y, z): block for x, y, z, block in world["cells"]}
         for orders in team:
             built = build(built, orders.fills)
@@ -226,11 +230,11 @@ class HouseBuild(Domain):
         }
         hp = 100.0 * max(0.0, 1.0 - damage / self.options["player_hp"])
         metrics = {"hp": hp, "iou": 100.0 * counts.iou, "match": 100.0 * counts.match}
-        told = tuple(
-            {"spiders": after["spiders"], "mode": self.options["feedback"], **own}
-            for own in feedback(self.options, house, built, team, self.quotas(house), (reward, self.max_reward))
+        messages = tuple(
+            {"spiders": after["spiders"], "mode": self.options["feedback"], **message}
+            for message in feedback(self.options, house, built, team, self.quotas(house), (reward, self.max_reward))
         )
-        return Step(parts, reward, metrics, told, after, self._record(house, cells, team, world, alive))
+        return Step(parts, reward, metrics, messages, after, self._record(house, cells, team, world, alive))
 
     def _rules(self, house: House, limit: int) -> Rules:
         damage = self.options["player_attack"] if self.profile == "paper" else 0
@@ -256,11 +260,11 @@ class HouseBuild(Domain):
         playing order. Builder 1 sends the `/kill`. The plan is the same at every turn: the prompts ask for all of it.
         """
         house = self.house(task)
-        planned = expert.plan(house, self.num_agents, self.quotas(house))
+        planned = house_expert.plan(house, self.num_agents, self.quotas(house))
 
         def answer(turn: int, agent: int, world: Any) -> str:
             kills = agent == 0 and bool(world["spiders"])
-            return expert.answer(planned[agent], kills, house, self.limits[agent], rng, noise)
+            return house_expert.answer(planned[agent], kills, house, self.limits[agent], rng, noise)
 
         return self.scripted_episode(task, HORIZON, self.start(task, rng.getrandbits(32)), answer)
 
@@ -269,10 +273,10 @@ class HouseBuild(Domain):
         house = self.house(task)
         legend = ", ".join(f"{letter} {block}" for letter, block in task.fields["inventory"].items())
         drawn = "\n".join(f"y={house.low[1] + y}\n" + "\n".join(rows) for y, rows in enumerate(task.fields["layers"]))
-        boxes = prompts.target_text(house, "boxes").splitlines()
+        boxes = house_prompts.target_text(house, "boxes").splitlines()
         rng.shuffle(boxes)
         drills = "\n\n".join(f"{box}\n/fill {box}" for box in boxes)
-        return [f"{legend}\n{drawn}", *(prompts.target_text(house, target) for target in TARGETS), drills]
+        return [f"{legend}\n{drawn}", *(house_prompts.target_text(house, target) for target in TARGETS), drills]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score a case that brings its own house, blocks, limits, spiders and number of agents."""
@@ -285,15 +289,15 @@ class HouseBuild(Domain):
         share = spider_share(sum(attack for attack, _ in alive), case.player_hp)
         counts = count(case.house, built)
         parts = reward_parts(counts, share, self.profile, len(team))
-        found = {**parts, **_components(counts, parts)}
-        found |= {
+        components = {**parts, **_components(counts, parts)}
+        components |= {
             "killed": any(orders.kill for orders in team),
             "spider_total_damage": float(sum(case.attacks)),
             "accepted": [len(orders.lines) for orders in team],
             "rejected": [orders.rejected for orders in team],
             "resource_limits_per_agent": case.rules[0].quotas,
         }
-        return sum(parts.values()), found
+        return sum(parts.values()), components
 
 
 def _components(counts: Counts, parts: Mapping[str, float]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import heapq
 import random
 from collections.abc import Mapping, Sequence
 
-from collm.domains.building.house_world import Box, House, reading_order, solid_boxes
+from collm.domains.building.house_world import Box, House, corner, reading_order, solid_boxes
 
 KILL = "/kill"
 
@@ -50,7 +50,7 @@ def halves(box: Box) -> tuple[Box, Box]:
     middle = box.low[axis] + spans[axis] // 2
     first_high, second_low = list(box.high), list(box.low)
     first_high[axis], second_low[axis] = middle, middle + 1
-    return Box(box.low, tuple(first_high), box.block), Box(tuple(second_low), box.high, box.block)
+    return Box(box.low, corner(first_high), box.block), Box(corner(second_low), box.high, box.block)
 
 
 def answer(planned: Sequence[Box], kills: bool, house: House, limit: int, rng: random.Random, noise: float) -> str:
@@ -69,7 +69,7 @@ def answer(planned: Sequence[Box], kills: bool, house: House, limit: int, rng: r
                 box = Box(box.low, box.high, rng.choice(house.inventory))
             lines.append(f"/fill {box}")
         if rng.random() < noise * _EXTRA:
-            stray = tuple(rng.randint(low, high) for low, high in zip(house.low, house.high, strict=True))
+            stray = corner(rng.randint(low, high) for low, high in zip(house.low, house.high, strict=True))
             lines.append(f"/fill {Box(stray, stray, rng.choice(house.inventory))}")
     if not lines and planned:
         lines = [f"/fill {planned[0]}"]
@@ -84,6 +84,7 @@ def _moved(box: Box, house: House, rng: random.Random) -> Box:
             low, high = list(box.low), list(box.high)
             low[axis] += step
             high[axis] += step
-            if house.holds(tuple(low)) and house.holds(tuple(high)):
-                choices.append(Box(tuple(low), tuple(high), box.block))
+            moved = Box(corner(low), corner(high), box.block)
+            if house.holds(moved.low) and house.holds(moved.high):
+                choices.append(moved)
     return rng.choice(choices) if choices else box

@@ -35,13 +35,13 @@ class Role:
     spiders: int
 
 
-def task_text(house: House, role: Role, told: Mapping[str, Any] | None) -> str:
-    """The task as told at the first turn; without `told` the spiders' attacks are given as a range."""
+def task_text(house: House, role: Role, feedback: Mapping[str, Any] | None) -> str:
+    """The task as told at the first turn; without `feedback` the spiders' attacks are given as a range."""
     team = f"You are builder {role.agent + 1} of {role.agents}." if role.agents > 1 else "You are the only builder."
     lines = [f"{team} Build this house of filled boxes, x1 y1 z1 x2 y2 z2 block:", target_text(house, role.target)]
     ranges = (f"{axis} {low} to {high}" for axis, low, high in zip("xyz", house.low, house.high, strict=True))
     lines.append(f"Box: {', '.join(ranges)}. All other cells are air.")
-    threat = threat_text(role, told)
+    threat = threat_text(role, feedback)
     if threat:
         lines.append(threat)
     if role.agents > 1:
@@ -72,36 +72,41 @@ def blocks_text(house: House, role: Role) -> str:
     return f"Your blocks and most cells of each per turn: {limits}; air is free."
 
 
-def threat_text(role: Role, told: Mapping[str, Any] | None) -> str:
+def threat_text(role: Role, feedback: Mapping[str, Any] | None) -> str:
     """The living spiders, their attacks and the remedy; "" if none lives."""
-    if told is None:
+    if feedback is None:
         number = role.spiders
         low, high = role.attack_range
         facts = f"each attacks for {low} to {high}"
     else:
-        number = len(told["spiders"])
-        attacks = [attack for attack, _ in told["spiders"]]
+        number = len(feedback["spiders"])
+        attacks = [attack for attack, _ in feedback["spiders"]]
         facts = f"attack {' + '.join(map(str, attacks))} = {sum(attacks)}"
     if not number:
         return ""
     text = f"{number} spider{'s' * (number > 1)}, {facts}; you have {role.player_hp} HP. One line /kill removes them"
     if role.player_attack:
-        health = "" if told is None else f" of {', '.join(str(health) for _, health in told['spiders'])} health"
+        health = "" if feedback is None else f" of {', '.join(str(health) for _, health in feedback['spiders'])} health"
         text += f", {_DAMAGE} {role.player_attack} hits one{health}"
     return text + "."
 
 
 def follow_up(
-    house: House, role: Role, turn: int, told: Mapping[str, Any] | None, original: str | None, own: str | None
+    house: House,
+    role: Role,
+    turn: int,
+    feedback: Mapping[str, Any] | None,
+    original: str | None,
+    own_response: str | None,
 ) -> str:
     """The user text of a later turn: turn number (from 1), feedback, the task again, the agent's own last reply."""
-    pieces = [f"Turn {turn + 1}. {feedback_text(house, role, told)}".rstrip()]
+    pieces = [f"Turn {turn + 1}. {feedback_text(house, role, feedback)}".rstrip()]
     if original is not None:
         pieces.append(original)
     else:
-        pieces.append("\n".join(filter(None, (threat_text(role, told), blocks_text(house, role), _rules(role)))))
-    if own is not None:
-        pieces.append(f"Your last reply:\n{own}")
+        pieces.append("\n".join(filter(None, (threat_text(role, feedback), blocks_text(house, role), _rules(role)))))
+    if own_response is not None:
+        pieces.append(f"Your last reply:\n{own_response}")
     return "\n\n".join(pieces)
 
 
@@ -109,16 +114,16 @@ def _rules(role: Role) -> str:
     return f"At most {role.limit} commands, one per line: {_FORMAT}"
 
 
-def feedback_text(house: House, role: Role, told: Mapping[str, Any] | None) -> str:
+def feedback_text(house: House, role: Role, feedback: Mapping[str, Any] | None) -> str:
     """What the environment said, in words; "" if nothing."""
-    if told is None or "mode" not in told:
+    if feedback is None or "mode" not in feedback:
         return ""
-    mode = told["mode"]
+    mode = feedback["mode"]
     if mode == "score":
-        return f"The reward of the last turn was {told['reward']:.4f}, the best is {told['best']:g}."
+        return f"The reward of the last turn was {feedback['reward']:.4f}, the best is {feedback['best']:g}."
     if mode == "position":
         return _position_text(house, role)
-    text = {"perfect": _perfect_text, "position_modification": _cells_text}.get(mode, _boxes_text)(role, told)
+    text = {"perfect": _perfect_text, "position_modification": _cells_text}.get(mode, _boxes_text)(role, feedback)
     return text if role.persistent else f"{text} The world is empty again: send your right commands once more, too."
 
 
@@ -131,37 +136,37 @@ def _position_text(house: House, role: Role) -> str:
     return f"Solid cells, each line block y z: x values.\n{listed}{advice}"
 
 
-def _perfect_text(role: Role, told: Mapping[str, Any]) -> str:
+def _perfect_text(role: Role, feedback: Mapping[str, Any]) -> str:
     text = "No cell lacks its block."
-    if told["place"]:
-        text = f"Your share of the wrong cells: {cells_text(told['place'])}."
-    if told["clear"]:
-        text += f" {_air(role)}: {cells_text(told['clear'])}."
+    if feedback["place"]:
+        text = f"Your share of the wrong cells: {cells_text(feedback['place'])}."
+    if feedback["clear"]:
+        text += f" {_air(role)}: {cells_text(feedback['clear'])}."
     return text
 
 
-def _cells_text(role: Role, told: Mapping[str, Any]) -> str:
-    if not told["cells"]:
+def _cells_text(role: Role, feedback: Mapping[str, Any]) -> str:
+    if not feedback["cells"]:
         return "All cells are right."
-    return f"{told['wrong']} cells are wrong, the first should be: {cells_text(told['cells'])}."
+    return f"{feedback['wrong']} cells are wrong, the first should be: {cells_text(feedback['cells'])}."
 
 
-def _boxes_text(role: Role, told: Mapping[str, Any]) -> str:
-    rectangles = told["mode"] == "rect_modification"
+def _boxes_text(role: Role, feedback: Mapping[str, Any]) -> str:
+    rectangles = feedback["mode"] == "rect_modification"
     if rectangles:
-        low, high = told["layers"]
+        low, high = feedback["layers"]
         text = f"Rectangles of layers y {low} to {high} with wrong cells"
     else:
         text = "Largest missing rectangles that fit what you had left"
-    text += f": {', '.join(told['boxes'])}." if told["boxes"] else ": none."
-    if rectangles and told["clear"]:
-        text += f" {_air(role)}: {cells_text(told['clear'])}."
-    if not rectangles and told["partial"]:
-        text += f" A part that fits: {told['partial']}."
+    text += f": {', '.join(feedback['boxes'])}." if feedback["boxes"] else ": none."
+    if rectangles and feedback["clear"]:
+        text += f" {_air(role)}: {cells_text(feedback['clear'])}."
+    if not rectangles and feedback["partial"]:
+        text += f" A part that fits: {feedback['partial']}."
     if not rectangles:
-        left = ", ".join(f"{block} {number}" for block, number in told["left"].items())
+        left = ", ".join(f"{block} {number}" for block, number in feedback["left"].items())
         text += f" You had left: {left}."
-    return f"{text} Your accepted commands: {'; '.join(told['own']) or 'none'}."
+    return f"{text} Your accepted commands: {'; '.join(feedback['own']) or 'none'}."
 
 
 def _air(role: Role) -> str:

@@ -87,7 +87,7 @@ def _check_counts(fields: Mapping[str, Any], inventory: Mapping[str, str], origi
 
 def _layers(entries: Sequence[Any], inventory: Mapping[str, str], origin: str) -> tuple[int, list[list[str]]]:
     """The lowest y and the rows of every layer from there up."""
-    by_y: dict[int, list[str]] = {}
+    by_y: dict[int, Any] = {}
     for entry in entries:
         if not isinstance(entry, dict) or type(entry.get("y")) is not int:
             raise RowError(f"{origin}: field 'target_spec.layers' has an entry without a whole number y")
@@ -127,9 +127,10 @@ def _corner(bbox: Any, lowest: int, size: Sequence[int], origin: str) -> list[in
     """The low corner of the box: of `bbox` if there is one, which must fit, else x = z = 0 and the lowest layer."""
     if bbox is None:
         return [0, lowest, 0]
-    low, high = (bbox.get(end) if isinstance(bbox, dict) else None for end in ("from", "to"))
-    if not all(isinstance(end, list) and len(end) == 3 and all(type(n) is int for n in end) for end in (low, high)):
+    ends: list[Any] = [bbox.get(end) if isinstance(bbox, dict) else None for end in ("from", "to")]
+    if not all(isinstance(end, list) and len(end) == 3 and all(type(n) is int for n in end) for end in ends):
         raise RowError(f"{origin}: field 'bbox' is {str(bbox)[:80]}; expected from and to of three whole numbers")
+    low, high = ends
     if low[1] != lowest or [b - a + 1 for a, b in zip(low, high, strict=True)] != list(size):
         raise RowError(
             f"{origin}: field 'bbox' goes from {low} to {high}; the layers start at y = {lowest}, their size is {size}"

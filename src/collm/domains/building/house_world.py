@@ -57,6 +57,12 @@ class House:
         return all(low <= value <= high for low, value, high in zip(self.low, cell, self.high, strict=True))
 
 
+def corner(coordinates: Iterable[int]) -> Cell:
+    """Three coordinates as a cell."""
+    x, y, z = coordinates
+    return x, y, z
+
+
 def _volume(low: Cell, high: Cell) -> int:
     return (high[0] - low[0] + 1) * (high[1] - low[1] + 1) * (high[2] - low[2] + 1)
 
@@ -107,15 +113,15 @@ def reading_order(box: Box) -> tuple[int, int, int]:
 def solid_boxes(house: House) -> tuple[Box, ...]:
     """The solid cells as disjoint boxes of one block each, grown greedily, in reading order of their low corners."""
     left = dict(house.solid)
-    found = []
+    boxes = []
     for cell, block in house.solid:
         if cell in left:
             grown = (_grow(cell, block, axes, left) for axes in itertools.permutations((0, 2, 1)))
             best = max(grown, key=lambda box: box.volume)
             for taken in best.cells:
                 del left[taken]
-            found.append(best)
-    return tuple(found)
+            boxes.append(best)
+    return tuple(boxes)
 
 
 def _grow(cell: Cell, block: str, axes: Sequence[int], left: Mapping[Cell, str]) -> Box:
@@ -127,11 +133,11 @@ def _grow(cell: Cell, block: str, axes: Sequence[int], left: Mapping[Cell, str])
             start[axis] = high[axis] + 1
             end = list(high)
             end[axis] += 1
-            slab = Box(tuple(start), tuple(end), block)
+            slab = Box(corner(start), corner(end), block)
             if any(left.get(other) != block for other in slab.cells):
                 break
             high = end
-    return Box(low, tuple(high), block)
+    return Box(low, corner(high), block)
 
 
 def quotas(house: House, agents: int) -> dict[str, int]:
@@ -164,7 +170,7 @@ class Orders:
 
 
 def parse_orders(text: str, house: House, rules: Rules) -> Orders:
-    """Read one answer, a command per line (see `grid_world.command_lines`).
+    """Read one answer, a command per line (see `letter_world.command_lines`).
 
     `kill` with any tail; `fill x1 y1 z1 x2 y2 z2 block` of exactly eight words with both corners inside the box; where
     the rules allow it `damage @e[type=spider,...] amount`. A fill is charged with its whole volume, whatever it
@@ -209,11 +215,11 @@ def _fill(command: Sequence[str], house: House, blocks: frozenset[str]) -> Box |
         numbers = [int(word) for word in command[1:7]]
     except ValueError:
         return None
-    first, second = tuple(numbers[:3]), tuple(numbers[3:])
+    first, second = corner(numbers[:3]), corner(numbers[3:])
     block = block_name(command[7])
     if not (house.holds(first) and house.holds(second)) or (block not in blocks and block != "air"):
         return None
-    return Box(tuple(map(min, first, second)), tuple(map(max, first, second)), block)
+    return Box(corner(map(min, first, second)), corner(map(max, first, second)), block)
 
 
 def _damage(command: Sequence[str], highest: int) -> int:
@@ -241,7 +247,7 @@ def build(world: Mapping[Cell, str], fills: Iterable[Box]) -> World:
     return built
 
 
-Spider = tuple[int, int]
+Spider = tuple[float, float]
 """Attack and health of one living spider."""
 
 
@@ -297,7 +303,7 @@ def count(house: House, world: Mapping[Cell, str]) -> Counts:
     return Counts(house.volume, solid, house.volume - solid - extra + covered, covered, shape, extra)
 
 
-def spider_share(damage: float, player_hp: int) -> float:
+def spider_share(damage: float, player_hp: float) -> float:
     """min(1, D / HP); 0 without damage or without a health to lose."""
     return min(1.0, damage / player_hp) if damage > 0 and player_hp > 0 else 0.0
 

@@ -239,11 +239,11 @@ def count(grid: Grid, world: Mapping[Cell, str], palettes: Sequence[Sequence[str
     covered = sum(cell in world for cell in grid.targets)
     families = {cell: family(block) for cell, block in world.items()}
     pairs = same = 0
-    for (x, y, z), own in families.items():
+    for (x, y, z), texture in families.items():
         for neighbour in ((x + 1, y, z), (x, y + 1, z)):
             if neighbour in families:
                 pairs += 1
-                same += families[neighbour] == own
+                same += families[neighbour] == texture
     present = set(world.values())
     missing = sum(not {block_name(b) for b in palette} - AIR <= present for palette in palettes)
     return Counts(len(grid.targets), grid.background, covered, len(world) - covered, pairs, same, missing)

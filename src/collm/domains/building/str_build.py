@@ -1,7 +1,7 @@
 """StrBuild: two builders with two blocks each write a string into a block world (paper sections 6.1, E.3 and F.3).
 
 Each turn both answer with `/setblock` lines; builder 1's commands run first, builder 2's overwrite. The reward per
-profile is `collm.domains.grid_world.reward_parts`. Choices of this project where the sources differ or are silent:
+profile is `letter_world.reward_parts`. Choices of this project where the sources differ or are silent:
 
 * The target grid stands in the first prompt, as in the paper (the released configuration hides it; `show_grid`).
 * `world: reset` empties the world at every turn, as the released code does, and every prompt says so; `persistent`
@@ -35,7 +35,7 @@ from collm.domains.base import (
     require_integer,
     require_text,
 )
-from collm.domains.building import str_build_prompts as prompts
+from collm.domains.building import str_build_prompts
 from collm.domains.building.letter_world import (
     AIR,
     GLYPH_WIDTH,
@@ -81,6 +81,7 @@ class StrBuild(Domain):
     """Agents place blocks to form a string of letters, each with half of the block types."""
 
     name = "str_build"
+    title = "StrBuild"
     licence = "the paper's ten strings MIT (released code); generated strings MIT (this project)"
     hub = None
     max_reward = 2.0
@@ -112,8 +113,12 @@ class StrBuild(Domain):
             self.min_reward = -1.5 - 1.0 - 0.25 * num_agents
         else:
             self.min_reward = -1.5 * worst_extra_ratio(self.options["spacing"]) - 0.5
+
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: eight of the paper's strings and the generated ones train, two test."""
         train = "paper[0:8]+generated" if self.options["generated"] else "paper[0:8]"
-        self.slices = {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
+        return {"embedded": (train, "paper[8:10]"), "path": (train, "paper[8:10]")}
 
     def _check_values(self) -> None:
         lengths, option = self.options["difficulty"], self.option("difficulty")
@@ -180,18 +185,18 @@ class StrBuild(Domain):
         grid, role = self.grid(task), self._role(agent)
         text = self._task_text(grid, role)
         if turn:
-            last = self._own_last(task, turn, history)
+            response = self._last_response(task, turn, history)
             original = text if self.options["repeat_prompt"] else None
-            own = last if self.options["repeat_response"] else None
-            text = prompts.follow_up(grid, role, turn, feedback, original, own)
-        return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": text}]
+            quoted = response if self.options["repeat_response"] else None
+            text = str_build_prompts.follow_up(grid, role, turn, feedback, original, quoted)
+        return [{"role": "system", "content": str_build_prompts.SYSTEM}, {"role": "user", "content": text}]
 
-    def _task_text(self, grid: Grid, role: prompts.Role) -> str:
-        return prompts.task_text(grid, role, self.options["show_grid"], self.options["list_cells"])
+    def _task_text(self, grid: Grid, role: str_build_prompts.Role) -> str:
+        return str_build_prompts.task_text(grid, role, self.options["show_grid"], self.options["list_cells"])
 
-    def _role(self, agent: int) -> prompts.Role:
+    def _role(self, agent: int) -> str_build_prompts.Role:
         persistent = self.options["world"] == "persistent"
-        return prompts.Role(agent, self.num_agents, self.blocks[agent], self.limits[agent], persistent)
+        return str_build_prompts.Role(agent, self.num_agents, self.blocks[agent], self.limits[agent], persistent)
 
     def start(self, task: Task, seed: int) -> list[Any]:
         """The empty world; `seed` is not used."""
@@ -253,16 +258,16 @@ class StrBuild(Domain):
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built."""
         grid = self.grid(task)
-        lines = prompts.grid_text(grid).splitlines()
-        cells = dict(line.split(": ") for line in prompts.targets_text(grid).splitlines())
+        lines = str_build_prompts.grid_text(grid).splitlines()
+        cells = dict(line.split(": ") for line in str_build_prompts.targets_text(grid).splitlines())
         drills = [f"{line}\n{line[0]}: {cells.get(line[0], '')}".rstrip() for line in lines]
         rng.shuffle(drills)
         blocks = [block for palette in BLOCKS for block in palette]
         commands = command_text((cell, rng.choice(blocks)) for cell in grid.targets)
         return [
-            f"{prompts.grid_text(grid)}\n{prompts.targets_text(grid)}",
+            f"{str_build_prompts.grid_text(grid)}\n{str_build_prompts.targets_text(grid)}",
             "\n\n".join(drills),
-            f"{prompts.grid_text(grid)}\n{commands}",
+            f"{str_build_prompts.grid_text(grid)}\n{commands}",
             *(text for _ in range(_PRACTICE) for text in self._practice(rng)),
         ]
 
@@ -290,8 +295,8 @@ class StrBuild(Domain):
         built, accepted, rejected = _run(grid, {}, texts, blocks, shares)
         counts = count(grid, built, blocks)
         parts = reward_parts(counts, self.profile)
-        found = {**parts, **_components(counts, parts), "accepted": accepted, "rejected": rejected}
-        return sum(parts.values()), found
+        components = {**parts, **_components(counts, parts), "accepted": accepted, "rejected": rejected}
+        return sum(parts.values()), components
 
 
 def _canonical(string: Any) -> str:

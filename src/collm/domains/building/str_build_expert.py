@@ -30,9 +30,9 @@ def plan(grid: Grid, palettes: Sequence[Sequence[str]]) -> tuple[tuple[Command, 
         return (tuple((cell, merged[cell]) for cell in grid.targets),)
     shares: tuple[list[Command], ...] = ([], [])
     for cell in grid.targets:
-        own = shares[(cell[0] + cell[1]) % 2]
+        share = shares[(cell[0] + cell[1]) % 2]
         palette = palettes[(cell[0] + cell[1]) % 2]
-        own.append((cell, palette[len(own) % len(palette)]))
+        share.append((cell, palette[len(share) % len(palette)]))
     if all(len(share) >= len(palette) for share, palette in zip(shares, palettes, strict=True)):
         return tuple(map(tuple, shares))
     shares = ([], [])

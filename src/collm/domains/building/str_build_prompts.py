@@ -84,8 +84,8 @@ def cells_text(grid: Grid) -> str:
 
 def follow_up(grid: Grid, role: Role, turn: int, feedback: Any, original: str | None, own_response: str | None) -> str:
     """The user text of a later turn: turn number (from 1), feedback, the task again, the agent's own last reply."""
-    told = feedback_text(grid, role, feedback, complete=original is None)
-    pieces = [f"Turn {turn + 1}. {told}".rstrip()]
+    words = feedback_text(grid, role, feedback, complete=original is None)
+    pieces = [f"Turn {turn + 1}. {words}".rstrip()]
     if original is not None:
         pieces.append(original)
     if own_response is not None:

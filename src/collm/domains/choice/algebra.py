@@ -1,6 +1,6 @@
-"""MMLU abstract algebra: groups, rings, polynomials with four options (protocol: `collm.domains.reasoning`).
+"""MMLU abstract algebra: groups, rings, polynomials with four options (protocol: `collm.domains.choice.protocol`).
 
-Embedded rows are generated (`collm.domains.algebra_items`): answers and distractors are computed, seeded.
+Embedded rows are generated (`algebra_questions`): answers and distractors are computed, seeded.
 """
 
 from __future__ import annotations

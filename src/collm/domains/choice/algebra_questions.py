@@ -31,13 +31,14 @@ def _divisors(n: int) -> list[int]:
 
 def _factors(n: int) -> dict[int, int]:
     """Prime factors with their exponents."""
-    found, prime = {}, 2
+    exponents: dict[int, int] = {}
+    prime = 2
     while n > 1:
         while n % prime == 0:
-            found[prime] = found.get(prime, 0) + 1
+            exponents[prime] = exponents.get(prime, 0) + 1
             n //= prime
         prime += 1
-    return found
+    return exponents
 
 
 def _multiplicative_order(a: int, n: int) -> int:
@@ -166,12 +167,12 @@ def roots(rng: random.Random) -> Item:
     p = rng.choice(_PRIMES)
     coefficients = [1, *(rng.randrange(p) for _ in range(rng.choice((2, 3))))]
     zeros = [x for x in range(p) if value_at(coefficients, x, p) == 0]
-    shown = ", ".join(map(str, zeros)) or "none"
+    listed = ", ".join(map(str, zeros)) or "none"
     return _item(
         f"How many distinct zeros does {polynomial(coefficients)} have in Z_{p}?",
         len(zeros),
         range(4),
-        f"zeros: {shown}; number",
+        f"zeros: {listed}; number",
     )
 
 
@@ -197,12 +198,12 @@ def quadratic_factors(rng: random.Random) -> Item:
     b, c = rng.randrange(p), rng.randrange(p)
     zeros = [x for x in range(p) if (x * x + b * x + c) % p == 0]
     kinds = ("irreducible", "the square of a linear factor", "a product of two different linear factors")
-    shown = ", ".join(map(str, zeros)) or "none"
+    listed = ", ".join(map(str, zeros)) or "none"
     return Item(
         f"Over Z_{p}, the polynomial {polynomial([1, b, c])} is",
         kinds[len(zeros)],
         (*kinds, "a unit"),
-        f"zeros in Z_{p}: {shown}, so {kinds[len(zeros)]}.",
+        f"zeros in Z_{p}: {listed}, so {kinds[len(zeros)]}.",
     )
 
 
@@ -244,13 +245,13 @@ def permutation_parity(rng: random.Random) -> Item:
     words = ("even", "odd")
     near = (swaps + 1, swaps - 1, swaps + 2, swaps + 3)
 
-    def said(count: int) -> str:
+    def option(count: int) -> str:
         return f"{words[count % 2]}, with {count} transposition{'s' if count > 1 else ''}"
 
     return Item(
         f"Written with as few transpositions as possible, the permutation {cycle_text(cycles)} in S_{n} is",
-        said(swaps),
-        tuple(said(count) for count in near if count > 0),
+        option(swaps),
+        tuple(option(count) for count in near if count > 0),
         f"each cycle of length k takes k - 1: {swaps} in all, {words[swaps % 2]}.",
     )
 
@@ -297,13 +298,13 @@ def abelian_groups(rng: random.Random) -> Item:
     count = 1
     for exponent in exponents.values():
         count *= _partition_count(exponent)
-    shown = " * ".join(f"{prime}^{exponent}" for prime, exponent in exponents.items())
+    factored = " * ".join(f"{prime}^{exponent}" for prime, exponent in exponents.items())
     wrong = (sum(exponents.values()), len(_divisors(n)), count + 2, 2 * count)
     return _item(
         f"How many abelian groups of order {n} are there up to isomorphism?",
         count,
         wrong,
-        f"{n} = {shown}, partitions of the exponents multiply, number",
+        f"{n} = {factored}, partitions of the exponents multiply, number",
     )
 
 
@@ -320,7 +321,7 @@ def _cycles(rng: random.Random) -> tuple[int, list[list[int]]]:
     """A size n and disjoint cycles of length 2 or more in S_n."""
     n = rng.randint(5, 9)
     points = rng.sample(range(1, n + 1), n)
-    cycles = []
+    cycles: list[list[int]] = []
     while len(points) >= 2 and (not cycles or rng.random() < 0.8):
         length = rng.randint(2, min(5, len(points)))
         cycles.append(points[:length])

@@ -1,4 +1,4 @@
-"""ARC-Challenge: science questions of school tests with mostly four options (protocol: `collm.domains.reasoning`).
+"""ARC-Challenge: school science with mostly four options (protocol: `collm.domains.choice.protocol`).
 
 Default slices: the first 1,000 training rows train and the first 200 test rows test, of the hub and of a folder alike.
 Labels may be A-E or 1-5; options are labelled by position.
@@ -27,6 +27,7 @@ class ArcChallenge(ReasoningDomain):
     """Agents 0 and 1 are solver and checker of one science question; accuracy of the joint answer."""
 
     name = "arc_challenge"
+    title = "ARC-Challenge"
     licence = "ARC CC BY-SA 4.0 (AI2); embedded questions written for this project (MIT)"
     hub = ("allenai/ai2_arc", "ARC-Challenge")
 

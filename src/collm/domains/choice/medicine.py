@@ -1,4 +1,4 @@
-"""MMLU professional medicine: case histories with four options (protocol: `collm.domains.reasoning`)."""
+"""MMLU professional medicine: case histories with four options (protocol: `collm.domains.choice.protocol`)."""
 
 from __future__ import annotations
 

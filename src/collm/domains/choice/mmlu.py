@@ -29,7 +29,7 @@ class MmluDomain(ReasoningDomain):
 
     subject: ClassVar[str]
     test_rows: ClassVar[int]
-    hub: ClassVar[tuple[str, str | None]]
+    hub: tuple[str, str | None]
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:

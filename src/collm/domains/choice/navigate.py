@@ -1,21 +1,21 @@
-"""BBH navigate: does a walk end where it began? (protocol: `collm.domains.reasoning`, options A) Yes and B) No).
+"""BBH navigate: does a walk end where it began? (protocol: `collm.domains.choice.protocol`, options A) Yes and B) No).
 
 Default slices: the first 150 rows train and the other 100 test, of the hub's split test and of a folder alike; there is
 no other split. The public file carries a canary that asks to keep its rows out of training corpora: it is kept with
 every task made from them, as field `canary`, and never shown to an agent. Embedded rows are generated
-(`collm.domains.navigate_items`).
+(`navigate_questions`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from collm.common.errors import DataError, RowError
 from collm.domains import readers
 from collm.domains.base import RawRow, Task, require, require_text
-from collm.domains.choice import navigate_questions as navigate_items
+from collm.domains.choice import navigate_questions
 from collm.domains.choice.mmlu import GENERATED
 from collm.domains.choice.protocol import ReasoningDomain
 from collm.domains.choice.questions import question_fields, same_words
@@ -31,14 +31,15 @@ class Navigate(ReasoningDomain):
     hub = ("lukaemon/bbh", "navigate")
     declared_options = (*ReasoningDomain.declared_options, GENERATED)
 
-    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
-        super().__init__(options, profile, num_agents)
+    @property
+    def slices(self) -> dict[str, tuple[str, str]]:
+        """Default (train, test) slices: see the module; of the generated walks 3/4 and 1/4."""
         public = ("test[0:150]", "test[150:250]")
-        self.slices = {"hub": public, "path": public, "embedded": readers.quarters("train", self.options["generated"])}
+        return {"hub": public, "path": public, "embedded": readers.quarters("train", self.options["generated"])}
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """Generated walks as split `train`."""
-        return {"train": navigate_items.generate(seed, self.options["generated"])}
+        return {"train": navigate_questions.generate(seed, self.options["generated"])}
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/bbh_navigate/navigate.json, {"canary", "examples": [{"input", "target"}]}, as split test."""
@@ -48,13 +49,13 @@ class Navigate(ReasoningDomain):
             raise DataError(f'{path}: expected one object with "examples", a list of objects with input and target')
         origin = f"{path.parent.name}/{path.name}"
         canary = {"canary": rows[0].fields["canary"]} if "canary" in rows[0].fields else {}
-        found = []
+        walks = []
         for number, example in enumerate(rows[0].fields["examples"], start=1):
             place = f"{origin}:example {number}"
             if not isinstance(example, dict):
                 raise RowError(f"{place}: a {type(example).__name__} stands where an object is expected")
-            found.append(RawRow({**example, **canary}, place))
-        return {"test": found}
+            walks.append(RawRow({**example, **canary}, place))
+        return {"test": walks}
 
     def hub_rows(self, split: str, rows: Iterable[dict[str, Any]]) -> list[RawRow]:
         """Fields input and target of the hub rows."""
@@ -64,15 +65,15 @@ class Navigate(ReasoningDomain):
         """Needs `input`, the walk and its options, and `target`, one of them; the explanation is computed."""
         require_text(row.fields, "input", row.origin)
         target = require_text(row.fields, "target", row.origin).strip()
-        fields = navigate_items.fields_of(row)
+        fields = navigate_questions.fields_of(row)
         if target not in fields["choices"]:
             allowed = ", ".join(fields["choices"])
             raise RowError(f"{row.origin}: field 'target' is {target!r}; expected one of {allowed}")
         if not fields["question"]:
             raise RowError(f"{row.origin}: field 'input' holds no question before its options")
         fields["answer"] = fields["choices"].index(target)
-        instructions = navigate_items.parse(fields["question"])
-        fields["why"] = navigate_items.working(navigate_items.places(instructions)) if instructions else ""
+        instructions = navigate_questions.parse(fields["question"])
+        fields["why"] = navigate_questions.working(navigate_questions.places(instructions)) if instructions else ""
         checked = question_fields(fields, row.origin)
         if row.fields.get("canary") is not None:
             checked["canary"] = require(row.fields, "canary", (str,), "a text", row.origin)

@@ -23,34 +23,34 @@ Instruction = tuple[int, int]  # steps and the side they go to; or 0 and a turn;
 
 def parse(question: str) -> list[Instruction] | None:
     """The instructions of a walk; None if one is not of the known forms."""
-    found: list[Instruction] = []
+    instructions: list[Instruction] = []
     for part in re.split(r"[.?]\s*", question.replace(QUESTION, "").strip()):
         match = _STEPS.fullmatch(part)
         if match:
-            found.append((int(match[1]), _SIDES[match[2]]))
+            instructions.append((int(match[1]), _SIDES[match[2]]))
         elif part in _TURNS:
-            found.append((0, _TURNS[part]))
+            instructions.append((0, _TURNS[part]))
         elif part and part != FACING:
             return None
-    return found
+    return instructions
 
 
 def places(instructions: Sequence[Instruction]) -> list[Place]:
     """Place (right, ahead), seen from the start as it faces, after each instruction that moves."""
-    heading, right, ahead, found = 0, 0, 0, []
+    heading, right, ahead, visited = 0, 0, 0, []
     for steps, turn in instructions:
         if not steps:
             heading += turn
             continue
         x, y = _MOVES[(heading + turn) % 4]
         right, ahead = right + steps * x, ahead + steps * y
-        found.append((right, ahead))
-    return found
+        visited.append((right, ahead))
+    return visited
 
 
-def working(found: Sequence[Place]) -> str:
+def working(visited: Sequence[Place]) -> str:
     """The places one after another as "right,ahead", then a full stop: where a walk goes, in the fewest words."""
-    return " ".join(f"{right},{ahead}" for right, ahead in found or [(0, 0)]) + "."
+    return " ".join(f"{right},{ahead}" for right, ahead in visited or [(0, 0)]) + "."
 
 
 def generate(seed: int, count: int) -> list[RawRow]:
@@ -69,14 +69,14 @@ def generate(seed: int, count: int) -> list[RawRow]:
 
 def _walk(rng: random.Random) -> tuple[str, str]:
     """Instructions of one of the two kinds, drawn again until they return or not, as decided beforehand."""
-    wanted, facing, length = rng.random() < _SHARE, rng.random() < 0.5, rng.randint(3, 8)
+    returns, facing, length = rng.random() < _SHARE, rng.random() < 0.5, rng.randint(3, 8)
     while True:
         drawn = [_instruction(rng, facing) for _ in range(length)]
-        found = places(drawn)
-        if found and (found[-1] == (0, 0)) == wanted:
+        visited = places(drawn)
+        if visited and (visited[-1] == (0, 0)) == returns:
             break
     parts = [_text(steps, turn, facing) for steps, turn in drawn]
-    return f"{QUESTION} {'. '.join([FACING, *parts] if facing else parts)}.", "Yes" if wanted else "No"
+    return f"{QUESTION} {'. '.join([FACING, *parts] if facing else parts)}.", "Yes" if returns else "No"
 
 
 def _instruction(rng: random.Random, facing: bool) -> Instruction:

@@ -1,7 +1,7 @@
-"""MMLU college physics: questions with four options (protocol: `collm.domains.reasoning`).
+"""MMLU college physics: questions with four options (protocol: `collm.domains.choice.protocol`).
 
-Embedded rows are generated (`collm.domains.physics_items`): answers from formulas, distractors from usual mistakes.
-The public test rows repeat 18 questions; the repetitions are dropped (`collm.domains.mmlu`).
+Embedded rows are generated (`physics_questions`): answers from formulas, distractors from usual mistakes.
+The public test rows repeat 18 questions; the repetitions are dropped (`mmlu`).
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from collm.domains.options import Option
 CONFIDENCES = (1, 2, 3, 4, 5)
 TURNS = 2
 _LAST_LINE = re.compile(r"answer ?: ?([A-Ea-e]) ?([1-5])", re.IGNORECASE | re.ASCII)
-_SAID = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
+_STATED = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
 _SHORT = 140  # characters of an explanation that a demonstration quotes
 
 _ENDING = (
@@ -70,9 +70,9 @@ def parse(text: str, options: int) -> Reply:
     match = _LAST_LINE.fullmatch(line)
     if match and (option := LETTERS.index(match[1].upper())) < options:
         return Reply(option, int(match[2]), True)
-    said = [LETTERS.index(match[1]) for match in _SAID.finditer(text)]
-    option = next((option for option in reversed(said) if option < options), None)
-    return Reply(option, 0 if option is None else 1, False)
+    stated = [LETTERS.index(match[1]) for match in _STATED.finditer(text)]
+    last = next((option for option in reversed(stated) if option < options), None)
+    return Reply(last, 0 if last is None else 1, False)
 
 
 def joint(replies: Sequence[Reply]) -> int | None:
@@ -130,7 +130,7 @@ class ReasoningDomain(Domain):
         """One split `train` of rows that ship with the project or are generated from `seed`."""
 
     def task(self, row: RawRow, index: int) -> Task:
-        """Check the row as `multiple_choice.question_fields` does."""
+        """Check the row as `questions.question_fields` does."""
         return Task(f"{self.name}_{index:04d}", self.name, question_fields(row.fields, row.origin))
 
     def key(self, task: Task) -> str:
@@ -142,10 +142,10 @@ class ReasoningDomain(Domain):
         """The role's instruction and the question; at the second turn also the own answer and the feedback."""
         text = written(task.fields)
         if turn:
-            own = self._own_last(task, turn, history)
+            response = self._last_response(task, turn, history)
             if self.options["repeat_response"]:
-                text += f"\n\nYour last answer:\n{own}"
-            text += f"\n\n{_told(feedback)}"
+                text += f"\n\nYour last answer:\n{response}"
+            text += f"\n\n{_feedback_text(feedback)}"
         role = self.roles[agent] if self.num_agents == 2 else "single"
         return [{"role": "system", "content": _SYSTEM[role]}, {"role": "user", "content": text}]
 
@@ -220,7 +220,7 @@ class ReasoningDomain(Domain):
         fields = task.fields
         right = fields["options"][fields["answer"]]
         lines = (fields["question"], fields["why"], right)
-        answers = [shown.response for shown in self.demonstrations(task, rng, 0.0)]
+        answers = [example.response for example in self.demonstrations(task, rng, 0.0)]
         texts = [written(fields), "\n".join(line for line in lines if line)]
         return [*texts, *(f"{written(fields)}\n{answer}" for answer in answers)]
 
@@ -252,12 +252,12 @@ def _record(replies: Sequence[Reply]) -> dict[str, Any]:
     }
 
 
-def _told(feedback: Any) -> str:
+def _feedback_text(feedback: Any) -> str:
     """The feedback in words; None (nothing was told) leaves the request alone."""
-    told = [] if feedback is None or feedback["agree"] else ["You and your partner do not agree."]
+    sentences = [] if feedback is None or feedback["agree"] else ["You and your partner do not agree."]
     if feedback is not None and not feedback["formed"]:
-        told.append("Your last line was not of the form asked for.")
-    return " ".join([*told, "Answer the question once more."])
+        sentences.append("Your last line was not of the form asked for.")
+    return " ".join([*sentences, "Answer the question once more."])
 
 
 def _first_words(text: str) -> str:

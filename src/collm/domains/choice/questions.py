@@ -80,13 +80,13 @@ def _answer(fields: Mapping[str, Any], labels: Sequence[str], origin: str) -> in
     kinds = (str,) if field == "answerKey" else (str, int)
     value = require(fields, field, kinds, allowed, origin)
     if isinstance(value, int):
-        found = value if 0 <= value < len(labels) else None
+        position = value if 0 <= value < len(labels) else None
     else:
         letter = _letter(value)
-        found = labels.index(letter) if letter in labels else None
-    if found is None:
+        position = labels.index(letter) if letter in labels else None
+    if position is None:
         raise RowError(f"{origin + ': ' if origin else ''}field {field!r} is {value!r}; expected {allowed}")
-    return found
+    return position
 
 
 def written(question: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 Agent 0 (aux) writes a helper, agent 1 (main) the function asked for; neither sees the other's code. The joint program
 runs in `collm.sandbox`, in both profiles. The reward (paper F.2) pays for definitions, syntax, the share of passed
-tests, and for a main function that makes real use of the helper; see `coding_reading.parts`. Up to two turns, with
+tests, and for a main function that makes real use of the helper; see `reading.parts`. Up to two turns, with
 feedback on the levels in between. docs/coding.md lists where the profiles differ.
 """
 
@@ -33,9 +33,7 @@ from collm.domains.base import (
     printable,
     require,
 )
-from collm.domains.coding import prompts as coding_prompts
-from collm.domains.coding import reward_paper as coding_paper
-from collm.domains.coding import reward_released as coding_released
+from collm.domains.coding import prompts, reward_paper, reward_released
 from collm.domains.coding.demonstrations import scripted, solutions
 from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
 from collm.domains.coding.reading import Outcome, Reading, components, parts
@@ -81,13 +79,14 @@ class CodingDomain(Domain):
         Metric("pass_at_5", "pass@5", "%", higher_is_better=True, draws=5, of="pass_at_1"),
         Metric("pass_at_10", "pass@10", "%", higher_is_better=True, draws=10, of="pass_at_1"),
     )
+    hub: tuple[str, str | None]
     columns: tuple[str, ...] = ("task_id", "prompt", "test", "entry_point")
     declared_options: ClassVar[tuple[Option, ...]] = (
         Option(
             "feedback",
             "level_feedback",
             "level_feedback: states of both functions, syntax, tests, use of the helper; plain: to revise.",
-            choices=coding_prompts.MODES,
+            choices=prompts.MODES,
         ),
         Option(
             "feedback_tests",
@@ -112,7 +111,7 @@ class CodingDomain(Domain):
                 f"domain.{self.name}.options.feedback_slice: 0 takes all asserts for feedback and leaves none to score "
                 "with; give a number, or feedback_tests: released"
             )
-        self.rules = {"paper": coding_paper, "released": coding_released}[profile]
+        self.rules = {"paper": reward_paper, "released": reward_released}[profile]
         self.roles = (AUX, "main") if num_agents == 2 else ("main",)
         self.max_reward = 4.0 if num_agents == 2 else 2.1
 
@@ -142,7 +141,7 @@ class CodingDomain(Domain):
         return coding_fields(row.fields, row.origin)
 
     def task(self, row: RawRow, index: int) -> Task:
-        """Check a row (see `coding_rows.coding_fields`) and that its tests can be read."""
+        """Check a row (see `rows.coding_fields`) and that its tests can be read."""
         fields = self.fields(row)
         fields = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
         try:
@@ -159,13 +158,13 @@ class CodingDomain(Domain):
         """The role's prompt; later also everything the agent saw and wrote before, and the feedback."""
         role = self.roles[agent] if self.num_agents == 2 else "single"
         if not turn:
-            return coding_prompts.first(role, task.fields)
+            return prompts.first(role, task.fields)
         if not history:
             raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
         return [
             *history[-1].observation,
             {"role": "assistant", "content": printable(history[-1].response)},
-            {"role": "user", "content": coding_prompts.follow_up(role, feedback, task.fields["entry_point"])},
+            {"role": "user", "content": prompts.follow_up(role, feedback, task.fields["entry_point"])},
         ]
 
     def start(self, task: Task, seed: int) -> None:
@@ -206,16 +205,16 @@ class CodingDomain(Domain):
             for place, (reading, (setup, checks), name) in enumerate(zip(readings, tests, names, strict=True))
             if reading.runs and checks
         }
-        found = dict(zip(programs, shared.run(list(programs.values())), strict=True))
-        return [found.get(place) for place in range(len(readings))]
+        verdicts = dict(zip(programs, shared.run(list(programs.values())), strict=True))
+        return [verdicts.get(place) for place in range(len(readings))]
 
     def slices_of_tests(self, total: int) -> tuple[slice, slice]:
         """(feedback, scored) slices of `total` asserts."""
-        wanted = self.options["feedback_slice"]
+        number = self.options["feedback_slice"]
         if not self._disjoint:
-            return (slice(wanted, None) if wanted < 0 else slice(0, wanted or None)), slice(0, total)
-        size = min(abs(wanted), max(0, total - 1))
-        if wanted < 0:
+            return (slice(number, None) if number < 0 else slice(0, number or None)), slice(0, total)
+        size = min(abs(number), max(0, total - 1))
+        if number < 0:
             return slice(total - size, total), slice(0, total - size)
         return slice(0, size), slice(size, total)
 
@@ -228,15 +227,15 @@ class CodingDomain(Domain):
         verdict: Verdict | None,
     ) -> Step:
         checks = tests[1]
-        shown, scored = self.slices_of_tests(len(checks))
+        for_feedback, scored = self.slices_of_tests(len(checks))
         outcome = Outcome.of(verdict, scored, len(checks[scored]))
-        found = parts(reading, outcome)
+        reward_parts = parts(reading, outcome)
         share = outcome.passed / outcome.total if outcome.total else 0.0
         metrics = {"pass_rate": 100.0 * share, "pass_at_1": 100.0 * (share == 1.0)}
         feedback: tuple[Any, ...] = (None,) * self.num_agents
         if self.options["feedback"] == "level_feedback" and move.turn + 1 < TURNS:
-            told = self._told(move.task.fields, texts, reading, checks[shown], verdict, shown)
-            feedback = told if self.num_agents == 2 else told[1:]
+            messages = self._feedback(move.task.fields, texts, reading, checks[for_feedback], verdict, for_feedback)
+            feedback = messages if self.num_agents == 2 else messages[1:]
         record = {
             "program": printable(reading.source) if reading.runs else "",
             "passed": outcome.passed,
@@ -245,21 +244,23 @@ class CodingDomain(Domain):
             "loaded": outcome.run,
             "errors": [] if verdict is None else [check.error for check in verdict.checks[scored]],
         }
-        return Step(found, fsum(found.values()), metrics, feedback, None, record)
+        return Step(reward_parts, fsum(reward_parts.values()), metrics, feedback, None, record)
 
-    def _told(
+    def _feedback(
         self,
         fields: Mapping[str, Any],
         texts: tuple[str, str],
         reading: Reading,
         checks: Sequence[str],
         verdict: Verdict | None,
-        shown: slice,
+        for_feedback: slice,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What each agent is told: states of both functions, tests, and of its own text alone what is wrong with it."""
         aux, main = self._parts(texts, fields["entry_point"])
         functions = reachable(main.tree, main.function) if main.function else []
-        errors = [NOT_RUN] * len(checks) if verdict is None else [kind(one.error) for one in verdict.checks[shown]]
+        errors = (
+            [NOT_RUN] * len(checks) if verdict is None else [kind(one.error) for one in verdict.checks[for_feedback]]
+        )
         named = [_CANDIDATE.sub(fields["entry_point"], check.split("\n")[-1].strip()) for check in checks]
         common = {
             "aux_defined": reading.aux_defined,
@@ -276,9 +277,9 @@ class CodingDomain(Domain):
         }
         return {**common, "problem": aux.problem}, {**common, **use, "problem": main.problem}
 
-    def _parts(self, texts: tuple[str, str], entry_point: str) -> tuple[coding_paper.Part, coding_paper.Part]:
+    def _parts(self, texts: tuple[str, str], entry_point: str) -> tuple[reward_paper.Part, reward_paper.Part]:
         foreign = AUX if self.num_agents == 2 else None
-        return coding_paper.part(texts[0], AUX, entry_point), coding_paper.part(texts[1], entry_point, foreign)
+        return reward_paper.part(texts[0], AUX, entry_point), reward_paper.part(texts[1], entry_point, foreign)
 
     def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
         """Reference code of all agents, degraded, and a second turn with half the noise; [] without a reference."""
@@ -287,17 +288,17 @@ class CodingDomain(Domain):
             return []
         histories: list[list[Exchange]] = [[] for _ in self.roles]
         feedback: Sequence[Any] = (None,) * self.num_agents
-        found = []
+        episode = []
         for turn in range(TURNS):
             answers = scripted(pair, task.fields["entry_point"], rng, noise / (1 + turn))
             answers = answers[-self.num_agents :]
             for agent, (history, answer) in enumerate(zip(histories, answers, strict=True)):
                 seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
-                found.append(Demonstration(task.id, agent, turn, seen, answer))
+                episode.append(Demonstration(task.id, agent, turn, seen, answer))
                 history.append(Exchange(seen, answer))
             if turn + 1 < TURNS:
                 feedback = self.step(task, turn, answers, None).feedback
-        return found
+        return episode
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The problem, its tests, and solutions of it."""
@@ -320,13 +321,13 @@ class CodingDomain(Domain):
             raise RowError(f"field 'prompt' is no Python: {error}") from None
         try:
             tests = self._checks(fields)
-        except RowError:  # no assert to be found: the cascade stops there
+        except RowError:  # no assert in the test: the cascade stops there
             tests = ("", ())
         reading = self._read(texts, fields)
         verdict = self._verdicts([reading], [tests], [fields["entry_point"]])[0]
         outcome = Outcome.of(verdict, slice(0, None), len(tests[1]))
-        found = parts(reading, outcome)
-        return fsum(found.values()), components(found, outcome)
+        reward_parts = parts(reading, outcome)
+        return fsum(reward_parts.values()), components(reward_parts, outcome)
 
     @abstractmethod
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:

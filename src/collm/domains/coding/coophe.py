@@ -1,4 +1,4 @@
-"""CoopHumanEval: problems that two functions solve together (protocol and rewards: `collm.domains.coding`).
+"""CoopHumanEval: problems that two functions solve together (protocol and rewards: `collm.domains.coding.base`).
 
 Slices of hub and folder are the paper's (C.1): rows 0 to 65 train, 66 to 81 test. The first 16 rows are functions of
 HumanEval. By default they never train a model (`humaneval_functions: drop`), so that whatever is trained here may be
@@ -27,6 +27,7 @@ class CoopHe(ShippedProblems):
     """Agent 0 writes a helper, agent 1 the function; option `humaneval_functions` beside those of all coding sets."""
 
     name = "coophe"
+    title = "CoopHE"
     licence = "CoopHumanEval Apache-2.0; embedded problems written for this project (MIT)"
     hub = ("OpenMLRL/CoopHumanEval", None)
     public_slices = ("test[0:66]", "test[66:82]")

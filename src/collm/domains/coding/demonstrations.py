@@ -37,7 +37,7 @@ def solutions(fields: Mapping[str, Any], alone: bool = False) -> Pair | None:
 def divided(solution: str, prompt: str, entry_point: str) -> Pair:
     """A solution in one piece as helper and main function; the helper is the whole of it if nothing else can be."""
     tree = parse(solution)
-    function = _bare(definition(tree, entry_point))
+    function = _bare(tree, entry_point)
     places = [place for place in _places(function) if _movable(function, *place)]
     if not places:
         return _forwarded(tree, function, prompt)
@@ -73,12 +73,14 @@ def spoiled(text: str, name: str, rng: random.Random) -> str:
 
 def _alone(solution: str, prompt: str, entry_point: str) -> str:
     tree = parse(solution)
-    return _module(tree, _bare(definition(tree, entry_point)), prompt)
+    return _module(tree, _bare(tree, entry_point), prompt)
 
 
-def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
-    """A copy without docstring."""
-    function = copy.deepcopy(function)
+def _bare(tree: ast.Module, name: str) -> ast.FunctionDef:
+    """A copy of the function `name`, which every checked solution defines, without its docstring."""
+    function = copy.deepcopy(definition(tree, name))
+    if function is None:
+        raise ValueError(f"the solution does not define {name!r}")
     if ast.get_docstring(function, clean=False) is not None:
         function.body = function.body[1:] or [ast.Pass()]
     return function
@@ -122,16 +124,16 @@ def _movable(function: ast.FunctionDef, parent: ast.AST, expression: ast.expr) -
     if any(isinstance(node, _BINDING) for node in ast.walk(expression)):
         return False
     enclosing = {name for node in ast.walk(function) if isinstance(node, _SCOPES) for name in _scope_names(node)}
-    own = {name for node in ast.walk(expression) if isinstance(node, _SCOPES) for name in _scope_names(node)}
-    return bool(_inputs(function, expression)) and not (_reads(expression) - own) & (enclosing - own)
+    bound_inside = {name for node in ast.walk(expression) if isinstance(node, _SCOPES) for name in _scope_names(node)}
+    return bool(_inputs(function, expression)) and not (_reads(expression) - bound_inside) & (enclosing - bound_inside)
 
 
 _SCOPES = (ast.comprehension, ast.Lambda)
 
 
-def _scope_names(node: ast.AST) -> set[str]:
+def _scope_names(node: ast.comprehension | ast.Lambda) -> set[str]:
     """Names that a comprehension or lambda binds."""
-    target = node.target if isinstance(node, ast.comprehension) else node.args
+    target: ast.AST = node.target if isinstance(node, ast.comprehension) else node.args
     return {name for inner in ast.walk(target) for name in bound_names(inner)}
 
 
@@ -141,10 +143,10 @@ def _reads(node: ast.AST) -> set[str]:
 
 def _inputs(function: ast.FunctionDef, expression: ast.expr) -> list[str]:
     """The function's own variables that an expression reads, in the order of their names' first appearance."""
-    own = {name for node in ast.walk(expression) if isinstance(node, _SCOPES) for name in _scope_names(node)}
+    bound_inside = {name for node in ast.walk(expression) if isinstance(node, _SCOPES) for name in _scope_names(node)}
     variables = {name for node in ast.walk(function) for name in bound_names(node)} - {function.name}
     read = [one.id for one in ast.walk(expression) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)]
-    return [name for name in dict.fromkeys(read) if name in variables and name not in own]
+    return [name for name in dict.fromkeys(read) if name in variables and name not in bound_inside]
 
 
 def _replace(parent: ast.AST, old: ast.expr, new: ast.expr) -> None:

@@ -18,14 +18,14 @@ def reachable(tree: ast.Module, entry: ast.FunctionDef) -> list[ast.AST]:
     """`entry` and the top-level functions and classes of `tree` that it names, directly or through others."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     known = {node.name: node for node in tree.body if isinstance(node, kinds)}
-    found: list[ast.AST] = [entry]
+    reached: list[ast.AST] = [entry]
     seen = {entry.name}
-    for function in found:
+    for function in reached:
         for node in ast.walk(function):
             if isinstance(node, ast.Name) and node.id in known and node.id not in seen:
                 seen.add(node.id)
-                found.append(known[node.id])
-    return found
+                reached.append(known[node.id])
+    return reached
 
 
 def calls_aux(functions: Sequence[ast.AST]) -> bool:
@@ -64,19 +64,19 @@ def is_wrapper(function: ast.FunctionDef) -> bool:
 
 def ignored_calls(functions: Sequence[ast.AST]) -> list[str]:
     """For each call of the helper whose value is lost, how: dropped, never read, or overwritten."""
-    found = []
+    losses = []
     for function in functions:
         read = _read_names(function)
         for block in _blocks(function):
             for place, statement in enumerate(block):
                 if isinstance(statement, ast.Expr) and _is_call(statement.value):
-                    found.append("the value of aux(...) is not kept")
+                    losses.append("the value of aux(...) is not kept")
                 names = _stored_call(statement)
                 if names and not read & names:
-                    found.append(f"{', '.join(sorted(names))} holds the value of aux(...) and is never read")
+                    losses.append(f"{', '.join(sorted(names))} holds the value of aux(...) and is never read")
                 elif names and any(_overwritten(name, block[place + 1 :]) for name in names):
-                    found.append(f"{', '.join(sorted(names))} is overwritten before the value of aux(...) is read")
-    return found
+                    losses.append(f"{', '.join(sorted(names))} is overwritten before the value of aux(...) is read")
+    return losses
 
 
 def _named(node: ast.AST | None) -> bool:
@@ -100,11 +100,12 @@ def _says_nothing(statement: ast.stmt, read: set[str]) -> bool:
 def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
     """Name and value of `name = value`; (None, None) for anything else."""
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target, value = statement.targets[0], statement.value
+        target = statement.targets[0]
     elif isinstance(statement, ast.AnnAssign):
-        target, value = statement.target, statement.value
+        target = statement.target
     else:
         return None, None
+    value = statement.value
     return (target.id, value) if isinstance(target, ast.Name) and value is not None else (None, None)
 
 

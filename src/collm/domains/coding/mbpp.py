@@ -1,4 +1,4 @@
-"""MBPP sanitized: short functions from a sentence and asserts (protocol and rewards: `collm.domains.coding`).
+"""MBPP sanitized: short functions from a sentence and asserts (protocol and rewards: `collm.domains.coding.base`).
 
 Profile `paper` builds prompt and tests from the set's own form (code, test_list), whose asserts stay as they are; a
 row whose own code does not pass them is dropped and listed. Profile `released` reads the set that the released code
@@ -8,6 +8,7 @@ report this set; slices are those of the released configurations (test rows 15 t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from collm.domains.coding.rows import RELEASED_CORRUPTION, coding_fields, conver
 from collm.sandbox import Program, shared
 
 FILES = {"paper": "sanitized-mbpp.json", "released": "mbpp_collab_test257.jsonl"}
-HUBS = {"paper": ("google-research-datasets/mbpp", "sanitized"), "released": ("OpenMLRL/MBPP", None)}
+HUBS: dict[str, tuple[str, str | None]] = {
+    "paper": ("google-research-datasets/mbpp", "sanitized"),
+    "released": ("OpenMLRL/MBPP", None),
+}
 SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}  # by task_id
-COLUMNS = {
+COLUMNS: dict[str, tuple[str, ...]] = {
     "paper": ("task_id", "prompt", "code", "test_imports", "test_list"),
     "released": ("task_id", "prompt", "test", "entry_point"),
 }
@@ -32,18 +36,14 @@ class Mbpp(ShippedProblems):
     """Agent 0 writes a helper, agent 1 the function; which form of the set is read depends on the profile."""
 
     name = "mbpp"
+    title = "MBPP"
     licence = "MBPP CC BY 4.0 (Google Research); embedded problems written for this project (MIT)"
     public_slices = ("test[15:65]", "test[0:15]")
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the profile's form of the set has."""
-        return COLUMNS[self.profile]
-
-    @property
-    def hub(self) -> tuple[str, str | None]:
-        """The set in its own form, or as the released code converted it."""
-        return HUBS[self.profile]
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+        super().__init__(options, profile, num_agents)
+        self.hub = HUBS[profile]
+        self.columns = COLUMNS[profile]
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/mbpp/sanitized-mbpp.json, cut into its splits by task_id; for `released` the converted test rows."""

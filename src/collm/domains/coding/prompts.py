@@ -41,18 +41,18 @@ def first(role: str, fields: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}, {"role": "user", "content": f"{prompt}\n\n{order}"}]
 
 
-def follow_up(role: str, told: Mapping[str, Any] | None, entry_point: str) -> str:
-    """The order for the next turn, after what `told` (see `collm.domains.coding`) has to say."""
-    if told is None:
+def follow_up(role: str, feedback: Mapping[str, Any] | None, entry_point: str) -> str:
+    """The order for the next turn, after what `feedback` (see `CodingDomain`) has to say."""
+    if feedback is None:
         return _AGAIN
     lines = []
     if role != "single":
-        lines.append(f"{AUX}: {_state(told['aux_defined'])}")
-    lines.append(f"{entry_point}: {_state(told['main_defined'])}")
-    lines.append(_syntax(told))
-    lines += _tests(told)
-    if role == "main" and told["main_defined"]:
-        lines += _cooperation(told)
+        lines.append(f"{AUX}: {_state(feedback['aux_defined'])}")
+    lines.append(f"{entry_point}: {_state(feedback['main_defined'])}")
+    lines.append(_syntax(feedback))
+    lines += _tests(feedback)
+    if role == "main" and feedback["main_defined"]:
+        lines += _cooperation(feedback)
     return "\n".join([*(line for line in lines if line), _AGAIN])
 
 
@@ -60,24 +60,24 @@ def _state(defined: bool) -> str:
     return "defined" if defined else "missing, or it returns nothing"
 
 
-def _syntax(told: Mapping[str, Any]) -> str:
-    if told["problem"]:
-        return f"syntax of yours: {told['problem']}"
-    return "syntax: right" if told["parses"] else "syntax: the two parts together are no valid program"
+def _syntax(feedback: Mapping[str, Any]) -> str:
+    if feedback["problem"]:
+        return f"syntax of yours: {feedback['problem']}"
+    return "syntax: right" if feedback["parses"] else "syntax: the two parts together are no valid program"
 
 
-def _tests(told: Mapping[str, Any]) -> list[str]:
-    if not told["checks"]:
+def _tests(feedback: Mapping[str, Any]) -> list[str]:
+    if not feedback["checks"]:
         return []
-    passed = sum(error is None for _, error in told["checks"])
-    failed = [f"failed ({error}): {check}" for check, error in told["checks"] if error is not None]
-    loading = [] if told["loaded"] or not told["load_error"] else [f"loading failed: {told['load_error']}"]
-    return [*loading, f"tests: {passed}/{len(told['checks'])} passed", *failed]
+    passed = sum(error is None for _, error in feedback["checks"])
+    failed = [f"failed ({error}): {check}" for check, error in feedback["checks"] if error is not None]
+    loading = [] if feedback["loaded"] or not feedback["load_error"] else [f"loading failed: {feedback['load_error']}"]
+    return [*loading, f"tests: {passed}/{len(feedback['checks'])} passed", *failed]
 
 
-def _cooperation(told: Mapping[str, Any]) -> list[str]:
-    if not told["calls_aux"]:
+def _cooperation(feedback: Mapping[str, Any]) -> list[str]:
+    if not feedback["calls_aux"]:
         return [f"you do not call {AUX}"]
-    if told["misuse"]:
-        return [f"{AUX} is misused: {'; '.join(told['misuse'])}"]
-    return [f"you only hand on the value of {AUX}: do part of the work"] if told["wrapper"] else [f"you call {AUX}"]
+    if feedback["misuse"]:
+        return [f"{AUX} is misused: {'; '.join(feedback['misuse'])}"]
+    return [f"you only hand on the value of {AUX}: do part of the work"] if feedback["wrapper"] else [f"you call {AUX}"]

@@ -51,37 +51,37 @@ def parts(reading: Reading, outcome: Outcome) -> dict[str, float]:
 
     Constants are the released code's (the paper gives none); 0 to 4, for one agent alone to 2.1.
     """
-    found = dict.fromkeys(
+    rewards = dict.fromkeys(
         ("aux_defined", "main_defined", "syntax", "tests", "aux_used", "not_wrapper", "ignored_call"), 0.0
     )
-    found["aux_defined"] = AUX_DEFINED if reading.aux_defined else 0.0
+    rewards["aux_defined"] = AUX_DEFINED if reading.aux_defined else 0.0
     if not reading.main_defined:
-        return found
-    found["main_defined"] = MAIN_DEFINED
+        return rewards
+    rewards["main_defined"] = MAIN_DEFINED
     if reading.problem is not None:
-        return found
-    found["syntax"] = SYNTAX
+        return rewards
+    rewards["syntax"] = SYNTAX
     if outcome.passed:
-        found["tests"] = TESTS * outcome.passed / outcome.total
+        rewards["tests"] = TESTS * outcome.passed / outcome.total
         if reading.used:
-            found["aux_used"] = AUX_USED
-            found["not_wrapper"] = 0.0 if reading.wrapper else NOT_WRAPPER
-            found["ignored_call"] = IGNORED if reading.ignored else 0.0
-    return found
+            rewards["aux_used"] = AUX_USED
+            rewards["not_wrapper"] = 0.0 if reading.wrapper else NOT_WRAPPER
+            rewards["ignored_call"] = IGNORED if reading.ignored else 0.0
+    return rewards
 
 
-def components(found: dict[str, float], outcome: Outcome) -> dict[str, float | int | bool]:
+def components(rewards: dict[str, float], outcome: Outcome) -> dict[str, float | int | bool]:
     """The parts and counts under the names of the golden rows."""
     return {
-        "aux_defined": found["aux_defined"],
-        "main_defined": found["main_defined"],
-        "syntax": found["syntax"],
+        "aux_defined": rewards["aux_defined"],
+        "main_defined": rewards["main_defined"],
+        "syntax": rewards["syntax"],
         "tests_passed": outcome.passed,
         "tests_total": outcome.total,
         "tests_run": outcome.run,
         "timeouts": outcome.timeouts,
-        "aux_used_bonus": found["aux_used"],
-        "not_wrapper_bonus": found["not_wrapper"],
-        "ignored_deduction": found["ignored_call"],
-        "test_reward": found["tests"],
+        "aux_used_bonus": rewards["aux_used"],
+        "not_wrapper_bonus": rewards["not_wrapper"],
+        "ignored_deduction": rewards["ignored_call"],
+        "test_reward": rewards["tests"],
     }

@@ -75,8 +75,8 @@ def part(text: str, name: str, foreign: str | None) -> Part:
     """One completion that is asked for the function `name`; what it binds under the partner's name is dropped."""
     fenced = "\n\n".join(_FENCED.findall(text))
     candidates = [fenced, _FENCE.sub("", text)] if fenced.strip() else [_FENCE.sub("", text)]
-    found = [_part(candidate, name, foreign) for candidate in candidates]
-    return next((one for one in found if one.function), next((one for one in found if one.defined), found[0]))
+    parts = [_part(candidate, name, foreign) for candidate in candidates]
+    return next((one for one in parts if one.function), next((one for one in parts if one.defined), parts[0]))
 
 
 def _part(code: str, name: str, foreign: str | None) -> Part:
@@ -84,10 +84,11 @@ def _part(code: str, name: str, foreign: str | None) -> Part:
     tree = parse(code)
     tree.body = [node for node in tree.body if isinstance(node, KEPT) and foreign not in _bound(node)]
     function = definition(tree, name)
-    broken = problem is not None and function is None and _broken_definition(problem.text, name)
+    unparsed = problem.text if problem is not None and function is None else ""
+    broken = _broken_definition(unparsed, name)
     return Part(
         defined=function is not None or broken,
-        gives=gives_something(function) if function else broken and bool(_RETURNS.search(problem.text)),
+        gives=gives_something(function) if function else broken and bool(_RETURNS.search(unparsed)),
         source=_source(code, tree.body),
         tree=tree,
         function=function,

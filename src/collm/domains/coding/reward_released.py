@@ -64,17 +64,17 @@ def clean(text: str) -> str:
 
 def extract(cleaned: str, name: str) -> str:
     """The function `name`; of several right after one another the last, else the first."""
-    found: list[str] = []
+    function: list[str] = []
     depth = 0
     for line in cleaned.split("\n"):
         match = _DEF.match(line)
         if match and match[1] == name:
-            found, depth = [line], _indent(line)
-        elif found:
+            function, depth = [line], _indent(line)
+        elif function:
             if line.strip() and _indent(line) <= depth:
                 break
-            found.append(line)
-    return "\n".join(found).rstrip()
+            function.append(line)
+    return "\n".join(function).rstrip()
 
 
 def imports(prompt: str) -> list[str]:
@@ -91,8 +91,8 @@ def checks(test: str, prompt: str, entry_point: str) -> tuple[str, tuple[str, ..
     """
     body = _CHECK_BODY.search(test)
     lines = (line.strip() for line in body[1].split("\n")) if body else ()
-    found = dict.fromkeys(line for line in lines if line.startswith("assert") and "candidate" in line)
-    asserts = [line.replace("candidate", entry_point) for line in found]
+    distinct = dict.fromkeys(line for line in lines if line.startswith("assert") and "candidate" in line)
+    asserts = [line.replace("candidate", entry_point) for line in distinct]
     return "\n".join(imports(prompt)), tuple(map(_evaluated_before, asserts))
 
 

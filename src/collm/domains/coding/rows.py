@@ -67,14 +67,18 @@ def mbpp_fields(fields: Mapping[str, Any], origin: str, renamed: bool = False) -
         called = [_called(parse(text)) for text in asserts]
     except Unparsable as error:
         raise RowError(f"{origin}: field 'code' or 'test_list' is no Python: {error}") from None
-    common = [name for name in called[0] if definition(tree, name) and all(name in names for names in called)]
+    common = [
+        (name, function)
+        for name in called[0]
+        if (function := definition(tree, name)) is not None and all(name in names for names in called)
+    ]
     if not common:
         raise UnusableRow(f"{origin}: no function of field 'code' is called by every assert of 'test_list'")
-    function = definition(tree, common[0])
+    entry_point, function = common[0]
     if renamed:
-        asserts = [re.sub(rf"\b{common[0]}\b", "candidate", text) for text in asserts]
+        asserts = [re.sub(rf"\b{entry_point}\b", "candidate", text) for text in asserts]
     words = textwrap.fill(sentence.replace("\\", "\\\\").replace('"""', "'''").strip(), 100, subsequent_indent="    ")
-    prompt = f'def {common[0]}({ast.unparse(function.args)}):\n    """{words}\n    """\n'
+    prompt = f'def {entry_point}({ast.unparse(function.args)}):\n    """{words}\n    """\n'
     # The set's own harness runs code and asserts in one namespace: some asserts lean on an import of the code.
     setup += [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     body = [f"    {text.strip()}" for text in asserts]
@@ -82,7 +86,7 @@ def mbpp_fields(fields: Mapping[str, Any], origin: str, renamed: bool = False) -
     return {
         "source_id": str(fields.get("task_id", "")),
         "prompt": prompt,
-        "entry_point": common[0],
+        "entry_point": entry_point,
         "test": test,
         "solution": code,
         "reference": reference(fields, origin),

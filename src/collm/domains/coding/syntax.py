@@ -36,19 +36,19 @@ def usable(text: str) -> str:
 
 def definition(tree: ast.Module, name: str) -> ast.FunctionDef | None:
     """The last function `name` at the top level."""
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    return found[-1] if found else None
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return functions[-1] if functions else None
 
 
 def inside(function: ast.AST) -> list[ast.AST]:
     """All nodes of a function but for those of functions and classes inside it."""
-    found, waiting = [], list(ast.iter_child_nodes(function))
+    nodes, waiting = [], list(ast.iter_child_nodes(function))
     while waiting:
         node = waiting.pop()
-        found.append(node)
+        nodes.append(node)
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             waiting += ast.iter_child_nodes(node)
-    return found
+    return nodes
 
 
 def gives_something(function: ast.FunctionDef) -> bool:

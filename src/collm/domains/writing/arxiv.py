@@ -37,6 +37,7 @@ class Arxiv(WritingDomain):
     """Agent 0 writes background and motivation, agent 1 method and implications; score = 100 * reward / 3."""
 
     name = "arxiv"
+    title = "arXiv"
     licence = "arXiv metadata CC0 1.0; embedded abstracts written for this project (MIT)"
     hub = ("OpenMLRL/arXiv_abstract", None)
     cascades = {
@@ -106,7 +107,7 @@ class Arxiv(WritingDomain):
         clean_shape = Shape(ratio=_RATIO[self.profile])
         tries = [shape]
         if shape == clean_shape:
-            tries += [replace(shape, own=own, words=words) for own in (0.4, 0.3, 0.7) for words in (140, 150)]
+            tries += [replace(shape, own_share=share, words=words) for share in (0.4, 0.3, 0.7) for words in (140, 150)]
         best, best_reward = ("", ""), -1.0
         for attempt in tries:
             pair = expand(source, attempt, rng)
@@ -122,8 +123,9 @@ class Arxiv(WritingDomain):
         """The abstract, its title with it, and a pair of expansions."""
         abstract, title = clean(task.fields["abstract_text"]), clean(task.fields["title"])
         texts = [abstract, f"{title}\n{abstract}" if title else ""]
-        own = rng.uniform(0.3, 0.7)
-        texts += expand(sentences(task.fields["abstract_text"]), Shape(own=own, ratio=rng.uniform(0.8, 1.6)), rng)
+        share = rng.uniform(0.3, 0.7)
+        shape = Shape(own_share=share, ratio=rng.uniform(0.8, 1.6))
+        texts += expand(sentences(task.fields["abstract_text"]), shape, rng)
         return [text for text in texts if text.strip()]
 
 
@@ -137,5 +139,5 @@ def _shape(rng: random.Random, noise: float, ratio: float) -> Shape:
         words = rng.randint(128, 180)
     if proportion:
         ratio = rng.uniform(0.7, 1.7)
-    own = rng.uniform(0.8, 1.2) if common else Shape.own
-    return Shape(words, ratio, own, not connectives)
+    share = rng.uniform(0.8, 1.2) if common else Shape.own_share
+    return Shape(words, ratio, share, not connectives)

@@ -1,7 +1,7 @@
 """Scripted writers for the arXiv warm-start: two expansions of one abstract made of its own sentences and connectives.
 
 Pure text functions without randomness of their own; the caller passes a seeded generator. The aim is the reward of
-`collm.domains.writing`, not style: the warm-started team should know the form and leave room to learn.
+`collm.domains.writing.reward`, not style: the warm-started team should know the form and leave room to learn.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _KEEP_CAPITAL = 2
 class Shape:
     """How a pair of texts comes out; the defaults are good under the paper's profile.
 
-    `words`: whitespace words of the first text. `ratio`: characters of the second over those of the first. `own`:
+    `words`: whitespace words of the first text. `ratio`: characters of the second over those of the first. `own_share`:
     share of each text that comes from the agent's own half of the abstract, the rest comes from its key sentences,
     which both texts use. `connectives`: whether sentences open with one.
     """
 
     words: int = 140
     ratio: float = 1.12
-    own: float = 0.55
+    own_share: float = 0.55
     connectives: bool = True
 
 
@@ -56,7 +56,7 @@ def expand(source: Sequence[str], shape: Shape, rng: random.Random) -> tuple[str
         return "", ""
     middle = (len(source) + 1) // 2
     halves = (list(source[:middle]), list(source[middle:]) or list(source))
-    shared = _key_sentences(source, round(shape.words * (1.0 - shape.own)))
+    shared = _key_sentences(source, round(shape.words * (1.0 - shape.own_share)))
     phrases = rng.sample(_CONNECTIVES, len(_CONNECTIVES))
     opening = rng.choice(_OPENINGS)
     texts = []
@@ -64,7 +64,7 @@ def expand(source: Sequence[str], shape: Shape, rng: random.Random) -> tuple[str
         pieces: list[str] = []
         count = 0
         while count < 2 * shape.words:  # more than enough for both texts, the cut below decides
-            for sentence in _woven(half, shared, shape.own, shape.words):
+            for sentence in _woven(half, shared, shape.own_share, shape.words):
                 joined = _joined(sentence, len(pieces), opening, phrases) if shape.connectives else finished(sentence)
                 pieces.append(joined)
                 count += len(joined.split())
@@ -89,12 +89,12 @@ def _key_sentences(source: Sequence[str], words: int) -> list[str]:
     return [source[index] for index in sorted(chosen)]
 
 
-def _woven(half: Sequence[str], shared: Sequence[str], own: float, words: int) -> list[str]:
-    """One pass: sentences of the half up to the share `own` of `words`, then the key sentences, none twice."""
+def _woven(half: Sequence[str], shared: Sequence[str], own_share: float, words: int) -> list[str]:
+    """One pass: sentences of the half up to the share `own_share` of `words`, then the key sentences, none twice."""
     chosen: list[str] = []
     count = 0
     for sentence in half:
-        if chosen and count + len(sentence.split()) > own * words:
+        if chosen and count + len(sentence.split()) > own_share * words:
             break
         chosen.append(sentence)
         count += len(sentence.split())

@@ -188,23 +188,23 @@ def score(measures: Measures, cascade: Cascade) -> tuple[dict[str, float], int]:
 
 def components(measures: Measures, parts: Mapping[str, float], level: int, cascade: Cascade) -> dict[str, Any]:
     """Parts and everything they were computed from; a ratio appears from the level on that looks at it."""
-    found: dict[str, Any] = dict(parts)
+    values: dict[str, Any] = dict(parts)
     for index in (0, 1):
-        found[f"tokens{index + 1}"] = measures.tokens[index]
-        found[f"chars{index + 1}"] = measures.chars[index]
-        found[f"unique{index + 1}"] = measures.unique[index]
-    found |= {f"level{number}": parts[name] for number, name in enumerate(PARTS, start=1)}
-    found["level_reached"] = level
+        values[f"tokens{index + 1}"] = measures.tokens[index]
+        values[f"chars{index + 1}"] = measures.chars[index]
+        values[f"unique{index + 1}"] = measures.unique[index]
+    values |= {f"level{number}": parts[name] for number, name in enumerate(PARTS, start=1)}
+    values["level_reached"] = level
     if level >= 2:
-        found["length_ratio"] = measures.length_ratio
+        values["length_ratio"] = measures.length_ratio
     if level >= 3 and measures.unique[0]:
-        found["unique_ratio"] = measures.unique_ratio
+        values["unique_ratio"] = measures.unique_ratio
     if level >= 4:
-        found["categories"] = list(measures.categories)
-        found["num_categories"] = len(measures.categories)
-        found["transition_scale"] = coherence(len(measures.categories), cascade.log_factor)
-        found["jaccard"] = measures.jaccard
-    return found
+        values["categories"] = list(measures.categories)
+        values["num_categories"] = len(measures.categories)
+        values["transition_scale"] = coherence(len(measures.categories), cascade.log_factor)
+        values["jaccard"] = measures.jaccard
+    return values
 
 
 def split_paragraphs(text: str) -> tuple[str, str]:
@@ -260,7 +260,7 @@ class WritingDomain(Domain):
     single_prompt: ClassVar[tuple[str, str]]
     files: ClassVar[Mapping[str, Sequence[str]]]
     hub_fields: ClassVar[tuple[str, ...]]
-    hub: ClassVar[tuple[str, str | None]]
+    hub: tuple[str, str | None]
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:

@@ -36,6 +36,7 @@ class Tldr(WritingDomain):
     """Agent 0 sums the post up in a sentence or a few, agent 1 in detail; score = 100 * reward / 3."""
 
     name = "tldr"
+    title = "TLDR"
     licence = "posts CC BY 4.0 (Webis-TLDR-17); embedded posts written for this project (MIT)"
     hub = ("trl-lib/tldr", None)
     cascades = {

@@ -1,7 +1,7 @@
 """Scripted writer for the TL;DR warm-start: elaborations made of the post's own sentences and transition phrases.
 
 Pure text functions without randomness of their own; the caller passes a seeded generator. The aim is the reward of
-`collm.domains.writing`, not style: the warm-started team should know the format and leave room to learn.
+`collm.domains.writing.reward`, not style: the warm-started team should know the format and leave room to learn.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def clean(text: str) -> str:
 
 def sentences(text: str) -> list[str]:
     """Sentences of at least four words in reading order, long ones cut into clauses; repeated ones once."""
-    found: dict[str, None] = {}
+    distinct: dict[str, None] = {}
     for piece in _SENTENCE_END.split(text):
         for clause in _clauses(clean(piece)):
             if len(clause.split()) >= _LEAST_WORDS:
-                found.setdefault(clause, None)
-    return list(found)
+                distinct.setdefault(clause, None)
+    return list(distinct)
 
 
 def _clauses(sentence: str) -> list[str]:
@@ -97,8 +97,8 @@ def _choose(summary: str, source: list[str], target: int, ceiling: int, overhead
     total = 0
 
     def worth(sentence: str) -> float:
-        own = vocabulary[sentence]
-        return (len(own - known) + 0.5 * len(own & anchor)) / (len(sentence) + _PHRASE)
+        content = vocabulary[sentence]
+        return (len(content - known) + 0.5 * len(content & anchor)) / (len(sentence) + _PHRASE)
 
     while total < target and len(chosen) < len(source):
         left = [sentence for sentence in source if sentence not in chosen]

@@ -65,12 +65,12 @@ class Checker:
             raise self.give_up(*json.loads(body))
         try:
             if body.startswith(b'{"e":'):
-                error = rebuilt(json.loads(body)["e"])
+                raised = rebuilt(json.loads(body)["e"])
             else:
                 return Decoder(encoder.nodes).loads(body)
         except (Malformed, ValueError, TypeError, RecursionError, MemoryError) as problem:
             raise self.give_up("Malformed", f"{problem}" or type(problem).__name__) from None
-        raise error
+        raise raised
 
     def give_up(self, name: str, message: str) -> Lost:
         """Note that the present check has failed for good."""
@@ -97,13 +97,13 @@ def rebuilt(parts: Any) -> BaseException:
         kind = RuntimeError
     error = kind.__new__(kind)
     error.args = (message,)
-    error.told = [name, message]
+    error.told = [name, message]  # type: ignore[attr-defined]
     return error
 
 
 def serve(channel: Channel) -> None:
     """Set up and run checks for as long as the supervisor asks; each J begins another program's checks."""
-    checker = None
+    checker: Any = None  # a Checker once a program has come
     try:
         while True:
             kind, body = channel.receive()

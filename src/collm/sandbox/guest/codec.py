@@ -27,12 +27,12 @@ from typing import Any
 ITEMS_OF_ITERATOR = 10_000
 _SMALL = 1 << 53
 _MUTABLE = (list, dict, set, bytearray, Counter, OrderedDict, defaultdict, deque)
-_PLAIN = (bool, int, float, complex, str, bytes, bytearray, tuple, frozenset, set, list)
+_PLAIN: tuple[Any, ...] = (bool, int, float, complex, str, bytes, bytearray, tuple, frozenset, set, list)
 _PLAIN += (Counter, OrderedDict, defaultdict, dict, deque, Fraction, Decimal)
 _EXACT = frozenset(_PLAIN)
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _TYPES = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
-_NAMES = {value: name for name, value in reversed(_TYPES.items())}
+_NAMES: dict[type, str] = {value: name for name, value in reversed(_TYPES.items())}
 
 
 class Opaque(TypeError):
@@ -42,7 +42,7 @@ class Opaque(TypeError):
 class Stranger:
     """Stands for an object that is no plain data (a match of a regular expression, say): true or false, no more."""
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, kind: str, truth: bool) -> None:
         self.kind, self.truth = kind, truth
@@ -149,7 +149,8 @@ class Encoder:
         if kind is defaultdict:
             factory = container.default_factory
             return ["e", pairs, _NAMES.get(factory) if isinstance(factory, type) else None]
-        return [{dict: "d", Counter: "u", OrderedDict: "o"}[kind], pairs]
+        tags: dict[type, str] = {dict: "d", Counter: "u", OrderedDict: "o"}
+        return [tags[kind], pairs]
 
 
 _NEW = {"l": list, "s": set, "a": bytearray, "k": deque, "d": dict, "u": Counter, "o": OrderedDict, "e": defaultdict}
@@ -223,7 +224,8 @@ class Decoder:
             return self.nodes[place]
         if tag in ("t", "z", "y", "s"):
             parts = [self.value(part) for part in rest[0]]
-            return {"t": tuple, "z": frozenset, "y": iter, "s": set}[tag](parts)
+            makers: dict[str, Any] = {"t": tuple, "z": frozenset, "y": iter, "s": set}
+            return makers[tag](parts)
         return self.rarer(tag, rest)
 
     def rarer(self, tag: str, rest: list[Any]) -> Any:

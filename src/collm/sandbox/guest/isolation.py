@@ -121,14 +121,14 @@ def build_root() -> str:
     os.mkdir(f"{SCRATCH}/old")
     kernel.pivot_root(SCRATCH, f"{SCRATCH}/old")
     os.chdir("/")
-    shown = _show_folders([*library, os.path.realpath(os.path.join(sys.base_prefix, "lib"))])
-    _cover_packages(shown)
+    visible = _show_folders([*library, os.path.realpath(os.path.join(sys.base_prefix, "lib"))])
+    _cover_packages(visible)
     _show_devices()
     folder = os.path.join(scratch, FOLDER)
     os.makedirs(folder)
     kernel.umount("/old")
     os.rmdir("/old")
-    for path in shown:
+    for path in visible:
         kernel.seal_mount(path)
     kernel.seal_mount("/", devices=True)
     return folder
@@ -137,20 +137,20 @@ def build_root() -> str:
 def _show_folders(library: list[str]) -> list[str]:
     """Bind the folders below /old to the same places below /; links among them are made anew."""
     present = [path for path in (*SYSTEM_FOLDERS, *library) if os.path.isdir("/old" + path)]
-    shown: list[str] = []
+    visible: list[str] = []
     for path in sorted(path for path in present if not os.path.islink("/old" + path)):
-        if not any(path == other or path.startswith(other + "/") for other in shown):
+        if not any(path == other or path.startswith(other + "/") for other in visible):
             os.makedirs(path, exist_ok=True)
             kernel.mount("/old" + path, path, None, kernel.MS_BIND | kernel.MS_REC)
-            shown.append(path)
+            visible.append(path)
     for path in (path for path in present if os.path.islink("/old" + path)):
         os.symlink(os.readlink("/old" + path), path)
-    return shown
+    return visible
 
 
-def _cover_packages(shown: list[str]) -> None:
+def _cover_packages(visible: list[str]) -> None:
     names = ("site-packages", "dist-packages")
-    for folder in shown:
+    for folder in visible:
         below = [os.path.join(folder, entry, name) for entry in ("", *os.listdir(folder)) for name in names]
         for path in filter(os.path.isdir, below):
             kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=4k,mode=755")
@@ -180,8 +180,8 @@ def close_in(walls: Walls, writes: bool) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0, what="not dumpable")
     kernel.prctl(kernel.PR_SET_PDEATHSIG, 9, what="die with the parent")
     if "seccomp" in walls.layers:
-        own = os.getpid()
-        seccomp.install(walls.filter if own == 1 else seccomp.program(own))
+        pid = os.getpid()
+        seccomp.install(walls.filter if pid == 1 else seccomp.program(pid))
 
 
 def _private_folder(walls: Walls) -> None:

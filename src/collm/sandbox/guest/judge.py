@@ -38,7 +38,7 @@ class Judge:
     def __init__(self, forks: Forks, limits: dict[str, Any]) -> None:
         self.forks, self.common_limits = forks, limits
         self.candidate: Channel | None = None
-        self.checker: Channel | None = None
+        self.checker: Any = None  # its Channel, None while there is none
         self.served = 0  # programs that the present checker has seen
 
     def verdict(self, program: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +59,8 @@ class Judge:
         seconds = time.monotonic() - start
         if self.served >= PROGRAMS_PER_CHECKER or seconds > SECONDS_OF_CHECKER or self.ahead:
             self.stop("checker")
-        found = {"loaded": problem is None, "problem": problem, "checks": self.results, "timeouts": self.timeouts}
-        return {**found, "deaths": self.deaths, "seconds": seconds}
+        verdict = {"loaded": problem is None, "problem": problem, "checks": self.results, "timeouts": self.timeouts}
+        return {**verdict, "deaths": self.deaths, "seconds": seconds}
 
     def skipped(self) -> list[Any] | None:
         """The result of a check that is not run any more, or None."""

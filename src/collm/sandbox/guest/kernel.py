@@ -85,8 +85,8 @@ class _MountAttributes(ctypes.Structure):
 
 def seal_mount(target: str, devices: bool = False) -> None:
     """Make a mount and all below it read-only and free of set-user-id (and, without `devices`, of device nodes)."""
-    wanted = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | (0 if devices else _MOUNT_ATTR_NODEV)
-    attributes = _MountAttributes(wanted, 0, 0, 0)
+    flags = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | (0 if devices else _MOUNT_ATTR_NODEV)
+    attributes = _MountAttributes(flags, 0, 0, 0)
     path, size = ctypes.c_char_p(os.fsencode(target)), ctypes.sizeof(attributes)
     what = f"mount_setattr {target}"
     syscall(what, _SYS_MOUNT_SETATTR, _AT_FDCWD, path, _AT_RECURSIVE, ctypes.byref(attributes), size)

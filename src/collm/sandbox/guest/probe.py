@@ -16,8 +16,8 @@ def serve(channel: Channel) -> None:
     """Answer with what could be done although it must not: {"files": [...], "network": [...], "processes": [...]}."""
     _, body = channel.receive()
     job = json.loads(body)
-    found = {"files": _files(job["file"], job["folder"]), "network": _network(job["port"]), "processes": _processes()}
-    channel.send(b"D", json.dumps(found).encode("ascii"))
+    report = {"files": _files(job["file"], job["folder"]), "network": _network(job["port"]), "processes": _processes()}
+    channel.send(b"D", json.dumps(report).encode("ascii"))
 
 
 def _files(file: str, folder: str) -> list[str]:

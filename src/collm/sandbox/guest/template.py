@@ -41,7 +41,7 @@ def main(control_fd: int) -> None:
     walls = isolation.Walls(layers, settings["limits"], as_root)
     try:
         isolation.enter_namespaces(layers, as_root)
-        own = _become_first(layers)
+        own_pid_namespace = _become_first(layers)
         if "mount" in layers:
             walls.folder = isolation.build_root()
         walls.prepare()
@@ -58,7 +58,7 @@ def main(control_fd: int) -> None:
     gc.collect()
     gc.freeze()
     control.send(b"Y")
-    serve(control, walls, own)
+    serve(control, walls, own_pid_namespace)
 
 
 def _become_first(layers: frozenset[str]) -> int:
@@ -88,7 +88,7 @@ def _tell_folder(folder: str) -> None:
 
 def serve(control: Channel, walls: isolation.Walls, own_pid_namespace: int) -> None:
     """Fork and kill as told, until the supervisor is gone."""
-    children: list[int] = []
+    children: list[tuple[int, str]] = []
     while True:
         descriptors, order = _receive(control)
         if order is None:
@@ -111,10 +111,10 @@ def _receive(control: Channel) -> tuple[list[int], dict | None]:
     return descriptors, json.loads(data) if data else None
 
 
-def _fork(walls: isolation.Walls, own: int, descriptor: int, order: dict) -> int:
+def _fork(walls: isolation.Walls, own_pid_namespace: int, descriptor: int, order: dict) -> int:
     """A new child of a role; its process id."""
-    if own >= 0:
-        kernel.setns(own, kernel.CLONE_NEWPID)  # back to our own: unshare works from there only
+    if own_pid_namespace >= 0:
+        kernel.setns(own_pid_namespace, kernel.CLONE_NEWPID)  # back home: unshare works from there only
         kernel.unshare(kernel.CLONE_NEWPID)
     child = os.fork()
     if child == 0:
