@@ -20,8 +20,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from collm.common.seeds import derive
 from collm.llm.sampling import Sampling
-from collm.llm.team import derive
 
 REPEATS = 2
 

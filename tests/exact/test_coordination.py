@@ -17,7 +17,7 @@ from shared_lock import SharedLock, TableTeam
 from small_world import rollout_settings
 from support.toy import training_settings
 
-from collm.llm.team import derive
+from collm.common.seeds import derive
 from collm.methods.registry import METHODS
 from collm.report.statistics import ScoreMatrix, estimate
 from collm.training.learner import Context, Learner

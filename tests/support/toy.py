@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from collm.common.seeds import derive
 from collm.config.job import RolloutConfig, TeamConfig, TrainingConfig
 from collm.domains.base import Demonstration, Domain, Metric, Step, Task
-from collm.llm.team import Team, derive
+from collm.llm.team import Team
 from collm.methods.registry import METHODS
 from collm.training.learner import Context, Learner
 from collm.training.rollout import Node, Rollout

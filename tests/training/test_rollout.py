@@ -6,8 +6,8 @@ import pytest
 from support.toy import Toy, make_team, play, rollout_settings, tasks
 
 from collm import domains
+from collm.common.seeds import derive
 from collm.domains.base import Task
-from collm.llm.team import derive
 from collm.methods import monte_carlo
 from collm.training.rollout import Rollout
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from collm.common.seeds import derive
 from collm.domains.base import Task
-from collm.llm.team import derive
 from collm.training.rollout import Node, Rollout
 
 

@@ -18,8 +18,9 @@ import torch
 from collm.common.errors import NonFiniteLoss
 from collm.config.job import TrainingConfig
 from collm.llm.batching import Pair, by_length, by_prompt
+from collm.llm.member import Member
 from collm.llm.memory_savers import OffloadedAdamW
-from collm.llm.team import Member, Team
+from collm.llm.team import Team
 from collm.methods import actor_critic, policy_gradient
 from collm.methods.registry import Row
 from collm.methods.signal import Node, Signal, Unit

@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from collm.common.seeds import derive
 from collm.domains.base import Message
-from collm.llm.team import Response, derive
+from collm.llm.team import Response
 from collm.training.rollout import Node, Rollout
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from collm.common.seeds import derive
 from collm.config.job import RolloutConfig
 from collm.domains.base import Domain, Exchange, Message, Move, Step, Task
 from collm.llm.sampling import Sampling
-from collm.llm.team import Response, Team, derive
+from collm.llm.team import Response, Team
 from collm.training import nonfinite
 
 

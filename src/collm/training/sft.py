@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from collm.common.errors import ConfigError, NonFiniteLoss
+from collm.common.seeds import derive
 from collm.config.job import WarmStartConfig
 from collm.domains.base import Demonstration, Domain, Task
-from collm.llm.team import Team, derive
+from collm.llm.team import Team
 from collm.training.rollout import Rollout
 
 

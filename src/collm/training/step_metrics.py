@@ -27,8 +27,10 @@ class Totals:
         divergence: torch.Tensor | None,
     ) -> None:
         """Numbers of the joint samples `samples`; without an importance ratio it counts as 1."""
-        ratio = torch.ones_like(loss) if ratio is None else ratio
-        given = {"loss": loss, "logprob": logprob, "entropy": entropy, "ratio": ratio, "divergence": divergence}
+        given = {"loss": loss, "logprob": logprob, "entropy": entropy}
+        given["ratio"] = torch.ones_like(loss) if ratio is None else ratio
+        if divergence is not None:
+            given["divergence"] = divergence
         for name, part in self._parts.items():
             part[samples] = given[name].detach().to(part.dtype)
 

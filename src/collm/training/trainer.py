@@ -16,9 +16,9 @@ from typing import Any
 
 from collm.common.errors import ConfigError
 from collm.common.files import sha256
+from collm.common.seeds import derive
 from collm.config.checks import fixed_in_words
 from collm.domains.base import Task
-from collm.llm.team import derive
 from collm.methods import monte_carlo
 from collm.methods.registry import METHODS
 from collm.runs import member_state
