@@ -28,6 +28,7 @@ from collm.runs.distributed import PATIENCE, Processes
 from collm.training.protocols import PROTOCOLS
 from collm.training.rollout import Rollout
 
+
 @dataclass(frozen=True)
 class Places:
     """Folders of one run; the defaults follow the layout of the repository."""
