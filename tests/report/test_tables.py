@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from collm.common.files import read_jsonl, write_json, write_jsonl
 from collm.domains import NAMES, get
 from collm.report import paper, results, table_text, tables
 
-METHODS = ["parallel", "warm_start", "magrpo", "collm_dc", "collm_cc"]
+DEFAULT_ROWS = ["parallel", "warm_start", "magrpo", "collm_dc", "collm_cc"]
 TLDR_SLICES = ("train[0:1000]", "train[1000:1100]")
 QWEN = {"source": "hub", "id": "Qwen/Qwen3-1.7B"}
 
@@ -48,7 +49,7 @@ def main_rows(folder: Path) -> pd.DataFrame:
 def test_main_csv_holds_every_cell_once_and_in_order(shared):
     frame = pd.read_csv(shared / "results" / "tables" / "main.csv")
     assert list(frame.columns) == tables.MAIN
-    assert list(dict.fromkeys(frame["method"])) == METHODS
+    assert list(dict.fromkeys(frame["method"])) == DEFAULT_ROWS
     per_domain = {name: list(dict.fromkeys(rows["metric"])) for name, rows in frame.groupby("domain", sort=False)}
     assert per_domain == {
         "tldr": ["time_s", "tokens", "score"],
@@ -134,7 +135,7 @@ def test_other_tables(shared):
     assert own["reward"] == pytest.approx(own["part.coverage"] + own["part.extra"], rel=1e-4)
     tree = json.loads((folder / "metrics.json").read_text())
     assert tree["str_build"]["collm_cc"]["reward"] == pytest.approx(own["reward"], rel=1e-4)
-    assert set(tree["tldr"]) == set(METHODS)
+    assert set(tree["tldr"]) == set(DEFAULT_ROWS)
     assert set(tree["tldr"]["magrpo"]) == {"time_s", "tokens", "score", "reward"}
     apart = pd.read_csv(folder / "differences.csv").set_index(["domain", "method", "metric"])
     assert set(apart["reference"]) == {"warm_start"}
@@ -143,7 +144,7 @@ def test_other_tables(shared):
     assert apart.loc[("tldr", "collm_cc", "score")]["point"] == pytest.approx(gain, rel=1e-4)
     curves = pd.read_csv(folder / "curves.csv")
     assert set(curves["event"]) == {"rollout", "evaluation"}
-    assert set(curves["series"]) == {f"{d}/{m}" for d in ("tldr", "str_build") for m in METHODS[2:]}
+    assert set(curves["series"]) == {f"{d}/{m}" for d in ("tldr", "str_build") for m in DEFAULT_ROWS[2:]}
 
 
 def test_one_seed_gives_intervals_over_tasks(tmp_path):
@@ -367,6 +368,28 @@ def test_without_warm_start_its_row_is_not_expected_and_differences_use_the_untr
     assert set(apart["reference"]) == {"parallel"}
 
 
+def test_without_warm_start_no_single_agents_row_is_expected_either(tmp_path):
+    configuration = config(["tldr"], [0], ["grpo", "collm_cc"])
+    configuration["baselines"] = ["raw", "parallel", "warm_start", "warm_start_single"]
+    write_results(tmp_path, configuration)
+    for start in ("warm_start", "warm_start_single"):
+        shutil.rmtree(tmp_path / "results" / "tldr" / start)
+    configuration["defaults"]["warm_start"]["enabled"] = False
+    write_json(tmp_path / "config.json", configuration)
+    record = tmp_path / "results" / "tldr" / "grpo" / "seed0" / "evaluation.json"
+    rewrite(record, lambda facts: facts["config"].update(warm_start={"enabled": False}))
+    assert run(tmp_path) == 0
+    methods = list(dict.fromkeys(main_rows(tmp_path).index.get_level_values("method")))
+    assert methods == ["parallel", "raw", "grpo", "collm_cc"]
+    apart = pd.read_csv(tmp_path / "results" / "tables" / "differences.csv")
+    assert dict(zip(apart["method"], apart["reference"], strict=True)) == {"grpo": "raw", "collm_cc": "parallel"}
+
+
+def test_what_training_starts_from_follows_from_the_table_of_rows():
+    assert tables.references(single=False) == ("warm_start", "parallel")
+    assert tables.references(single=True) == ("warm_start_single", "raw")
+
+
 def test_one_agent_alone_is_compared_with_its_own_start(tmp_path, capsys):
     configuration = config(["tldr"], [0], ["grpo", "ac", "collm_cc"])
     configuration["baselines"] = ["raw", "parallel", "warm_start", "warm_start_single"]
@@ -382,8 +405,8 @@ def test_one_agent_alone_is_compared_with_its_own_start(tmp_path, capsys):
     configuration["baselines"].remove("warm_start_single")
     write_json(tmp_path / "config.json", configuration)
     assert references() == {"collm_cc": ["warm_start"]}
-    said = capsys.readouterr().err
-    assert "tldr: differences leave out grpo, ac" in said and "add warm_start_single to baselines" in said
+    message = capsys.readouterr().err
+    assert "tldr: differences leave out grpo, ac" in message and "add warm_start_single to baselines" in message
     for method in ("grpo", "ac"):
         record = tmp_path / "results" / "tldr" / method / "seed0" / "evaluation.json"
         rewrite(record, lambda facts: facts["config"].update(warm_start={"enabled": False}))

@@ -25,10 +25,11 @@ from collm.common.files import write_atomic
 from collm.domains.base import Metric
 from collm.methods.registry import ROWS
 from collm.report import statistics
-from collm.report.results import Results, title
+from collm.report.results import Results
 from collm.report.tables import BOOTSTRAP_SEED, TIME, number, table_metrics
+from collm.report.titles import title
 
-COLOURS = {
+COLOURS = {  # of every row of the tables
     "parallel": "#A6A6A6",
     "warm_start": "#5F5F5F",
     "warm_start_single": "#8C7A5B",
@@ -44,7 +45,7 @@ COLOURS = {
     "collm_dc": "#0072B2",
     "collm_cc": "#D55E00",
 }
-MARKERS = {
+MARKERS = {  # of every method; baselines have no curve
     "grpo": "X",
     "ac": "*",
     "magrpo": "^",
@@ -118,10 +119,10 @@ def final_bars(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) -> Fi
     """
     rows = main[main["domain"] == domain]
     methods = list(dict.fromkeys(rows["method"]))
-    shown = table_metrics(metrics, set(rows["metric"]))
-    figure = Figure(figsize=(1.5 + 2.3 * len(shown), 1.5 + 0.34 * len(methods)), layout="constrained")
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, shown, strict=True):
+    columns = table_metrics(metrics, set(rows["metric"]))
+    figure = Figure(figsize=(1.5 + 2.3 * len(columns), 1.5 + 0.34 * len(methods)), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, columns, strict=True):
         own = rows[rows["metric"] == metric.name].set_index("method").loc[methods]
         _draw_bars(axes, own, metric)
     panels[0].set_yticks(range(len(methods)), [ROWS[method].label for method in methods])

@@ -9,8 +9,8 @@ import pandas as pd
 
 from collm.domains.base import Domain, Metric
 from collm.methods.registry import ROWS
-from collm.report.results import title
 from collm.report.tables import TIME, number, table_metrics
+from collm.report.titles import title
 
 ABSENT = "–"
 LATEX = {
