@@ -61,7 +61,7 @@ class Shape:
         return rank * self.layers * (attention + 3 * (self.hidden + self.intermediate))
 
 
-QWEN = {"vocabulary": 151_936, "width": 128}
+QWEN: dict[str, Any] = {"vocabulary": 151_936, "width": 128}
 PUBLISHED = {
     "Qwen/Qwen3-0.6B": Shape(
         hidden=1024, layers=28, heads=16, key_heads=8, intermediate=3072, context=40_960, normed=True, **QWEN

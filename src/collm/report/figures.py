@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -55,7 +56,7 @@ MARKERS = {  # of every method; baselines have no curve
     "collm_dc": "s",
     "collm_cc": "o",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -158,10 +159,9 @@ def evaluation_curve(curves: pd.DataFrame, estimator: str = "mean", resamples: i
         run = f"{curves['domain'].iloc[0]}/{curves['method'].iloc[0]}"
         raise DataError(f"{run}: not every seed was evaluated at iteration {iteration}; train them alike")
     rows = []
-    for iteration, values in rewards.iterrows():
-        cells = statistics.ScoreMatrix(
-            values.to_numpy(dtype=float)[:, None], tuple(rewards.columns), ("test split",), len(values)
-        )
+    seeds = tuple(int(seed) for seed in rewards.columns)
+    for iteration, values in zip(rewards.index, rewards.to_numpy(dtype=float), strict=True):
+        cells = statistics.ScoreMatrix(values[:, None], seeds, ("test split",), len(values))
         rng = np.random.default_rng(BOOTSTRAP_SEED)
         value = statistics.estimate(cells, rng, statistic=estimator, resamples=resamples)
         rows.append((float(steps.loc[iteration].mean()), value.point, value.low, value.high))
@@ -209,7 +209,7 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
         ends = np.fmax(ends, rows["paper"].to_numpy(dtype=float))
     span = np.nanmax([0.0, *ends]) or (100.0 if metric.unit == "%" else 1.0)  # nothing but zeros: the unit's range
     column = axes.get_yaxis_transform()
-    for place, point in zip(places, rows["point"], strict=True):
+    for place, point in enumerate(rows["point"]):
         if np.isfinite(point):
             text = number(point, metric)
             axes.text(1.0, place, text, transform=column, ha="right", va="center", fontsize=7.5)

@@ -120,12 +120,14 @@ def _isometric(axes: Axes, world: World, colours: Mapping[str, str]) -> None:
             if neighbour not in built:
                 shade = tuple(_SHADES[face] * part for part in colour)
                 points = [_project(corner) for corner in corners]
-                style = {"edgecolor": "#4A4A4A", "linewidth": 0.35, "joinstyle": "round"}
-                axes.add_patch(Polygon(points, facecolor=shade, zorder=rank, **style))
+                cube = Polygon(
+                    points, facecolor=shade, edgecolor="#4A4A4A", linewidth=0.35, joinstyle="round", zorder=rank
+                )
+                axes.add_patch(cube)
     spans = [(low, low + size) for low, size in zip(record["from"], record["size"], strict=True)]
-    outline = [_project(corner) for corner in itertools.product(*spans)]
-    for setter, values in zip((axes.set_xlim, axes.set_ylim), zip(*outline, strict=True), strict=True):
-        setter(min(values) - 0.2, max(values) + 0.2)
+    x_values, y_values = zip(*(_project(corner) for corner in itertools.product(*spans)), strict=True)
+    axes.set_xlim(min(x_values) - 0.2, max(x_values) + 0.2)
+    axes.set_ylim(min(y_values) - 0.2, max(y_values) + 0.2)
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_title(f"{world.name}\n{world.note}" if world.note else world.name, fontsize=9)

@@ -46,15 +46,16 @@ class Provenance:
 def values() -> dict[tuple[str, str, str], float]:
     """The paper's numbers by (domain, method, metric), in the units of its tables; nobody else's."""
     frame = _published()
-    rows = frame[frame["source"].str.startswith(PAPER)].itertuples()
-    return {(row.domain, row.method, row.metric): float(row.value) for row in rows}
+    rows = frame[frame["source"].str.startswith(PAPER)][["domain", "method", "metric", "value"]].to_numpy()
+    return {(domain, method, metric): float(value) for domain, method, metric, value in rows}
 
 
 def elsewhere(domain: str) -> str:
     """What others report for `domain` under another protocol, in words; "" if nothing."""
     frame = _published()
-    rows = frame[(frame["domain"] == domain) & ~frame["source"].str.startswith(PAPER)].itertuples()
-    return ", ".join(f"{ROWS[row.method].label} {row.metric} {row.value:g} in {row.source}" for row in rows)
+    others = frame[(frame["domain"] == domain) & ~frame["source"].str.startswith(PAPER)]
+    rows = others[["method", "metric", "value", "source"]].to_numpy()
+    return ", ".join(f"{ROWS[method].label} {metric} {value:g} in {source}" for method, metric, value, source in rows)
 
 
 def papers_rows(domain: Domain) -> Mapping[str, tuple[str, str]]:

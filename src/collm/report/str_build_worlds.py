@@ -47,8 +47,7 @@ def worlds(panels: Sequence[World], heading: str) -> Figure:
         axes.set_axis_off()
     handles = [Patch(facecolor=colours[block], edgecolor="#555555", label=block) for block in colours]
     handles.append(Patch(facecolor=GROUND, edgecolor=TARGET, linewidth=1.6, label="target cell"))
-    hatched = {"hatch": "////", "linewidth": 0, "label": "extra block"}
-    handles.append(Patch(facecolor=GROUND, edgecolor="#333333", **hatched))
+    handles.append(Patch(facecolor=GROUND, edgecolor="#333333", hatch="////", linewidth=0, label="extra block"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
     figure.suptitle(heading, fontsize=11)
     return figure
@@ -89,8 +88,9 @@ def _draw(axes: Axes, world: World, colours: Mapping[str, str]) -> None:
     axes.set_xlim(-0.15, width + 0.15)
     axes.set_ylim(-0.15, height + 0.15)
     axes.set_aspect("equal")
-    axes.set_xticks([place + 0.5 for place in range(0, width, 5)], range(0, width, 5))
-    axes.set_yticks([place + 0.5 for place in range(0, height, 2)], range(0, height, 2))
+    columns, rows = range(0, width, 5), range(0, height, 2)
+    axes.set_xticks([place + 0.5 for place in columns], [str(place) for place in columns])
+    axes.set_yticks([place + 0.5 for place in rows], [str(place) for place in rows])
     axes.tick_params(length=0, labelsize=6.5, labelcolor="#7A7A7A", pad=1)
     axes.spines[:].set_visible(False)
     axes.set_title(f"{world.name}\n{world.note}" if world.note else world.name, fontsize=9)

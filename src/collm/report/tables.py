@@ -73,7 +73,7 @@ def reward_frame(results: Results, estimator: str = "mean", resamples: int = 10_
     rows = []
     for domain, method in _cells(results):
         frame = results.of(domain, method).dropna(axis="columns", how="all")
-        for column in ["reward", *(name for name in frame if name.startswith("part."))]:
+        for column in ["reward", *(name for name in map(str, frame) if name.startswith("part."))]:
             # A part that an early turn or another branch of the reward does not name adds nothing: zero.
             value = _from_samples(frame.fillna({column: 0.0}), column, estimator, resamples)
             rows.append(_row(domain, method, column, value))
@@ -164,8 +164,9 @@ def metric_tree(main: pd.DataFrame, rewards: pd.DataFrame) -> dict[str, dict[str
     """Points as {domain: {method: {metric: point}}} for `dvc metrics show`; rewards without their parts."""
     tree: dict[str, dict[str, dict[str, float]]] = {}
     both = pd.concat([main, rewards[rewards["metric"] == "reward"]])
-    for row in both.dropna(subset="point").itertuples():
-        tree.setdefault(row.domain, {}).setdefault(row.method, {})[row.metric] = float(f"{row.point:.6g}")
+    cells = both.dropna(subset="point")[["domain", "method", "metric", "point"]]
+    for domain, method, metric, point in cells.to_numpy():
+        tree.setdefault(domain, {}).setdefault(method, {})[metric] = float(f"{point:.6g}")
     return tree
 
 
@@ -229,10 +230,12 @@ def _latency(
     results: Results, domain: str, method: str, seeds: Sequence[int], estimator: str, resamples: int
 ) -> Estimate:
     """Response time: one mean over the timed tasks per seed, so only seeds are drawn; NaN if none was."""
-    timed = [results.records[domain, method, seed].get("latency") for seed in seeds]
-    for seed, latency in zip(seeds, timed, strict=True):
+    timed = []
+    for seed in seeds:
+        latency = results.records[domain, method, seed].get("latency")
         if not latency:
             raise DataError(f"{domain}/{method}/seed{seed}/evaluation.json has no latency; evaluate again")
+        timed.append(latency)
     tasks = [int(latency["tasks"]) for latency in timed]
     if not all(tasks):
         nothing = float("nan")

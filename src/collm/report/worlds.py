@@ -30,10 +30,11 @@ def final_panels(results: Results, domain: Domain) -> tuple[list[World], str]:
 
     Raises DataError if a method has no sample of the task.
     """
-    panels, task = [], None
+    panels: list[World] = []
+    task = ""
     for method in results.methods(domain.name):
         frame = results.of(domain.name, method)
-        task = frame["task"].iloc[0] if task is None else task
+        task = task or str(frame["task"].iloc[0])
         path = results.folders[domain.name, method, int(frame["seed"].min())] / "samples.jsonl"
         row = next((row for row in read_jsonl(path) if row["task"] == task), None)
         if row is None:
