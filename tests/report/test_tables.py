@@ -216,9 +216,9 @@ def test_the_paper_stands_beside_its_own_rows_and_hub_models(tmp_path):
 )
 def test_when_numbers_are_comparable(source, slices, model, comparable, label):
     record = {"config": {"team": {"agents": ["m", "m"]}, "models": {"m": model}}}
-    found = paper.provenance(manifest("tldr", source, slices), record, paper.papers_rows(get("tldr")({})))
+    judged = paper.provenance(manifest("tldr", source, slices), record, paper.papers_rows(get("tldr")({})))
     expected = label if comparable else f"{label}: not comparable with the paper"
-    assert found == paper.Provenance(expected, comparable)
+    assert judged == paper.Provenance(expected, comparable)
 
 
 @pytest.mark.parametrize("name", ["str_build", "house_build"])
@@ -237,16 +237,16 @@ def test_a_domain_that_the_paper_does_not_have_is_never_comparable(name):
     domain = get(name)({})
     record = {"config": {"team": {"agents": ["m", "m"]}, "models": {"m": QWEN}}}
     for source, slices in domain.slices.items():
-        found = paper.provenance(manifest(name, source, slices), record, paper.papers_rows(domain))
-        assert not found.comparable and found.label.endswith("not comparable with the paper")
-        assert "not in the paper" in found.label and "rows)" not in found.label
+        judged = paper.provenance(manifest(name, source, slices), record, paper.papers_rows(domain))
+        assert not judged.comparable and judged.label.endswith("not comparable with the paper")
+        assert "not in the paper" in judged.label and "rows)" not in judged.label
     assert name not in {domain for domain, _, _ in paper.values()}
 
 
 def test_other_peoples_numbers_are_quoted_as_such():
     record = {"config": {"team": {"agents": ["m"]}, "models": {"m": QWEN}}}
-    found = paper.provenance(manifest("physics", "hub", ("dev", "test")), record, {})
-    assert found.label == (
+    judged = paper.provenance(manifest("physics", "hub", ("dev", "test")), record, {})
+    assert judged.label == (
         "hub data dev and test, Qwen/Qwen3-1.7B, not in the paper, CoLLM-CC accuracy 35.3 in arXiv 2605.16757 "
         "(another protocol; Qwen3-0.6B): not comparable with the paper"
     )

@@ -88,7 +88,7 @@ def make_plan(settings: Mapping[str, Any], rates: Rates, root: Path = Path("."),
         for method in planned_rows(settings, domain):
             job = resolve_job(settings, domain, method)
             shapes = {name: _shape(root, job, name) for name in job.models}
-            stored |= {_place(job, name): _stored(job, name, shape) for name, shape in shapes.items()}
+            stored |= {_model_key(job, name): _stored(job, name, shape) for name, shape in shapes.items()}
             key = (job.team.num_agents, job.rollout.turns, job.rollout.max_new_tokens, job.team.agents)
             if key not in estimates:
                 estimates[key] = estimate_data(job, root)
@@ -104,19 +104,19 @@ def planned_rows(settings: Mapping[str, Any], domain: str) -> list[str]:
 
 
 def _line(
-    job: Job, shapes: Mapping[str, Shape], data: DataEstimate, rates: Rates, seeds: int, device: str | None
+    job: Job, shapes: Mapping[str, Shape], data: DataEstimate, rates: Rates, seeds: int, asked: str | None
 ) -> Line:
-    place = device or ("cuda" if any(spec["source"] == "hub" for spec in job.models.values()) else "cpu")
+    device = asked or ("cuda" if any(spec["source"] == "hub" for spec in job.models.values()) else "cpu")
     work = counts.workload(job, data.train, data.test, rates.mean_response(job))
-    stages = dict(_memory_of_stages(job, shapes, data, place))
-    peaks = {stage: memory.peak(parts, place) for stage, parts in stages.items()}
+    stages = dict(_memory_of_stages(job, shapes, data, device))
+    peaks = {stage: memory.peak(parts, device) for stage, parts in stages.items()}
     size = sum(shapes[name].parameters for name in job.team.agents) / len(job.team.agents)
-    seconds = rates.seconds(job, work, data, place, size)
+    seconds = rates.seconds(job, work, data, device, size)
     return Line(
         job.domain,
         job.method,
         seeds,
-        place,
+        device,
         stages,
         peaks,
         seconds.stages,
@@ -127,16 +127,16 @@ def _line(
 
 
 def _memory_of_stages(
-    job: Job, shapes: Mapping[str, Shape], data: DataEstimate, place: str
+    job: Job, shapes: Mapping[str, Shape], data: DataEstimate, device: str
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Bytes by part of every stage of a row."""
     if job.method in METHODS or job.method in WARM_STARTS:
         stage, critics = "train" if job.method in METHODS else "warm_start", memory.critics_of(job)
         largest = memory.training_batches(job, data.lengths, critics, data.test)
-        yield stage, memory.bytes_by_part(job, shapes, critics, largest, place)
+        yield stage, memory.bytes_by_part(job, shapes, critics, largest, device)
     agents = {name: shapes[name] for name in job.team.agents}
     largest = memory.evaluation_batches(job, data.lengths, data.test)
-    yield "evaluate", memory.bytes_by_part(job, agents, None, largest, place, trained=False)
+    yield "evaluate", memory.bytes_by_part(job, agents, None, largest, device, trained=False)
 
 
 def _disk(job: Job, shapes: Mapping[str, Shape], work: counts.Workload) -> float:
@@ -157,7 +157,8 @@ def _shape(root: Path, job: Job, name: str) -> Shape:
     return shape_of_folder(path) if (path / "model.json").is_file() else shape_of_spec(name, spec)
 
 
-def _place(job: Job, name: str) -> str:
+def _model_key(job: Job, name: str) -> str:
+    """A name for a model on disk: models made from scratch belong to a domain, the others are shared."""
     return f"{job.domain}/{name}" if job.models[name]["source"] == "scratch" else name
 
 
