@@ -33,5 +33,5 @@ localrules:
 rule all:
     default_target: True
     input:
-        get_tables(),
-        get_figures(config["domains"]),
+        rules.tables.output,
+        targets.figure_files(config["domains"]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from collm.common import cli
-from collm.report import figures, house_build_worlds, results, str_build_worlds, tables
+from collm.report import figures, house_build_worlds, str_build_worlds, tables
+from collm.report.open_report import open_report, report_parser
 
 KINDS = ("curves", "bars", "worlds")
 WORLDS = {"str_build": str_build_worlds.final_worlds, "house_build": house_build_worlds.final_houses}
@@ -13,22 +14,22 @@ WORLDS = {"str_build": str_build_worlds.final_worlds, "house_build": house_build
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, draw, write, return the exit status."""
-    parser = results.report_parser(__doc__, "figures")
+    parser = report_parser(__doc__, "figures")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which figures")
     arguments = parser.parse_args(argv)
-    report = results.open_report(arguments)
-    loaded, out = report.results, report.out
+    report = open_report(arguments)
+    results, out = report.results, report.out
     bootstrap = report.estimator, report.resamples
 
-    main_table = tables.main_frame(loaded, report.domains, *bootstrap)
+    main_table = tables.main_frame(results, report.domains, *bootstrap)
     for name, domain in report.domains.items():
         if "curves" in arguments.kinds:
-            curves = figures.learning_curves(loaded, name, domain.max_reward, *bootstrap)
+            curves = figures.learning_curves(results, name, domain.max_reward, *bootstrap)
             figures.save(curves, out / f"curves_{name}")
         if "bars" in arguments.kinds:
             figures.save(figures.final_bars(main_table, name, domain.metrics), out / f"bars_{name}")
         if "worlds" in arguments.kinds and name in WORLDS:
-            figures.save(WORLDS[name](loaded, domain), out / f"worlds_{name}")
+            figures.save(WORLDS[name](results, domain), out / f"worlds_{name}")
     return 0
 
 

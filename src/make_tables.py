@@ -6,30 +6,31 @@ import sys
 
 from collm.common import cli
 from collm.common.files import write_atomic, write_json
-from collm.report import results, table_text, tables
+from collm.report import table_text, tables
+from collm.report.open_report import open_report, report_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, compute the tables, write them, return the exit status."""
-    report = results.open_report(results.report_parser(__doc__, "tables").parse_args(argv))
-    loaded, shown, out = report.results, report.domains, report.out
+    report = open_report(report_parser(__doc__, "tables").parse_args(argv))
+    results, domains, out = report.results, report.domains, report.out
     bootstrap = report.estimator, report.resamples
 
-    main_table = tables.main_frame(loaded, shown, *bootstrap)
-    rewards = tables.reward_frame(loaded, *bootstrap)
+    main_table = tables.main_frame(results, domains, *bootstrap)
+    rewards = tables.reward_frame(results, *bootstrap)
     frames = {
         "main": main_table,
         "rewards": rewards,
-        "differences": tables.difference_frame(loaded, shown, *bootstrap),
-        "curves": tables.curve_table(loaded),
+        "differences": tables.difference_frame(results, domains, *bootstrap),
+        "curves": tables.curve_table(results),
     }
     for name, frame in frames.items():
         write_atomic(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
-    for sentence in tables.without_reference(loaded):
+    for sentence in tables.without_reference(results):
         print(sentence, file=sys.stderr)
-    write_atomic(out / "main.md", table_text.markdown(main_table, shown, report.estimator))
-    write_atomic(out / "overview.md", table_text.overview(main_table, shown))
-    write_atomic(out / "main.tex", table_text.latex(main_table, shown, report.estimator))
+    write_atomic(out / "main.md", table_text.markdown(main_table, domains, report.estimator))
+    write_atomic(out / "overview.md", table_text.overview(main_table, domains))
+    write_atomic(out / "main.tex", table_text.latex(main_table, domains, report.estimator))
     write_json(out / "metrics.json", tables.metric_tree(main_table, rewards))
     return 0
 

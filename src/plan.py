@@ -38,10 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.seeds:
         settings = {**settings, "seeds": arguments.seeds}
     rates = Rates(arguments.results, arguments.tokens_per_second)
-    made = plan.make(settings, rates, device=arguments.device)
-    print(text.text(made, arguments.price, arguments.cores, arguments.device_memory), end="")
+    jobs = plan.make_plan(settings, rates, device=arguments.device)
+    print(text.as_text(jobs, arguments.price, arguments.cores, arguments.device_memory), end="")
     if arguments.json:
-        write_json(arguments.json, plan.as_json(made, arguments.price, arguments.cores))
+        write_json(arguments.json, plan.as_json(jobs, arguments.price, arguments.cores))
     return 0
 
 

@@ -18,11 +18,10 @@ from support.toy import make_team, rollout_settings, team_settings, training_set
 from collm.common.errors import ModelError
 from collm.config.job import EvaluationConfig
 from collm.llm.packed import attention, decoder, logprobs
-from collm.planning import memory as footprint
-from collm.planning import memory_check
+from collm.planning import memory, memory_check
 from collm.planning.counts import Lengths
 
-LENGTHS = Lengths(prompt=40, longest=60, response=6, said=6)
+LENGTHS = Lengths(prompt=40, longest=60, response=6, mean_response=6)
 EVALUATION = EvaluationConfig(1, None, 1, 4, 1, 0)
 
 
@@ -107,23 +106,23 @@ def test_an_evaluation_trains_nothing(folders):
 
 
 def test_constants_are_those_of_the_passes():
-    assert (footprint.PACKED, footprint.CHUNK) == (decoder.PACKED, logprobs.CHUNK * 4)
-    assert (footprint.KEPT, footprint.BLOCK) == (attention.KEPT, attention.BLOCK)
+    assert (memory.PACKED, memory.CHUNK) == (decoder.PACKED, logprobs.CHUNK * 4)
+    assert (memory.KEPT, memory.BLOCK) == (attention.KEPT, attention.BLOCK)
 
 
 def test_phases_take_turns():
-    parts = dict.fromkeys((*footprint.GENERATION, *footprint.UPDATE), 0.0) | {"weights": 5.0, "cache": 3.0}
-    for device, kept in footprint.RETAINED.items():  # the share of the smaller phase that the allocator keeps
-        assert footprint.peak(parts, device) == 8
-        assert footprint.peak({**parts, "activations": 2.0}, device) == 8 + 2 * kept
-        assert footprint.peak({**parts, "activations": 4.0}, device) == 9 + 3 * kept
+    parts = dict.fromkeys((*memory.GENERATION, *memory.UPDATE), 0.0) | {"weights": 5.0, "cache": 3.0}
+    for device, kept in memory.RETAINED.items():  # the share of the smaller phase that the allocator keeps
+        assert memory.peak(parts, device) == 8
+        assert memory.peak({**parts, "activations": 2.0}, device) == 8 + 2 * kept
+        assert memory.peak({**parts, "activations": 4.0}, device) == 9 + 3 * kept
 
 
 def test_enough_memory_is_told(folders, capsys, monkeypatch):
     monkeypatch.setattr(memory_check, "available", lambda device: 8e9)
     memory_check.check(job(), estimate(folders), torch.device("cpu"))
-    said = capsys.readouterr().err
-    assert said.startswith("memory: about ") and "8000 MB free on cpu" in said and "weights" in said
+    message = capsys.readouterr().err
+    assert message.startswith("memory: about ") and "8000 MB free on cpu" in message and "weights" in message
 
 
 def test_too_little_names_the_knobs(folders, monkeypatch):
@@ -170,8 +169,8 @@ def test_estimate_is_within_15_percent_of_a_measured_peak(tmp_path):
 
     stage("prepare_data", "--domain", "tldr")
     stage("make_model", "--domain", "tldr", "--model", "scratch")
-    said = stage("train", "--domain", "tldr", "--method", "collm_cc", "--threads", "1")
-    planned = float(re.search(r"memory: about (\d+) MB", said).group(1))
+    message = stage("train", "--domain", "tldr", "--method", "collm_cc", "--threads", "1")
+    planned = float(re.search(r"memory: about (\d+) MB", message).group(1))
     run = json.loads((tmp_path / "results/tldr/collm_cc/seed0/run.json").read_text())
     assert run["peak_memory_mb"] > 650
     assert planned == pytest.approx(run["peak_memory_mb"], rel=0.15)

@@ -31,22 +31,22 @@ def test_table_holds_nothing_unchecked():
 
 def test_prepared_folder(models_folder):
     team = make_team(models_folder, "joint")
-    shape = model_shapes.of_folder(models_folder / "tiny")
+    shape = model_shapes.shape_of_folder(models_folder / "tiny")
     causal = team.agents[0].model.get_base_model()
     own = sum(part.numel() for name, part in causal.named_parameters() if "lora" not in name)
-    assert shape.parameters == own == model_shapes.of_config(models_folder / "tiny").parameters
+    assert shape.parameters == own == model_shapes.shape_of_config(models_folder / "tiny").parameters
     lora = sum(part.numel() for name, part in team.agents[0].parameters())
     assert shape.lora(team.settings.lora["rank"]) == lora
 
 
 def test_scratch_model_before_it_is_made(models_folder):
     spec = {"source": "scratch", "layers": 2, "hidden": 32, "heads": 2, "vocabulary": 320, "context": 256}
-    made, planned = model_shapes.of_folder(models_folder / "tiny"), model_shapes.of_spec("tiny", spec)
+    made, planned = model_shapes.shape_of_folder(models_folder / "tiny"), model_shapes.shape_of_spec("tiny", spec)
     assert planned.parameters == pytest.approx(made.parameters, rel=0.05)
 
 
 def test_unknown_model_names_the_known_ones(tmp_path):
     with pytest.raises(ModelError, match="Qwen/Qwen3-1.7B"):
-        model_shapes.of_spec("mine", {"source": "hub", "id": "someone/else"})
+        model_shapes.shape_of_spec("mine", {"source": "hub", "id": "someone/else"})
     with pytest.raises(ModelError, match="no model in"):
-        model_shapes.of_spec("mine", {"source": "folder", "path": str(tmp_path)})
+        model_shapes.shape_of_spec("mine", {"source": "folder", "path": str(tmp_path)})

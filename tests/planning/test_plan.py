@@ -12,8 +12,7 @@ from collm.common import cli
 from collm.common.files import write_json
 from collm.config.load import load_config
 from collm.config.resolve import merge, resolve_job
-from collm.planning import counts as workload
-from collm.planning import memory, plan
+from collm.planning import counts, memory, plan
 from collm.planning.model_shapes import PUBLISHED
 from collm.planning.throughput import Rates
 
@@ -28,7 +27,7 @@ def paper():
 
 @pytest.fixture(scope="module")
 def planned(paper, tmp_path_factory):
-    return plan.make(paper, Rates(), tmp_path_factory.mktemp("empty"))
+    return plan.make_plan(paper, Rates(), tmp_path_factory.mktemp("empty"))
 
 
 def run(folder, monkeypatch, *arguments):
@@ -48,22 +47,22 @@ def test_papers_five_benchmarks_fit_one_gpu_of_24_gb(planned):
 def test_papers_way_needs_what_the_paper_reports(paper, tmp_path):
     """Appendix D.2: CoopHE at 93.8 (MAGRPO), 126.3 (DC) and 107.4 GB (CC) with whole copies of the models."""
     full = merge(paper, {"domains": ["coophe"], "defaults": {"team": {"adapter": "full", "dtype": "float32"}}})
-    peaks = {line.method: line.peak for line in plan.make(full, Rates(), tmp_path).lines}
+    peaks = {line.method: line.peak for line in plan.make_plan(full, Rates(), tmp_path).lines}
     assert peaks["magrpo"] > 90e9 and peaks["collm_dc"] > peaks["collm_cc"] > 100e9
 
 
 @pytest.mark.parametrize(("method", "samples"), [("magrpo", 9640), ("collm_cc", 8438), ("collm_dc", 8592)])
 def test_samples_bound_those_of_the_paper(paper, method, samples):
-    work = workload.of(resolve_job(paper, "coophe", method), 66, 16)
+    work = counts.workload(resolve_job(paper, "coophe", method), 66, 16)
     assert samples <= work.samples <= 1.3 * samples  # episodes that end early play fewer
 
 
 def test_trees_and_limits(paper):
     job = resolve_job(paper, "str_build", "magrpo")
-    assert workload.per_task(job) == 2 + 4 + 8 + 16
-    assert workload.training(job, 8) == (8 * 16, 8 * 16 * 30, 8 * 16 * 15)
+    assert counts.joint_samples_per_task(job) == 2 + 4 + 8 + 16
+    assert counts.training_counts(job, 8) == (8 * 16, 8 * 16 * 30, 8 * 16 * 15)
     short = merge(paper, {"domain": {"str_build": {"methods": {"magrpo": {"training": {"max_updates": 31}}}}}})
-    assert workload.training(resolve_job(short, "str_build", "magrpo"), 8) == (3, 90, 31)
+    assert counts.training_counts(resolve_job(short, "str_build", "magrpo"), 8) == (3, 90, 31)
 
 
 def test_a_further_agent_on_a_base_of_4_billion():
@@ -73,25 +72,25 @@ def test_a_further_agent_on_a_base_of_4_billion():
 
 def test_table_json_and_price(tmp_path, monkeypatch, capsys):
     assert run(tmp_path, monkeypatch, "--configfile", PAPER, "--price", 2, "--json", "plan.json") == 0
-    said = capsys.readouterr().out
-    assert "all jobs fit in 24 GiB" in said and "house_build" in said
-    found = json.loads((tmp_path / "plan.json").read_text())
-    hours = found["totals"]["gpu_hours"]
-    assert found["totals"]["price"] == pytest.approx(2 * hours) and f"GPU: {hours:.0f} hours" in said
-    line = next(line for line in found["lines"] if (line["domain"], line["method"]) == ("coophe", "collm_cc"))
+    printed = capsys.readouterr().out
+    assert "all jobs fit in 24 GiB" in printed and "house_build" in printed
+    written = json.loads((tmp_path / "plan.json").read_text())
+    hours = written["totals"]["gpu_hours"]
+    assert written["totals"]["price"] == pytest.approx(2 * hours) and f"GPU: {hours:.0f} hours" in printed
+    line = next(line for line in written["lines"] if (line["domain"], line["method"]) == ("coophe", "collm_cc"))
     parts = line["memory"]["train"]
     assert {"weights", "adapters", "gradients and optimiser", "activations", "cache"} <= set(parts)
     assert line["peaks"]["train"] == pytest.approx(memory.peak(parts, "cuda")) and line["hours"] > 0
 
 
 def test_given_rate(paper, tmp_path):
-    slow, fast = (plan.make(paper, Rates(given=rate), tmp_path).hours("cuda") for rate in (100.0, 200.0))
+    slow, fast = (plan.make_plan(paper, Rates(given=rate), tmp_path).hours("cuda") for rate in (100.0, 200.0))
     assert fast < slow < 2 * fast  # starting a process takes the same
 
 
 def test_miniature_names_every_row_and_takes_hours(tmp_path, monkeypatch, capsys):
     settings = load_config([BASE, MINIATURE])
-    made = plan.make(settings, Rates(), tmp_path)
+    made = plan.make_plan(settings, Rates(), tmp_path)
     assert len(settings["domains"]) == 12
     rows = {line.method for line in made.lines if line.domain == "physics"}
     assert rows == {*settings["methods"], *settings["baselines"], "(model)"} and len(rows) == 15
@@ -104,15 +103,15 @@ def test_miniature_names_every_row_and_takes_hours(tmp_path, monkeypatch, capsys
 def test_hours_follow_an_earlier_run(tmp_path):
     settings = merge(load_config([BASE]), {"domains": ["tldr"], "methods": ["collm_cc"], "baselines": []})
     job = resolve_job(settings, "tldr", "collm_cc")
-    work = workload.of(job, 54, 18)
+    work = counts.workload(job, 54, 18)
     facts = {"config": {"team": job.raw["team"]}, "wall_seconds": 1000.0}
-    counts = {"samples": work.samples // 2, "tokens": work.samples // 2 * 2 * 50}
+    recorded = {"samples": work.samples // 2, "tokens": work.samples // 2 * 2 * 50}
     folder = tmp_path / "results" / "tldr" / "collm_cc" / "seed3"
-    write_json(folder / "run.json", {**facts, "counts": counts})
+    write_json(folder / "run.json", {**facts, "counts": recorded})
     write_json(folder / "evaluation.json", {**facts, "wall_seconds": 10.0, "summary": {"episodes": work.episodes}})
     rates = Rates(tmp_path / "results")
-    assert rates.response(job) == 50
-    line = next(line for line in plan.make(settings, rates, tmp_path).lines if line.method == "collm_cc")
+    assert rates.mean_response(job) == 50
+    line = next(line for line in plan.make_plan(settings, rates, tmp_path).lines if line.method == "collm_cc")
     assert line.basis == "measured"
     assert line.seconds["train"] == pytest.approx(2000, rel=0.02) and line.seconds["evaluate"] == pytest.approx(11.5)
 
@@ -120,7 +119,7 @@ def test_hours_follow_an_earlier_run(tmp_path):
 def test_unknown_size_and_open_slice_are_told(paper, tmp_path):
     other = merge(paper, {"models": {"qwen3-1.7b": {"id": "someone/else"}}})
     with pytest.raises(Exception, match="is not known before it is there"):
-        plan.make(other, Rates(), tmp_path)
+        plan.make_plan(other, Rates(), tmp_path)
     opened = merge(paper, {"domains": ["tldr"], "domain": {"tldr": {"data": {"train": "train"}}}})
     with pytest.raises(Exception, match="give the slice an end"):
-        plan.make(opened, Rates(), tmp_path)
+        plan.make_plan(opened, Rates(), tmp_path)

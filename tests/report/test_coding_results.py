@@ -16,8 +16,9 @@ from collm import domains
 from collm.common import cli
 from collm.common.errors import ConfigError
 from collm.common.files import read_jsonl, write_jsonl
+from collm.config import dependencies
 from collm.config.load import load_config
-from collm.config.resolve import resolve_job
+from collm.config.resolve import resolve_job, resolve_settings
 from collm.report import paper
 
 NAMES = ("coophe", "humaneval", "mbpp")
@@ -102,9 +103,6 @@ def test_the_policy_of_the_sandbox_reaches_jobs_and_is_checked(tmp_path):
 
 
 def test_the_policy_costs_no_rerun():
-    rules = (ROOT / "workflow" / "rules" / "common.smk").read_text(encoding="utf-8")
-    depends = rules.split("DEPENDS = {")[1].split("}")[0]
-    assert "sandbox" not in depends
-    from collm.training.setup import KNOBS
-
-    assert "sandbox" in KNOBS
+    settings = resolve_settings(load_config([ROOT / "config" / "config.yaml"]), "coophe", "collm_cc")
+    assert settings["sandbox"] == "refuse" and "sandbox" in dependencies.KNOBS
+    assert not any("sandbox" in dependencies.stage_settings(stage, settings) for stage in dependencies.DEPENDS)

@@ -16,9 +16,11 @@ import make_figures
 from collm.common import cli
 from collm.common.errors import DataError
 from collm.common.files import read_jsonl, write_jsonl
+from collm.config import targets
 from collm.domains import get
-from collm.methods.registry import ROWS
+from collm.methods.registry import METHODS, ROWS
 from collm.report import figures, house_build_worlds, results, str_build_worlds, tables
+from collm.report.worlds import TARGET, World
 
 NAMES = ["bars_str_build", "bars_tldr", "curves_str_build", "curves_tldr", "worlds_str_build"]
 
@@ -106,7 +108,7 @@ def test_smoothing_by_hand():
 
 
 def test_methods_have_their_own_colour_and_marker():
-    assert set(figures.COLOURS) == set(ROWS)
+    assert set(figures.COLOURS) == set(ROWS) and set(figures.MARKERS) == set(METHODS)
     assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)
     assert len(set(figures.MARKERS.values())) == len(figures.MARKERS)
 
@@ -152,7 +154,7 @@ def test_a_single_rollout_can_be_seen(tmp_path):
 def test_world_shows_blocks_targets_and_extras():
     built = [[0, 0, 0, "stone"], [2, 1, 0, "obsidian"]]
     record = {"targets": [[0, 0, 0], [1, 0, 0]], "built": built, "size": [3, 2]}
-    axes = str_build_worlds.worlds([str_build_worlds.World("Method", "IoU 33 %", record)], "Heading").axes[0]
+    axes = str_build_worlds.worlds([World("Method", "IoU 33 %", record)], "Heading").axes[0]
     filled = {patch.get_xy(): patch for patch in axes.patches[1:] if patch.get_fill()}
     assert set(filled) == {(0, 0), (2, 1)}
     assert to_hex(filled[0, 0].get_facecolor()) == str_build_worlds.MATERIALS["stone"].lower()
@@ -164,11 +166,11 @@ def test_world_shows_blocks_targets_and_extras():
 
 def test_strange_blocks_get_colours_and_deep_worlds_are_refused():
     record = {"targets": [[0, 0, 0]], "built": [[0, 0, 0, "glass"]], "size": [1, 1]}
-    figure = str_build_worlds.worlds([str_build_worlds.World("a", "", record)], "")
+    figure = str_build_worlds.worlds([World("a", "", record)], "")
     assert "glass" in [text.get_text() for text in figure.legends[0].get_texts()]
     deep = record | {"built": [[0, 0, 0, "stone"], [0, 0, 1, "stone"]]}
     with pytest.raises(DataError, match=r"the world of a has depths \[0, 1\]"):
-        str_build_worlds.worlds([str_build_worlds.World("a", "", deep)], "")
+        str_build_worlds.worlds([World("a", "", deep)], "")
     with pytest.raises(DataError, match="no world to draw"):
         str_build_worlds.worlds([], "")
 
@@ -179,7 +181,7 @@ def test_worlds_are_those_of_the_real_domain(three_seeds):
     rows = domain.embedded(0)["paper"]
     task = domain.task(rows[8], 8)
     step = domain.step(task, 0, ["/setblock 0 0 0 stone", "/setblock 1 1 0 obsidian"], domain.start(task, 0))
-    axes = str_build_worlds.worlds([str_build_worlds.World("a", "", step.record)], task.fields["string"]).axes[0]
+    axes = str_build_worlds.worlds([World("a", "", step.record)], task.fields["string"]).axes[0]
     assert set(world(0.5, np.random.default_rng(0))) <= set(step.record)
     assert sum(not patch.get_fill() for patch in axes.patches) == 46  # target cells of ICML
     titles = [axes.get_title() for axes in str_build_worlds.final_worlds(three_seeds, domain).axes if axes.get_title()]
@@ -190,7 +192,7 @@ def house_panel(texts, name="a"):
     domain = get("house_build")({})
     task = domain.task(domain.embedded(0)["paper"][9], 9)
     record = domain.step(task, 0, texts, domain.start(task, 0)).record
-    return str_build_worlds.World(name, "IoU", record)
+    return World(name, "IoU", record)
 
 
 def test_houses_show_target_view_and_layers():
@@ -202,7 +204,7 @@ def test_houses_show_target_view_and_layers():
     assert len(view.patches) == 1 + 5  # ground; two neighbours: the front one hides a face of the other
     marks = {patch.get_xy(): patch for patch in ground.patches[1:]}
     assert marks[0, 0].get_hatch() and marks[0, 0].get_facecolor()[:3] == to_rgb(house_build_worlds.MATERIALS["planks"])
-    wrong = [patch for patch in ground.patches if to_hex(patch.get_edgecolor()) == str_build_worlds.TARGET.lower()]
+    wrong = [patch for patch in ground.patches if to_hex(patch.get_edgecolor()) == TARGET.lower()]
     assert len(wrong) == 30 and sum(patch.get_linestyle() == ":" for patch in wrong) == 29
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[:2] == ["white_concrete", "obsidian"] and labels[-1] == "extra block"
@@ -212,7 +214,7 @@ def test_houses_refuse_nothing_and_different_houses():
     with pytest.raises(DataError, match="no world to draw"):
         house_build_worlds.houses([], "")
     other = house_panel(["", ""])
-    moved = str_build_worlds.World("b", "", other.record | {"from": [1, 0, 0]})
+    moved = World("b", "", other.record | {"from": [1, 0, 0]})
     with pytest.raises(DataError, match="one task at a time"):
         house_build_worlds.houses([other, moved], "")
 
@@ -222,6 +224,10 @@ def test_final_houses_come_from_the_samples(tmp_path):
     figure = house_build_worlds.final_houses(loaded, get("house_build")({}))
     titles = [axes.get_title().split("\n")[0] for axes in figure.axes if "%" in axes.get_title()]
     assert titles[-1] == "CoLLM-CC" and len(titles) == 5
+
+
+def test_the_workflow_asks_for_the_worlds_that_are_drawn():
+    assert set(make_figures.WORLDS) == set(targets.WORLDS)
     assert make_figures.WORLDS["house_build"] is house_build_worlds.final_houses
 
 

@@ -86,17 +86,17 @@ def test_stratification_keeps_tasks_apart():
     assert value.low == value.high == value.point == 50.0
     # Every resample of task j holds values of column j only.
     scores = np.arange(12.0).reshape(1, 3, 4)
-    seen = []
-    statistics.resample(scores, rng(), lambda cells: seen.append(cells) or cells.mean(axis=-1), resamples=200)
-    columns = seen[0].reshape(200, 3, 4)
+    draws = []
+    statistics.resample(scores, rng(), lambda cells: draws.append(cells) or cells.mean(axis=-1), resamples=200)
+    columns = draws[0].reshape(200, 3, 4)
     assert (columns % 4 == np.arange(4)).all()
     # Independent between tasks: the rows drawn for task 0 are not those drawn for task 1 ...
     assert (columns[:, :, 0] // 4 != columns[:, :, 1] // 4).any()
     # ... unless both are in one stratum.
     statistics.resample(
-        scores, rng(), lambda cells: seen.append(cells) or cells.mean(axis=-1), strata=[0, 0, 1, 1], resamples=200
+        scores, rng(), lambda cells: draws.append(cells) or cells.mean(axis=-1), strata=[0, 0, 1, 1], resamples=200
     )
-    columns = seen[1].reshape(200, 3, 4) // 4
+    columns = draws[1].reshape(200, 3, 4) // 4
     assert (columns[:, :, 0] == columns[:, :, 1]).all() and (columns[:, :, 2] == columns[:, :, 3]).all()
     assert (columns[:, :, 1] != columns[:, :, 2]).any()
 

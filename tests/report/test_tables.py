@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from collm.common.files import read_jsonl, write_json, write_jsonl
 from collm.domains import NAMES, get
 from collm.report import paper, results, table_text, tables
 
-METHODS = ["parallel", "warm_start", "magrpo", "collm_dc", "collm_cc"]
+DEFAULT_ROWS = ["parallel", "warm_start", "magrpo", "collm_dc", "collm_cc"]
 TLDR_SLICES = ("train[0:1000]", "train[1000:1100]")
 QWEN = {"source": "hub", "id": "Qwen/Qwen3-1.7B"}
 
@@ -48,7 +49,7 @@ def main_rows(folder: Path) -> pd.DataFrame:
 def test_main_csv_holds_every_cell_once_and_in_order(shared):
     frame = pd.read_csv(shared / "results" / "tables" / "main.csv")
     assert list(frame.columns) == tables.MAIN
-    assert list(dict.fromkeys(frame["method"])) == METHODS
+    assert list(dict.fromkeys(frame["method"])) == DEFAULT_ROWS
     per_domain = {name: list(dict.fromkeys(rows["metric"])) for name, rows in frame.groupby("domain", sort=False)}
     assert per_domain == {
         "tldr": ["time_s", "tokens", "score"],
@@ -134,7 +135,7 @@ def test_other_tables(shared):
     assert own["reward"] == pytest.approx(own["part.coverage"] + own["part.extra"], rel=1e-4)
     tree = json.loads((folder / "metrics.json").read_text())
     assert tree["str_build"]["collm_cc"]["reward"] == pytest.approx(own["reward"], rel=1e-4)
-    assert set(tree["tldr"]) == set(METHODS)
+    assert set(tree["tldr"]) == set(DEFAULT_ROWS)
     assert set(tree["tldr"]["magrpo"]) == {"time_s", "tokens", "score", "reward"}
     apart = pd.read_csv(folder / "differences.csv").set_index(["domain", "method", "metric"])
     assert set(apart["reference"]) == {"warm_start"}
@@ -143,7 +144,7 @@ def test_other_tables(shared):
     assert apart.loc[("tldr", "collm_cc", "score")]["point"] == pytest.approx(gain, rel=1e-4)
     curves = pd.read_csv(folder / "curves.csv")
     assert set(curves["event"]) == {"rollout", "evaluation"}
-    assert set(curves["series"]) == {f"{d}/{m}" for d in ("tldr", "str_build") for m in METHODS[2:]}
+    assert set(curves["series"]) == {f"{d}/{m}" for d in ("tldr", "str_build") for m in DEFAULT_ROWS[2:]}
 
 
 def test_one_seed_gives_intervals_over_tasks(tmp_path):
@@ -215,9 +216,9 @@ def test_the_paper_stands_beside_its_own_rows_and_hub_models(tmp_path):
 )
 def test_when_numbers_are_comparable(source, slices, model, comparable, label):
     record = {"config": {"team": {"agents": ["m", "m"]}, "models": {"m": model}}}
-    found = paper.provenance(manifest("tldr", source, slices), record, paper.papers_rows(get("tldr")({})))
+    judged = paper.provenance(manifest("tldr", source, slices), record, paper.papers_rows(get("tldr")({})))
     expected = label if comparable else f"{label}: not comparable with the paper"
-    assert found == paper.Provenance(expected, comparable)
+    assert judged == paper.Provenance(expected, comparable)
 
 
 @pytest.mark.parametrize("name", ["str_build", "house_build"])
@@ -236,16 +237,16 @@ def test_a_domain_that_the_paper_does_not_have_is_never_comparable(name):
     domain = get(name)({})
     record = {"config": {"team": {"agents": ["m", "m"]}, "models": {"m": QWEN}}}
     for source, slices in domain.slices.items():
-        found = paper.provenance(manifest(name, source, slices), record, paper.papers_rows(domain))
-        assert not found.comparable and found.label.endswith("not comparable with the paper")
-        assert "not in the paper" in found.label and "rows)" not in found.label
+        judged = paper.provenance(manifest(name, source, slices), record, paper.papers_rows(domain))
+        assert not judged.comparable and judged.label.endswith("not comparable with the paper")
+        assert "not in the paper" in judged.label and "rows)" not in judged.label
     assert name not in {domain for domain, _, _ in paper.values()}
 
 
 def test_other_peoples_numbers_are_quoted_as_such():
     record = {"config": {"team": {"agents": ["m"]}, "models": {"m": QWEN}}}
-    found = paper.provenance(manifest("physics", "hub", ("dev", "test")), record, {})
-    assert found.label == (
+    judged = paper.provenance(manifest("physics", "hub", ("dev", "test")), record, {})
+    assert judged.label == (
         "hub data dev and test, Qwen/Qwen3-1.7B, not in the paper, CoLLM-CC accuracy 35.3 in arXiv 2605.16757 "
         "(another protocol; Qwen3-0.6B): not comparable with the paper"
     )
@@ -367,6 +368,28 @@ def test_without_warm_start_its_row_is_not_expected_and_differences_use_the_untr
     assert set(apart["reference"]) == {"parallel"}
 
 
+def test_without_warm_start_no_single_agents_row_is_expected_either(tmp_path):
+    configuration = config(["tldr"], [0], ["grpo", "collm_cc"])
+    configuration["baselines"] = ["raw", "parallel", "warm_start", "warm_start_single"]
+    write_results(tmp_path, configuration)
+    for start in ("warm_start", "warm_start_single"):
+        shutil.rmtree(tmp_path / "results" / "tldr" / start)
+    configuration["defaults"]["warm_start"]["enabled"] = False
+    write_json(tmp_path / "config.json", configuration)
+    record = tmp_path / "results" / "tldr" / "grpo" / "seed0" / "evaluation.json"
+    rewrite(record, lambda facts: facts["config"].update(warm_start={"enabled": False}))
+    assert run(tmp_path) == 0
+    methods = list(dict.fromkeys(main_rows(tmp_path).index.get_level_values("method")))
+    assert methods == ["parallel", "raw", "grpo", "collm_cc"]
+    apart = pd.read_csv(tmp_path / "results" / "tables" / "differences.csv")
+    assert dict(zip(apart["method"], apart["reference"], strict=True)) == {"grpo": "raw", "collm_cc": "parallel"}
+
+
+def test_what_training_starts_from_follows_from_the_table_of_rows():
+    assert tables.references(single=False) == ("warm_start", "parallel")
+    assert tables.references(single=True) == ("warm_start_single", "raw")
+
+
 def test_one_agent_alone_is_compared_with_its_own_start(tmp_path, capsys):
     configuration = config(["tldr"], [0], ["grpo", "ac", "collm_cc"])
     configuration["baselines"] = ["raw", "parallel", "warm_start", "warm_start_single"]
@@ -382,8 +405,8 @@ def test_one_agent_alone_is_compared_with_its_own_start(tmp_path, capsys):
     configuration["baselines"].remove("warm_start_single")
     write_json(tmp_path / "config.json", configuration)
     assert references() == {"collm_cc": ["warm_start"]}
-    said = capsys.readouterr().err
-    assert "tldr: differences leave out grpo, ac" in said and "add warm_start_single to baselines" in said
+    message = capsys.readouterr().err
+    assert "tldr: differences leave out grpo, ac" in message and "add warm_start_single to baselines" in message
     for method in ("grpo", "ac"):
         record = tmp_path / "results" / "tldr" / method / "seed0" / "evaluation.json"
         rewrite(record, lambda facts: facts["config"].update(warm_start={"enabled": False}))

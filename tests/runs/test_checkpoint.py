@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from collm.common.errors import CheckpointError
-from collm.runs.checkpoint import Checkpoints, flatten
+from collm.runs.checkpoint import Checkpoints
 from collm.runs.journal import Journal
 
 FINGERPRINT = {"config": {"training": {"minibatch_size": 4, "epochs": 1}}, "seed": 0}
@@ -125,10 +125,6 @@ def test_a_finished_run_makes_room(tmp_path, capsys):
 def test_a_finished_run_with_the_same_settings_is_found(tmp_path):
     checkpoints(tmp_path).save(1, state(1), finished=True)
     assert checkpoints(tmp_path).latest()["number"] == 1
-
-
-def test_flatten():
-    assert flatten({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {"a.b": 1, "a.c.d": [2], "e": None}
 
 
 # a disk that takes no more

@@ -129,17 +129,17 @@ def test_linters(clone):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "said"),
+    ("overlay", "message"),
     [
         ({"domains": ["tdlr"]}, "'tdlr' is not allowed (did you mean 'tldr'?)"),
         ({"methods": ["colm_cc"]}, "did you mean 'collm_cc'?"),
         ({"defaults": {"training": {"epoch": 3}}}, "defaults.training.epoch (value 3) (did you mean 'epochs'?"),
     ],
 )
-def test_bad_configuration_is_named_before_anything_runs(clone, tmp_path, overlay, said):
+def test_bad_configuration_is_named_before_anything_runs(clone, tmp_path, overlay, message):
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     output = snakemake(clone, "-n", overlays=(str(tmp_path / "bad.yaml"),), status=1)
-    assert said in output and "Traceback" not in output
+    assert message in output and "Traceback" not in output
 
 
 def test_dvc_knows_the_benchmarks_of_the_default_configuration(clone):

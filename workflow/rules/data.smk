@@ -21,6 +21,6 @@ rule data:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=get_data_settings,
+        settings=get_settings("data"),
     shell:
         "python src/prepare_data.py --config results/config.json --domain {wildcards.domain} > {log} 2>&1"

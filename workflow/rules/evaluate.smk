@@ -25,7 +25,7 @@ rule evaluate:
         mem_mb=get_memory,
         runtime=get_runtime,
     params:
-        settings=get_evaluate_settings,
+        settings=get_settings("evaluate"),
     shell:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config results/config.json "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "

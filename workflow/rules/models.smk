@@ -22,7 +22,7 @@ rule scratch_model:
         mem_mb=get_memory,
         runtime=get_runtime,
     params:
-        settings=get_model_settings,
+        settings=get_scratch_model_settings,
     shell:
         "OMP_NUM_THREADS={threads} python src/make_model.py --config results/config.json "
         "--domain {wildcards.domain} --model {wildcards.model} > {log} 2>&1"
@@ -40,6 +40,6 @@ rule pretrained_model:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=get_model_spec,
+        settings=get_pretrained_model_settings,
     shell:
         "python src/make_model.py --config results/config.json " "--model {wildcards.model} > {log} 2>&1"

@@ -10,8 +10,8 @@ localrules:
 
 rule tables:
     input:
-        results=get_results(config["domains"]),
-        modules=get_modules(*TABLE_MODULES),
+        results=targets.result_files(config, config["domains"]),
+        modules=targets.report_modules("make_tables.py", SOURCE),
     output:
         main=report(
             "results/tables/main.csv",
@@ -43,7 +43,7 @@ rule tables:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=get_report_settings(),
+        settings=dependencies.report_settings(config),
     shell:
         "python src/make_tables.py --config results/config.json > {log} 2>&1"
 
@@ -52,7 +52,7 @@ rule tables:
 rule domain_tables:
     input:
         results=get_results_of_domain,
-        modules=get_modules(*TABLE_MODULES),
+        modules=targets.report_modules("make_tables.py", SOURCE),
     output:
         directory("results/{domain}/tables"),
     log:
@@ -62,7 +62,7 @@ rule domain_tables:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=get_report_settings(),
+        settings=dependencies.report_settings(config),
     shell:
         "python src/make_tables.py --config results/config.json --domains {wildcards.domain} "
         "--out {output} > {log} 2>&1"
@@ -71,7 +71,7 @@ rule domain_tables:
 rule figure:
     input:
         results=get_results_of_domain,
-        modules=get_modules(*FIGURE_MODULES),
+        modules=targets.report_modules("make_figures.py", SOURCE),
     output:
         curves=report(
             "results/figures/curves_{domain}.png",
@@ -94,7 +94,7 @@ rule figure:
     conda:
         "../envs/collm.yaml"
     params:
-        settings=get_report_settings(),
+        settings=dependencies.report_settings(config),
     shell:
         "python src/make_figures.py --config results/config.json --domains {wildcards.domain} "
         "--kinds curves bars > {log} 2>&1"
@@ -103,7 +103,7 @@ rule figure:
 rule worlds:
     input:
         results=get_results_of_domain,
-        modules=get_modules(*FIGURE_MODULES),
+        modules=targets.report_modules("make_figures.py", SOURCE),
     output:
         png=report(
             "results/figures/worlds_{domain}.png",
@@ -117,7 +117,7 @@ rule worlds:
     benchmark:
         "results/benchmarks/worlds/{domain}.tsv"
     wildcard_constraints:
-        domain="|".join(WORLDS),
+        domain="|".join(targets.WORLDS),
     conda:
         "../envs/collm.yaml"
     shell:

@@ -18,27 +18,27 @@ rule all_data:
 
 rule all_models:
     input:
-        get_all_models(),
+        targets.all_models(config),
 
 
 rule all_warm_start:
     input:
-        get_all_runs(get_warm_starts()),
+        targets.all_warm_starts(config),
 
 
 rule all_train:
     input:
-        get_all_runs(config["methods"]),
+        targets.all_trained(config),
 
 
 rule all_evaluate:
     input:
-        get_samples(config["domains"]),
+        targets.sample_files(config, config["domains"]),
 
 
 rule figures:
     input:
-        get_figures(config["domains"]),
+        targets.figure_files(config["domains"]),
 
 
 # One benchmark alone: its runs, its table and its figures.
@@ -48,9 +48,9 @@ for domain in config["domains"]:
         name:
             domain
         input:
-            get_samples([domain]),
+            targets.sample_files(config, [domain]),
             f"results/{domain}/tables",
-            get_figures([domain]),
+            targets.figure_files([domain]),
 
 
 # Checkpoints are kept after a run (a longer run goes on from them); this frees the disk.

@@ -28,7 +28,7 @@ rule train:
         mem_mb=get_memory,
         runtime=get_runtime,
     params:
-        settings=get_train_settings,
+        settings=get_settings("train"),
     shell:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config results/config.json "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "

@@ -26,7 +26,7 @@ rule warm_start:
         mem_mb=get_memory,
         runtime=get_runtime,
     params:
-        settings=get_warm_start_settings,
+        settings=get_settings("warm_start"),
     shell:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/warm_start.py --config results/config.json "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "

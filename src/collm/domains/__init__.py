@@ -45,3 +45,8 @@ def get(name: str) -> type[Domain]:
     if name not in _TABLE:
         raise DomainError(f"domain {name!r} is unknown; {nearest(name, NAMES)}")
     return _TABLE[name]
+
+
+def title(name: str) -> str:
+    """What headings and tables call a domain; DomainError for unknown names."""
+    return get(name).title

@@ -19,8 +19,9 @@ from collm.domains.base import Domain, Task
 from collm.llm.sources import folder
 from collm.planning import counts
 
-PRETRAINED, SCRATCH = 3.6, 3.7  # characters per token where no tokenizer is there yet
-WORLDS = {"str_build": 2.5, "house_build": 1.9}  # coordinates: fewer characters per token
+# Characters per token where no tokenizer is there yet; prompts full of coordinates have fewer.
+PRETRAINED_CHARACTERS, SCRATCH_CHARACTERS = 3.6, 3.7
+COORDINATE_CHARACTERS = {"str_build": 2.5, "house_build": 1.9}
 PUBLIC_PROMPTS = {
     "tldr": (1653, 2651),
     "arxiv": (1449, 2177),
@@ -37,7 +38,7 @@ BY_SLICES = ("humaneval", "mbpp")  # reading their rows needs a package or runs 
 
 
 @dataclass(frozen=True)
-class Prospect:
+class DataEstimate:
     """Numbers of tasks and prompt lengths of a job."""
 
     train: int
@@ -45,7 +46,7 @@ class Prospect:
     lengths: counts.Lengths
 
 
-def prospect(job: Job, root: Path = Path(".")) -> Prospect:
+def estimate_data(job: Job, root: Path = Path(".")) -> DataEstimate:
     """What can be known of a job's data now.
 
     Raises:
@@ -55,46 +56,48 @@ def prospect(job: Job, root: Path = Path(".")) -> Prospect:
     name = job.team.agents[0]
     source = job.models[name]["source"]
     model = folder(root / "resources" / "models", name, source, job.domain)
-    splits = _splits(job, domain, root / "data" / job.domain)
+    splits = _tasks_by_split(job, domain, root / "data" / job.domain)
+    characters = _characters_per_token(job.domain, source)
     if splits is None:
-        train, test = (_bounded(job, part) for part in prepare.expressions(domain, job.data).values())
-        tokens = (round(length / _rate(job.domain, source)) for length in PUBLIC_PROMPTS[job.domain])
-        return Prospect(train, test, counts.known(job, *tokens))
-    found = counts.lengths(job, domain, splits["train"], counter(model, _rate(job.domain, source)))
-    return Prospect(len(splits["train"]), len(splits["test"]), found)
+        train, test = (_rows_of(job, slices) for slices in prepare.expressions(domain, job.data).values())
+        mean, longest = (round(length / characters) for length in PUBLIC_PROMPTS[job.domain])
+        return DataEstimate(train, test, counts.lengths_from_prompts(job, mean, longest))
+    lengths = counts.lengths(job, domain, splits["train"], counter(model, characters))
+    return DataEstimate(len(splits["train"]), len(splits["test"]), lengths)
 
 
-def _splits(job: Job, domain: Domain, prepared: Path) -> dict[str, list[Task]] | None:
+def _tasks_by_split(job: Job, domain: Domain, prepared: Path) -> dict[str, list[Task]] | None:
     """Tasks by split: prepared ones from the job's source, else read from it; None if slices have to do."""
-    if _is_of(prepared / "manifest.json", job):
+    if _is_from_source(prepared / "manifest.json", job):
         return {name: prepare.load_tasks(prepared / f"{name}.jsonl") for name in prepare.SPLITS}
     if job.data["source"] == "hub" or job.domain in BY_SLICES:
         return None
     return prepare.tasks(domain, job.data, job.data["seed"])
 
 
-def counter(model: Path, rate: float = PRETRAINED) -> Callable[[str], int]:
-    """Tokens of a text by the tokenizer in folder `model`; where it is not there yet, one per `rate` characters."""
+def counter(model: Path, characters: float = PRETRAINED_CHARACTERS) -> Callable[[str], int]:
+    """A function that counts the tokens of a text: by the tokenizer in folder `model`, else one per `characters`."""
     file = model / "tokenizer.json"
     if file.is_file():
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(file))
         return lambda text: len(tokenizer.encode(text).ids)
-    return lambda text: round(len(text) / rate)
+    return lambda text: round(len(text) / characters)
 
 
-def _rate(domain: str, source: str) -> float:
-    """Characters per token."""
-    return SCRATCH if source == "scratch" else WORLDS.get(domain, PRETRAINED)
+def _characters_per_token(domain: str, source: str) -> float:
+    if source == "scratch":
+        return SCRATCH_CHARACTERS
+    return COORDINATE_CHARACTERS.get(domain, PRETRAINED_CHARACTERS)
 
 
-def _is_of(manifest: Path, job: Job) -> bool:
+def _is_from_source(manifest: Path, job: Job) -> bool:
     """Whether prepared data are from the source that the job asks for."""
     return manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8"))["source"] == job.data["source"]
 
 
-def _bounded(job: Job, expression: str) -> int:
+def _rows_of(job: Job, expression: str) -> int:
     """Rows of a slice expression whose parts all have an end; dev splits of five rows are taken as they are."""
     total = 0
     for part in prepare.parse_slices(expression):

@@ -2,7 +2,8 @@
 numbers were fitted. torch is not imported.
 
 What is there all the time (weights, adapters, optimiser states) is counted exactly. Generation and the update take
-turns, so that the larger of the two makes the peak; numbers are for the lean passes (lean.py) unless said otherwise.
+turns, so that the larger of the two makes the peak; numbers are for the passes of `collm.llm.packed` unless a comment
+says otherwise.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from dataclasses import dataclass
 
 from collm.config.job import Job
 from collm.methods.registry import METHODS, WARM_STARTS
-from collm.planning.counts import EVALUATED_AT_ONCE, INFORMATION, Lengths
+from collm.planning.counts import CRITIC_LABEL_TOKENS, EVALUATED_AT_ONCE, Lengths
 from collm.planning.model_shapes import DTYPE_BYTES, Shape
 
-PACKED = 1 << 30  # bytes of a model up to which lean passes keep its weights a second time (see lean.py)
-KEPT = 256  # longest sequence whose attention weights are kept for the backward pass (see attention.py)
+PACKED = 1 << 30  # bytes of a model up to which packed passes keep its weights a second time (packed/decoder.py)
+KEPT = 256  # longest sequence whose attention weights are kept for the backward pass (packed/attention.py)
 RUNTIME = {"cpu": 430e6, "cuda": 700e6}  # interpreter and libraries; CUDA's context and kernels
 GENERAL_PER_LAYER = 34  # numbers kept per token, layer and hidden unit by transformers' own passes
-CHUNK, FORMS = 4 << 22, 5  # bytes of logits looked at at once (see lean_scoring.py), and in how many forms
-BLOCK = 96  # queries whose attention weights are there at once, twice (see attention.py)
+CHUNK, FORMS = 4 << 22, 5  # bytes of logits there at once (packed/logprobs.py), and in how many forms
+BLOCK = 96  # queries whose attention weights are there at once, twice (packed/attention.py)
 RETAINED = {"cpu": 0.5, "cuda": 0.0}  # share of one phase's memory that the allocator keeps while the other runs
 WORKING = {"float32": 1.0, "bfloat16": 1.5}  # what passes take on a CPU, relative to the tensors counted (oneDNN)
 GRADIENT, ADAM = 4, 12  # bytes of a gradient, and of a gradient and two moments, per trained number
@@ -41,19 +42,19 @@ class Batches:
     room: int  # tokens that a row may grow by
 
 
-def members(job: Job, critics: str | None) -> list[str]:
+def trained_models(job: Job, critics: str | None) -> list[str]:
     """The model of every trained part: agents, then critics."""
     count = {None: 0, "shared": 0, "joint": 1, "local": job.team.num_agents}[critics]
     return [*job.team.agents, *[job.team.critic] * count]
 
 
 def critics_of(job: Job) -> str | None:
-    """The critics that a method's team has: see `collm.team`."""
+    """The critics that a method's team has: see `collm.llm.team`."""
     kind = METHODS[job.method].critics if job.method in METHODS else None
     return "shared" if kind == "local" and job.training.shared_backbone else kind
 
 
-def batches_of_evaluation(job: Job, lengths: Lengths, tests: int) -> Batches:
+def evaluation_batches(job: Job, lengths: Lengths, tests: int) -> Batches:
     """The largest batches of the final evaluation on `tests` tasks; nothing is trained."""
     samples = job.evaluation.samples
     episodes = min(EVALUATED_AT_ONCE, tests * samples)
@@ -61,37 +62,37 @@ def batches_of_evaluation(job: Job, lengths: Lengths, tests: int) -> Batches:
     return Batches(0, 0, 0, episodes, prompts, lengths.last, lengths.response)
 
 
-def batches(job: Job, lengths: Lengths, critics: str | None, tests: int) -> Batches:
+def training_batches(job: Job, lengths: Lengths, critics: str | None, tests: int) -> Batches:
     """The largest batches of a training run whose test split has `tests` tasks."""
-    team, rollout, plan, watched = job.team, job.rollout, job.training, job.evaluation
-    fitted = job.method in WARM_STARTS
-    minibatch, same = (job.warm_start.batch_size, 1) if fitted else (plan.minibatch_size, rollout.generations)
-    agents, response = team.num_agents, lengths.said
-    groups = max(1, minibatch // same)
-    text = (agents if critics == "joint" else 1) * lengths.mean + INFORMATION
+    team, rollout, plan, interim = job.team, job.rollout, job.training, job.evaluation
+    fine_tuned = job.method in WARM_STARTS
+    minibatch, group = (job.warm_start.batch_size, 1) if fine_tuned else (plan.minibatch_size, rollout.generations)
+    agents, response = team.num_agents, lengths.mean_response
+    groups = max(1, minibatch // group)
+    text = (agents if critics == "joint" else 1) * lengths.mean + CRITIC_LABEL_TOKENS
     sequence = lengths.mean + response
-    own = groups * lengths.mean + minibatch * response
+    of_agent = groups * lengths.mean + minibatch * response
     of_critic = groups * text if critics else 0
     longest = max(lengths.longest + response, agents * lengths.longest if critics == "joint" else 0)
     if team.max_prompt_tokens is not None:
         longest = min(longest, team.max_prompt_tokens + response)
-    trained = max(min(plan.micro_batch_tokens, max(own, of_critic)), longest)
-    episodes = min(EVALUATED_AT_ONCE, min(tests, watched.tasks_during or tests) * watched.samples_during)
-    played = 0 if fitted else plan.tasks_per_rollout * same**rollout.turns
+    trained = max(min(plan.micro_batch_tokens, max(of_agent, of_critic)), longest)
+    episodes = min(EVALUATED_AT_ONCE, min(tests, interim.tasks_during or tests) * interim.samples_during)
+    played = 0 if fine_tuned else plan.tasks_per_rollout * group**rollout.turns
     rows = max(episodes, played)
-    distinct = episodes if rollout.turns > 1 else episodes // watched.samples_during
-    prompts = max(distinct, played // same)
+    distinct = episodes if rollout.turns > 1 else episodes // interim.samples_during
+    prompts = max(distinct, played // group)
     scored = min(minibatch, max(1, plan.micro_batch_tokens // sequence)) * response
     return Batches(
-        trained, text if of_critic > own else sequence, scored, rows, prompts, lengths.last, lengths.response
+        trained, text if of_critic > of_agent else sequence, scored, rows, prompts, lengths.last, lengths.response
     )
 
 
-def parts(
+def bytes_by_part(
     job: Job,
     shapes: Mapping[str, Shape],
     critics: str | None,
-    found: Batches,
+    largest: Batches,
     device: str = "cpu",
     trained: bool = True,
 ) -> dict[str, float]:
@@ -99,75 +100,76 @@ def parts(
 
     Args:
         shapes: of the job's models, by name.
-        critics: None, "shared", "joint" or "local" (see `collm.team`).
+        critics: None, "shared", "joint" or "local" (see `collm.llm.team`).
+        largest: what stands in memory at once.
         device: cpu or cuda; host memory of a CUDA run is not counted.
         trained: False for an evaluation, which has neither gradients nor optimiser states.
     """
     team = job.team
     full, bytes_kept = team.adapter == "full", DTYPE_BYTES[team.dtype]
-    names = members(job, critics)
+    names = trained_models(job, critics)
     loaded = names if full else sorted(set(names))
-    own = sum(shapes[name].parameters if full else shapes[name].lora(team.lora["rank"]) for name in names)
+    numbers = sum(shapes[name].parameters if full else shapes[name].lora(team.lora["rank"]) for name in names)
     twice = [name for name in loaded if not full and bytes_kept == 2 and shapes[name].parameters * 2 <= PACKED]
-    there = GRADIENT if device == "cuda" and job.training.offload_optimiser else ADAM
-    each = [_passes(job, name, shapes[name], found, device) for name in dict.fromkeys(names)]
+    per_number = GRADIENT if device == "cuda" and job.training.offload_optimiser else ADAM
+    passes = [_passes(job, name, shapes[name], largest, device) for name in dict.fromkeys(names)]
     return {
         "runtime": RUNTIME[device],
         "weights": sum(shapes[name].parameters * (4 if full else bytes_kept) for name in loaded),
         "packed weights": sum(shapes[name].parameters * 2 for name in twice) if device == "cpu" else 0,
-        "copies" if full else "adapters": 0 if full else own * 4,
-        "gradients and optimiser": own * there * trained,
-        **{part: max(one[part] for one in each) for part in each[0]},
+        "copies" if full else "adapters": 0 if full else numbers * 4,
+        "gradients and optimiser": numbers * per_number * trained,
+        **{part: max(model[part] for model in passes) for part in passes[0]},
     }
 
 
-def peak(found: Mapping[str, float], device: str = "cpu") -> float:
-    """Largest sum of parts that are there at the same time."""
-    phases = [sum(found[part] for part in phase) for phase in (GENERATION, UPDATE)]
-    always = sum(value for part, value in found.items() if part not in GENERATION + UPDATE)
+def peak(parts: Mapping[str, float], device: str = "cpu") -> float:
+    """Largest sum in bytes of the parts (see `bytes_by_part`) that are there at the same time."""
+    phases = [sum(parts[part] for part in phase) for phase in (GENERATION, UPDATE)]
+    always = sum(value for part, value in parts.items() if part not in GENERATION + UPDATE)
     return always + max(phases) + RETAINED[device] * min(phases)
 
 
-def _passes(job: Job, name: str, shape: Shape, found: Batches, device: str) -> dict[str, float]:
+def _passes(job: Job, name: str, shape: Shape, largest: Batches, device: str) -> dict[str, float]:
     """Bytes that generation and a backward pass take on one base; its agents are decoded together."""
     together = 1 if job.team.adapter == "full" or job.rollout.decode == "sequential" else job.team.agents.count(name)
-    used = {**_update(job, shape, found, device), **_generation(job, shape, found, device, together)}
+    parts = {**_update(job, shape, largest, device), **_generation(job, shape, largest, device, together)}
     factor = WORKING[job.team.dtype] if device == "cpu" else 1.0
-    return {part: factor * value for part, value in used.items()}
+    return {part: factor * value for part, value in parts.items()}
 
 
-def _update(job: Job, shape: Shape, found: Batches, device: str) -> dict[str, float]:
+def _update(job: Job, shape: Shape, largest: Batches, device: str) -> dict[str, float]:
     """Bytes of a backward pass: inputs of all products and of attention are kept, h is computed again."""
     size = 2 if job.team.precision == "bf16" else 4
-    tokens, layers = found.trained, shape.layers
+    tokens, layers = largest.trained, shape.layers
     again = job.training.gradient_checkpointing  # the inputs of all layers stay, and the inside of one at a time
     backward = tokens * 6 * shape.intermediate * size
     if job.team.adapter == "full":
         per_unit = layers + GENERAL_PER_LAYER if again else layers * GENERAL_PER_LAYER
         general = tokens * shape.hidden * per_unit * size
-        logits = 3 * found.scored * shape.vocabulary * 4
+        logits = 3 * largest.scored * shape.vocabulary * 4
         return {"activations": general, "attention weights": 0, "backward": backward, "logits": logits}
     inputs = 2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 2 * shape.intermediate
     inputs += 7 * job.team.lora["rank"] + (shape.queries + 2 * shape.keys) * shape.normed
     kept = layers * shape.hidden + inputs if again else layers * inputs
     inside = 1 if again else layers
-    short = device == "cpu" and found.sequence <= KEPT
+    short = device == "cpu" and largest.sequence <= KEPT
     return {
         "activations": tokens * kept * size,
-        "attention weights": tokens * inside * shape.heads * found.sequence / 2 * size if short else 0,
+        "attention weights": tokens * inside * shape.heads * largest.sequence / 2 * size if short else 0,
         "backward": backward,
-        "logits": FORMS * min(CHUNK, found.scored * shape.vocabulary * 4),
+        "logits": FORMS * min(CHUNK, largest.scored * shape.vocabulary * 4),
     }
 
 
-def _generation(job: Job, shape: Shape, found: Batches, device: str, together: int) -> dict[str, float]:
+def _generation(job: Job, shape: Shape, largest: Batches, device: str, together: int) -> dict[str, float]:
     """Bytes of decoding the rows of `together` agents: keys and values, one layer of the prompts, sampling."""
     stored = 4 if job.team.adapter == "full" else DTYPE_BYTES[job.team.dtype]
-    rows = min(job.rollout.max_rows, together * found.rows)
-    prefilled = min(rows, together * found.prompts) * found.prompt
+    rows = min(job.rollout.max_rows, together * largest.rows)
+    prefilled = min(rows, together * largest.prompts) * largest.prompt
     scores = 2 * BLOCK * shape.heads if device == "cpu" else 0
     return {
-        "cache": rows * (found.prompt + found.room) * shape.layers * 2 * shape.keys * stored,
+        "cache": rows * (largest.prompt + largest.room) * shape.layers * 2 * shape.keys * stored,
         "prefill": prefilled * (3 * shape.intermediate + 4 * shape.hidden + scores) * stored,
         "drawing": rows * shape.vocabulary * 4 * 6,
     }

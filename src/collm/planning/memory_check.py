@@ -1,4 +1,4 @@
-"""Memory that a job needs against what is there, told before any model is loaded."""
+"""Memory that a job needs against what is there, compared before any model is loaded."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def estimate(
     device: str = "cpu",
     trained: bool = True,
 ) -> dict[str, float]:
-    """Bytes by part of a job on prepared models, see `footprint.parts`.
+    """Bytes by part of a job on prepared models, see `memory.bytes_by_part`.
 
     Args:
         lengths: of the job's prompts and responses.
         tests: number of test tasks.
         trained: False for the final evaluation.
     """
-    found = {name: model_shapes.of_folder(path) for name, path in folders.items()}
-    largest = memory.batches(job, lengths, critics, tests)
+    shapes = {name: model_shapes.shape_of_folder(path) for name, path in folders.items()}
+    largest = memory.training_batches(job, lengths, critics, tests)
     if not trained:
-        largest = memory.batches_of_evaluation(job, lengths, tests)
-    return memory.parts(job, found, critics, largest, device, trained)
+        largest = memory.evaluation_batches(job, lengths, tests)
+    return memory.bytes_by_part(job, shapes, critics, largest, device, trained)
 
 
 def available(device: torch.device) -> float:
@@ -55,17 +55,15 @@ def check(job: Job, parts: Mapping[str, float], device: torch.device) -> None:
     Raises:
         ModelError: it cannot fit; names the knobs to lower.
     """
-    peak, there = memory.peak(parts, device.type), sum(available(place) for place in _places(job, device))
+    peak, free = memory.peak(parts, device.type), sum(available(place) for place in _places(job, device))
     update, generation = (sum(parts[name] for name in phase) for phase in (memory.UPDATE, memory.GENERATION))
     always = {name: size for name, size in parts.items() if name not in memory.UPDATE + memory.GENERATION}
-    shown = {**always, "generation": generation, "update": update}
-    listed = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in shown.items() if size)
-    print(
-        f"memory: about {peak / 1e6:.0f} MB needed ({listed}), {there / 1e6:.0f} MB free on {device}", file=sys.stderr
-    )
-    if peak > ERROR * there:
+    summed = {**always, "generation": generation, "update": update}
+    listed = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in summed.items() if size)
+    print(f"memory: about {peak / 1e6:.0f} MB needed ({listed}), {free / 1e6:.0f} MB free on {device}", file=sys.stderr)
+    if peak > ERROR * free:
         raise ModelError(
-            f"{job.domain}/{job.method} needs about {peak / 1e9:.1f} GB and {there / 1e9:.1f} GB are free on {device}; "
+            f"{job.domain}/{job.method} needs about {peak / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}; "
             "lower training.micro_batch_tokens or rollout.max_rows, use team.dtype bfloat16 or team.adapter lora, "
             "or choose a smaller model"
         )

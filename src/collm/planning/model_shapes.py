@@ -61,7 +61,7 @@ class Shape:
         return rank * self.layers * (attention + 3 * (self.hidden + self.intermediate))
 
 
-QWEN = {"vocabulary": 151_936, "width": 128}
+QWEN: dict[str, Any] = {"vocabulary": 151_936, "width": 128}
 PUBLISHED = {
     "Qwen/Qwen3-0.6B": Shape(
         hidden=1024, layers=28, heads=16, key_heads=8, intermediate=3072, context=40_960, normed=True, **QWEN
@@ -106,13 +106,13 @@ PUBLISHED = {
 }  # by hub id or package, from the published config.json of each
 
 
-def of_folder(path: str | Path) -> Shape:
+def shape_of_folder(path: str | Path) -> Shape:
     """Shape of a prepared model from its config.json and model.json; ModelError if either is missing."""
     facts = _read(Path(path) / "model.json")
-    return dataclasses.replace(of_config(path), counted=facts["parameters"])
+    return dataclasses.replace(shape_of_config(path), counted=facts["parameters"])
 
 
-def of_config(path: str | Path) -> Shape:
+def shape_of_config(path: str | Path) -> Shape:
     """Shape of a saved model from its config.json alone; ModelError if it is missing."""
     raw = _read(Path(path) / "config.json")
     text = raw.get("text_config", raw)
@@ -138,7 +138,7 @@ def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def of_spec(name: str, spec: Mapping[str, Any]) -> Shape:
+def shape_of_spec(name: str, spec: Mapping[str, Any]) -> Shape:
     """Shape of a model that need not be there, from its specification under `models` in the configuration.
 
     Raises:
@@ -156,11 +156,11 @@ def of_spec(name: str, spec: Mapping[str, Any]) -> Shape:
             context=spec["context"],
         )
     if spec["source"] == "folder":
-        return of_config(spec.get("path", ""))
-    asked = spec.get("id") or spec.get("package") or name
-    if asked not in PUBLISHED:
+        return shape_of_config(spec.get("path", ""))
+    key = spec.get("id") or spec.get("package") or name
+    if key not in PUBLISHED:
         raise ModelError(
-            f"the size of model {name!r} ({asked}) is not known before it is there; known: {', '.join(PUBLISHED)}; "
+            f"the size of model {name!r} ({key}) is not known before it is there; known: {', '.join(PUBLISHED)}; "
             "prepare it first (snakemake all_models) or add its shape to src/collm/planning/model_shapes.py"
         )
-    return PUBLISHED[asked]
+    return PUBLISHED[key]

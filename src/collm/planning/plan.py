@@ -1,8 +1,9 @@
 """What a configuration will need before anything runs: memory by part, hours and disk of every job, and the price.
 
 Works without models, data or torch: shapes of models come from prepared folders, specifications or published cards
-(`shapes`), numbers of tasks and lengths of prompts from prepared data, embedded rows or slice bounds (`prospects`).
-Hours follow from tokens and a rate: measured in an earlier run of the same job, given, or the default named.
+(`model_shapes`), numbers of tasks and lengths of prompts from prepared data, embedded rows or slice bounds
+(`data_estimate`). Hours follow from tokens and a rate: measured in an earlier run of the same job, given, or the
+default named.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from collm.config.job import Job
-from collm.config.resolve import resolve_job, starts_from
+from collm.config.resolve import resolve_job, rows
+from collm.config.targets import needed_warm_starts
 from collm.llm.sources import folder
 from collm.methods.registry import METHODS, WARM_STARTS
-from collm.planning import counts
-from collm.planning import memory as footprint
-from collm.planning.data_estimate import Prospect, prospect
-from collm.planning.model_shapes import Shape, of_folder, of_spec
-from collm.planning.throughput import Rates, Seconds
+from collm.planning import counts, memory
+from collm.planning.data_estimate import DataEstimate, estimate_data
+from collm.planning.model_shapes import Shape, shape_of_folder, shape_of_spec
+from collm.planning.throughput import Rates
 
 GB = 1e9
-CHECKPOINT = 12  # bytes per trained number: the number itself and two moments
-CHARACTERS = 5  # bytes of a generated token in samples.jsonl, JSON included
+CHECKPOINT_BYTES = 12  # per trained number: the number itself and two moments
+SAMPLE_BYTES = 5  # of a generated token in samples.jsonl, JSON included
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Plan:
         return sum(self.models.values()) + sum(line.seeds * line.disk for line in self.lines)
 
 
-def make(settings: Mapping[str, Any], rates: Rates, root: Path = Path("."), device: str | None = None) -> Plan:
+def make_plan(settings: Mapping[str, Any], rates: Rates, root: Path = Path("."), device: str | None = None) -> Plan:
     """Plan all jobs of a merged configuration.
 
     Args:
@@ -83,81 +84,81 @@ def make(settings: Mapping[str, Any], rates: Rates, root: Path = Path("."), devi
     lines: list[Line] = []
     stored: dict[str, float] = {}
     for domain in settings["domains"]:
-        known: dict[tuple[Any, ...], Prospect] = {}
-        for method in rows(settings, domain):
+        estimates: dict[tuple[Any, ...], DataEstimate] = {}
+        for method in planned_rows(settings, domain):
             job = resolve_job(settings, domain, method)
             shapes = {name: _shape(root, job, name) for name in job.models}
-            stored |= {_place(job, name): _stored(job, name, shape) for name, shape in shapes.items()}
+            stored |= {_model_key(job, name): _stored(job, name, shape) for name, shape in shapes.items()}
             key = (job.team.num_agents, job.rollout.turns, job.rollout.max_new_tokens, job.team.agents)
-            if key not in known:
-                known[key] = prospect(job, root)
-            lines.append(_line(job, shapes, known[key], rates, len(settings["seeds"]), device))
+            if key not in estimates:
+                estimates[key] = estimate_data(job, root)
+            lines.append(_line(job, shapes, estimates[key], rates, len(settings["seeds"]), device))
         lines += _models_lines(resolve_job(settings, domain), rates)
     return Plan(lines, stored)
 
 
-def rows(settings: Mapping[str, Any], domain: str) -> list[str]:
-    """Methods and baselines of a domain, and the warm starts that they need, in the order in which they run."""
-    enabled = resolve_job(settings, domain).warm_start.enabled
-    needed = {starts_from(method, enabled) for method in settings["methods"]} | set(settings["baselines"])
-    starts = [name for name in WARM_STARTS if name in needed and enabled]
-    return [*starts, *settings["methods"], *(row for row in settings["baselines"] if row not in WARM_STARTS)]
+def planned_rows(settings: Mapping[str, Any], domain: str) -> list[str]:
+    """Rows of a domain, and the warm starts that they need, in the order in which they run."""
+    others = [row for row in rows(settings, domain) if row not in WARM_STARTS]
+    return [*needed_warm_starts(settings, domain), *others]
 
 
-def _line(job: Job, shapes: Mapping[str, Shape], seen: Prospect, rates: Rates, seeds: int, device: str | None) -> Line:
-    place = device or ("cuda" if any(spec["source"] == "hub" for spec in job.models.values()) else "cpu")
-    response = rates.response(job)
-    work = counts.of(job, seen.train, seen.test, response)
-    stages = dict(_footprints(job, shapes, seen, place))
-    peaks = {stage: footprint.peak(parts, place) for stage, parts in stages.items()}
+def _line(
+    job: Job, shapes: Mapping[str, Shape], data: DataEstimate, rates: Rates, seeds: int, asked: str | None
+) -> Line:
+    device = asked or ("cuda" if any(spec["source"] == "hub" for spec in job.models.values()) else "cpu")
+    work = counts.workload(job, data.train, data.test, rates.mean_response(job))
+    stages = dict(_memory_of_stages(job, shapes, data, device))
+    peaks = {stage: memory.peak(parts, device) for stage, parts in stages.items()}
     size = sum(shapes[name].parameters for name in job.team.agents) / len(job.team.agents)
-    seconds: Seconds = rates.seconds(job, work, seen, place, size)
+    seconds = rates.seconds(job, work, data, device, size)
     return Line(
         job.domain,
         job.method,
         seeds,
-        place,
+        device,
         stages,
         peaks,
         seconds.stages,
-        work.tokens + work.watched + work.evaluated,
+        work.training_tokens + work.interim_tokens + work.final_tokens,
         _disk(job, shapes, work),
         seconds.basis,
     )
 
 
-def _footprints(
-    job: Job, shapes: Mapping[str, Shape], seen: Prospect, place: str
+def _memory_of_stages(
+    job: Job, shapes: Mapping[str, Shape], data: DataEstimate, device: str
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Bytes by part of every stage of a row."""
     if job.method in METHODS or job.method in WARM_STARTS:
-        critics = footprint.critics_of(job)
-        found = footprint.batches(job, seen.lengths, critics, seen.test)
-        yield "train" if job.method in METHODS else "warm_start", footprint.parts(job, shapes, critics, found, place)
+        stage, critics = "train" if job.method in METHODS else "warm_start", memory.critics_of(job)
+        largest = memory.training_batches(job, data.lengths, critics, data.test)
+        yield stage, memory.bytes_by_part(job, shapes, critics, largest, device)
     agents = {name: shapes[name] for name in job.team.agents}
-    found = footprint.batches_of_evaluation(job, seen.lengths, seen.test)
-    yield "evaluate", footprint.parts(job, agents, None, found, place, trained=False)
+    largest = memory.evaluation_batches(job, data.lengths, data.test)
+    yield "evaluate", memory.bytes_by_part(job, agents, None, largest, device, trained=False)
 
 
 def _disk(job: Job, shapes: Mapping[str, Shape], work: counts.Workload) -> float:
     """Bytes of adapters, checkpoints and samples of one seed."""
-    samples = CHARACTERS * (work.evaluated + work.episodes * 200)
+    samples = SAMPLE_BYTES * (work.final_tokens + work.episodes * 200)
     if job.method not in METHODS and job.method not in WARM_STARTS:
         return samples
-    names = footprint.members(job, footprint.critics_of(job))
+    names = memory.trained_models(job, memory.critics_of(job))
     full, rank = job.team.adapter == "full", job.team.lora["rank"]
     trained = sum(shapes[name].parameters if full else shapes[name].lora(rank) for name in names)
-    return samples + trained * (4 + CHECKPOINT * job.training.keep_checkpoints)
+    return samples + trained * (4 + CHECKPOINT_BYTES * job.training.keep_checkpoints)
 
 
 def _shape(root: Path, job: Job, name: str) -> Shape:
     """Of the prepared model if it is there, else of the specification."""
     spec = job.models[name]
     path = folder(root / "resources" / "models", name, spec["source"], job.domain)
-    return of_folder(path) if (path / "model.json").is_file() else of_spec(name, spec)
+    return shape_of_folder(path) if (path / "model.json").is_file() else shape_of_spec(name, spec)
 
 
-def _place(job: Job, name: str) -> str:
+def _model_key(job: Job, name: str) -> str:
+    """A name for a model on disk: models made from scratch belong to a domain, the others are shared."""
     return f"{job.domain}/{name}" if job.models[name]["source"] == "scratch" else name
 
 
@@ -172,9 +173,9 @@ def _models_lines(job: Job, rates: Rates) -> list[Line]:
     if not pretrain:
         return []
     tokens = sum(plan["steps"] * plan["batch_size"] * plan["window"] for plan in pretrain)
-    memory, peaks = {"model": {"runtime": footprint.RUNTIME["cpu"]}}, {"model": footprint.RUNTIME["cpu"]}
-    seconds = {"model": rates.model_seconds(tokens)}
-    return [Line(job.domain, "(model)", 1, "cpu", memory, peaks, seconds, 0, 0.0, "default rate")]
+    runtime = memory.RUNTIME["cpu"]
+    parts, peaks, seconds = {"model": {"runtime": runtime}}, {"model": runtime}, {"model": rates.model_seconds(tokens)}
+    return [Line(job.domain, "(model)", 1, "cpu", parts, peaks, seconds, 0, 0.0, "default rate")]
 
 
 def as_json(plan: Plan, price: float, cores: int) -> dict[str, Any]:

@@ -24,10 +24,10 @@ COLUMNS = (
     "rate",
 )
 GIB = 1 << 30
-LEFT = {"domain", "method", "on", "rate"}
+LEFT_ALIGNED = {"domain", "method", "on", "rate"}
 
 
-def text(plan: Plan, price: float, cores: int, device_memory: float) -> str:
+def as_text(plan: Plan, price: float, cores: int, device_memory: float) -> str:
     """Table and totals; `price` per GPU-hour, `device_memory` in GiB of the GPU that jobs should fit."""
     cells = [COLUMNS, *(_cells(line) for line in plan.lines)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
@@ -59,26 +59,26 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def _totals(plan: Plan, price: float, cores: int, device_memory: float) -> list[str]:
-    found = []
+    lines = []
     gpu, cpu = plan.hours("cuda"), plan.hours("cpu")
     if gpu:
-        found.append(f"GPU: {gpu:.0f} hours, {gpu * price:.0f} at {price:g} per hour")
-        large = [line for line in plan.lines if line.device == "cuda" and line.peak > device_memory * GIB]
+        lines.append(f"GPU: {gpu:.0f} hours, {gpu * price:.0f} at {price:g} per hour")
+        too_large = [line for line in plan.lines if line.device == "cuda" and line.peak > device_memory * GIB]
         largest = max((line for line in plan.lines if line.device == "cuda"), key=lambda line: line.peak)
         where = f"{largest.domain}/{largest.method}, {_gb(largest.peak)} GB"
-        fits = "all jobs fit" if not large else f"{len(large)} of {len(plan.lines)} do not fit"
-        found.append(f"largest job on a GPU: {where}; {fits} in {device_memory:g} GiB ({_gb(device_memory * GIB)} GB)")
-        found += [f"  too large: {line.domain}/{line.method}, {_gb(line.peak)} GB" for line in large]
+        fits = "all jobs fit" if not too_large else f"{len(too_large)} of {len(plan.lines)} do not fit"
+        lines.append(f"largest job on a GPU: {where}; {fits} in {device_memory:g} GiB ({_gb(device_memory * GIB)} GB)")
+        lines += [f"  too large: {line.domain}/{line.method}, {_gb(line.peak)} GB" for line in too_large]
     if cpu:
         wall = f"{cpu / cores:.1f} hours on {cores} cores" if cpu >= cores else f"{60 * cpu / cores:.0f} minutes"
-        found.append(f"CPU: {cpu:.1f} core-hours, {wall} on {cores} cores" if cpu < cores else f"CPU: {wall}")
-    found.append(f"disk: {plan.disk() / GB:.1f} GB, of which models {sum(plan.models.values()) / GB:.1f}")
-    return found
+        lines.append(f"CPU: {cpu:.1f} core-hours, {wall} on {cores} cores" if cpu < cores else f"CPU: {wall}")
+    lines.append(f"disk: {plan.disk() / GB:.1f} GB, of which models {sum(plan.models.values()) / GB:.1f}")
+    return lines
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [
-        cell.ljust(width) if name in LEFT else cell.rjust(width)
+        cell.ljust(width) if name in LEFT_ALIGNED else cell.rjust(width)
         for name, cell, width in zip(COLUMNS, row, widths, strict=True)
     ]
 

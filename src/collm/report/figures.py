@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -22,13 +23,14 @@ from matplotlib.ticker import MaxNLocator
 
 from collm.common.errors import DataError
 from collm.common.files import write_atomic
+from collm.domains import title
 from collm.domains.base import Metric
 from collm.methods.registry import ROWS
 from collm.report import statistics
-from collm.report.results import Results, title
+from collm.report.results import Results
 from collm.report.tables import BOOTSTRAP_SEED, TIME, number, table_metrics
 
-COLOURS = {
+COLOURS = {  # of every row of the tables
     "parallel": "#A6A6A6",
     "warm_start": "#5F5F5F",
     "warm_start_single": "#8C7A5B",
@@ -44,7 +46,7 @@ COLOURS = {
     "collm_dc": "#0072B2",
     "collm_cc": "#D55E00",
 }
-MARKERS = {
+MARKERS = {  # of every method; baselines have no curve
     "grpo": "X",
     "ac": "*",
     "magrpo": "^",
@@ -54,7 +56,7 @@ MARKERS = {
     "collm_dc": "s",
     "collm_cc": "o",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -118,10 +120,10 @@ def final_bars(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) -> Fi
     """
     rows = main[main["domain"] == domain]
     methods = list(dict.fromkeys(rows["method"]))
-    shown = table_metrics(metrics, set(rows["metric"]))
-    figure = Figure(figsize=(1.5 + 2.3 * len(shown), 1.5 + 0.34 * len(methods)), layout="constrained")
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, shown, strict=True):
+    columns = table_metrics(metrics, set(rows["metric"]))
+    figure = Figure(figsize=(1.5 + 2.3 * len(columns), 1.5 + 0.34 * len(methods)), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, columns, strict=True):
         own = rows[rows["metric"] == metric.name].set_index("method").loc[methods]
         _draw_bars(axes, own, metric)
     panels[0].set_yticks(range(len(methods)), [ROWS[method].label for method in methods])
@@ -157,10 +159,9 @@ def evaluation_curve(curves: pd.DataFrame, estimator: str = "mean", resamples: i
         run = f"{curves['domain'].iloc[0]}/{curves['method'].iloc[0]}"
         raise DataError(f"{run}: not every seed was evaluated at iteration {iteration}; train them alike")
     rows = []
-    for iteration, values in rewards.iterrows():
-        cells = statistics.ScoreMatrix(
-            values.to_numpy(dtype=float)[:, None], tuple(rewards.columns), ("test split",), len(values)
-        )
+    seeds = tuple(int(seed) for seed in rewards.columns)
+    for iteration, values in zip(rewards.index, rewards.to_numpy(dtype=float), strict=True):
+        cells = statistics.ScoreMatrix(values[:, None], seeds, ("test split",), len(values))
         rng = np.random.default_rng(BOOTSTRAP_SEED)
         value = statistics.estimate(cells, rng, statistic=estimator, resamples=resamples)
         rows.append((float(steps.loc[iteration].mean()), value.point, value.low, value.high))
@@ -208,7 +209,7 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
         ends = np.fmax(ends, rows["paper"].to_numpy(dtype=float))
     span = np.nanmax([0.0, *ends]) or (100.0 if metric.unit == "%" else 1.0)  # nothing but zeros: the unit's range
     column = axes.get_yaxis_transform()
-    for place, point in zip(places, rows["point"], strict=True):
+    for place, point in enumerate(rows["point"]):
         if np.isfinite(point):
             text = number(point, metric)
             axes.text(1.0, place, text, transform=column, ha="right", va="center", fontsize=7.5)

@@ -19,10 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon, Rectangle
 
 from collm.common.errors import DataError
+from collm.domains import title
 from collm.domains.base import Domain
 from collm.report.figures import STYLE
-from collm.report.results import Results, title
-from collm.report.str_build_worlds import GROUND, OTHERS, TARGET, World, final_panels
+from collm.report.results import Results
+from collm.report.worlds import GROUND, TARGET, World, block_colours, final_panels
 
 MATERIALS = {
     "white_concrete": "#FFFFFF",
@@ -63,7 +64,7 @@ def houses(panels: Sequence[World], heading: str) -> Figure:
     tall = max(0.8 * _VIEW * unit * _slope(width, height, depth), unit * depth / width)
     figure = Figure(figsize=(FIGURE_WIDTH, len(rows) * (tall + 0.42) + 1.1), layout="constrained")
     grid = figure.subplots(len(rows), height + 1, squeeze=False, width_ratios=[_VIEW, *[1.0] * height])
-    colours = _colours(rows)
+    colours = block_colours(rows, MATERIALS)
     for world, line in zip(rows, grid, strict=True):
         _isometric(line[0], world, colours)
         for y, axes in enumerate(line[1:], start=first["from"][1]):
@@ -89,13 +90,6 @@ def _slope(width: int, height: int, depth: int) -> float:
 
 def _blocks(cells: Iterable[Sequence[Any]]) -> dict[Cell, str]:
     return {(x, y, z): block for x, y, z, block in cells}
-
-
-def _colours(rows: Sequence[World]) -> dict[str, str]:
-    used = {block for world in rows for block in _blocks(world.record["built"]).values()}
-    strange = sorted(used - set(MATERIALS))
-    known = {block: colour for block, colour in MATERIALS.items() if block in used}
-    return known | {block: OTHERS[index % len(OTHERS)] for index, block in enumerate(strange)}
 
 
 def _handles(colours: Mapping[str, str]) -> list[Patch]:
@@ -126,12 +120,14 @@ def _isometric(axes: Axes, world: World, colours: Mapping[str, str]) -> None:
             if neighbour not in built:
                 shade = tuple(_SHADES[face] * part for part in colour)
                 points = [_project(corner) for corner in corners]
-                style = {"edgecolor": "#4A4A4A", "linewidth": 0.35, "joinstyle": "round"}
-                axes.add_patch(Polygon(points, facecolor=shade, zorder=rank, **style))
+                cube = Polygon(
+                    points, facecolor=shade, edgecolor="#4A4A4A", linewidth=0.35, joinstyle="round", zorder=rank
+                )
+                axes.add_patch(cube)
     spans = [(low, low + size) for low, size in zip(record["from"], record["size"], strict=True)]
-    outline = [_project(corner) for corner in itertools.product(*spans)]
-    for setter, values in zip((axes.set_xlim, axes.set_ylim), zip(*outline, strict=True), strict=True):
-        setter(min(values) - 0.2, max(values) + 0.2)
+    x_values, y_values = zip(*(_project(corner) for corner in itertools.product(*spans)), strict=True)
+    axes.set_xlim(min(x_values) - 0.2, max(x_values) + 0.2)
+    axes.set_ylim(min(y_values) - 0.2, max(y_values) + 0.2)
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_title(f"{world.name}\n{world.note}" if world.note else world.name, fontsize=9)
@@ -146,11 +142,11 @@ def _project(point: tuple[float, float, float]) -> tuple[float, float]:
 def _layer(axes: Axes, record: Mapping[str, Any], y: int, colours: Mapping[str, str]) -> None:
     """One layer from above, the front row at the bottom."""
     (x0, _, z0), (width, _, depth) = record["from"], record["size"]
-    built, wanted = _blocks(record["built"]), _blocks(record["targets"])
+    built, targets = _blocks(record["built"]), _blocks(record["targets"])
     axes.add_patch(Rectangle((x0, z0), width, depth, facecolor=GROUND, linewidth=0, zorder=0))
     for z in range(z0, z0 + depth):
         for x in range(x0, x0 + width):
-            _cell(axes, (x, z), built.get((x, y, z)), wanted.get((x, y, z)), colours)
+            _cell(axes, (x, z), built.get((x, y, z)), targets.get((x, y, z)), colours)
     axes.set_xlim(x0 - 0.1, x0 + width + 0.1)
     axes.set_ylim(z0 - 0.1, z0 + depth + 0.1)
     axes.set_aspect("equal")
@@ -160,7 +156,7 @@ def _layer(axes: Axes, record: Mapping[str, Any], y: int, colours: Mapping[str, 
 
 
 def _cell(
-    axes: Axes, place: tuple[int, int], block: str | None, wanted: str | None, colours: Mapping[str, str]
+    axes: Axes, place: tuple[int, int], block: str | None, target: str | None, colours: Mapping[str, str]
 ) -> None:
     if block is not None:
         dark = block == "obsidian"
@@ -170,16 +166,16 @@ def _cell(
                 1,
                 1,
                 facecolor=colours[block],
-                edgecolor="#CCCCCC" if dark and wanted is None else "#555555",
+                edgecolor="#CCCCCC" if dark and target is None else "#555555",
                 linewidth=0.3,
-                hatch="/////" if wanted is None else None,
+                hatch="/////" if target is None else None,
                 zorder=1,
             )
         )
-    if wanted is not None and block != wanted:
+    if target is not None and block != target:
         x, z = place
         style = {"linestyle": ":", "linewidth": 1.0} if block is None else {"linewidth": 1.3}
-        colour = (*to_rgb(colours.get(wanted, GROUND)), 0.35) if block is None else "none"
+        colour = (*to_rgb(colours.get(target, GROUND)), 0.35) if block is None else "none"
         axes.add_patch(
             Rectangle((x + 0.08, z + 0.08), 0.84, 0.84, facecolor=colour, edgecolor=TARGET, zorder=2, **style)
         )

@@ -1,6 +1,6 @@
 """What the paper reports, and when one of our numbers may stand beside one of its numbers.
 
-The values ship as `embedded/paper_results.csv` (domain, method, metric, value, source). They were measured
+The values ship as `paper_results.csv` beside this module (domain, method, metric, value, source). They were measured
 on the full public data sets with models of 1.7 to 4 billion parameters. A run on the project's own small
 data, on part of a data set, or with a model made from scratch or shipped in a package measures something
 else and is never set against them; its rows say why instead.
@@ -46,15 +46,16 @@ class Provenance:
 def values() -> dict[tuple[str, str, str], float]:
     """The paper's numbers by (domain, method, metric), in the units of its tables; nobody else's."""
     frame = _published()
-    rows = frame[frame["source"].str.startswith(PAPER)].itertuples()
-    return {(row.domain, row.method, row.metric): float(row.value) for row in rows}
+    rows = frame[frame["source"].str.startswith(PAPER)][["domain", "method", "metric", "value"]].to_numpy()
+    return {(domain, method, metric): float(value) for domain, method, metric, value in rows}
 
 
 def elsewhere(domain: str) -> str:
     """What others report for `domain` under another protocol, in words; "" if nothing."""
     frame = _published()
-    rows = frame[(frame["domain"] == domain) & ~frame["source"].str.startswith(PAPER)].itertuples()
-    return ", ".join(f"{ROWS[row.method].label} {row.metric} {row.value:g} in {row.source}" for row in rows)
+    others = frame[(frame["domain"] == domain) & ~frame["source"].str.startswith(PAPER)]
+    rows = others[["method", "metric", "value", "source"]].to_numpy()
+    return ", ".join(f"{ROWS[method].label} {metric} {value:g} in {source}" for method, metric, value, source in rows)
 
 
 def papers_rows(domain: Domain) -> Mapping[str, tuple[str, str]]:
@@ -80,19 +81,19 @@ def provenance(
     team, models = record["config"]["team"], record["config"]["models"]
     used = [models[name] for name in dict.fromkeys(team["agents"])]
     words = [manifest["label"]]
-    papers_data = papers.get(source) == cut
-    if papers_data:
+    same_rows = papers.get(source) == cut
+    if same_rows:
         words[0] += " (the paper's rows)"
     elif source == "hub":
         words[0] += f" {cut[0]} and {cut[1]}" + (" (not the paper's rows)" if papers else "")
     words += dict.fromkeys(_model_words(model) for model in used)
     if domain not in MODELS:
         words += ["not in the paper", *([others] if (others := elsewhere(domain)) else [])]
-    if not papers_data or any(model["source"] != "hub" for model in used):
+    if not same_rows or any(model["source"] != "hub" for model in used):
         return Provenance(f"{', '.join(words)}: not comparable with the paper", False)
-    own = MODELS.get(domain, ())
-    if own and {model["id"] for model in used} != set(own):
-        words.append(f"paper: {' + '.join(own)}")
+    published = MODELS.get(domain, ())
+    if published and {model["id"] for model in used} != set(published):
+        words.append(f"paper: {' + '.join(published)}")
     return Provenance(", ".join(words), True)
 
 

@@ -8,7 +8,6 @@ and the data manifest of every domain. No model and no GPU.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,29 +17,16 @@ from typing import Any
 
 import pandas as pd
 
-from collm.common import cli
 from collm.common.errors import DataError
 from collm.common.files import read_jsonl
-from collm.config.job import build_domain
-from collm.config.load import load_config
-from collm.config.resolve import resolve_job, rows
-from collm.domains.base import Domain
+from collm.config.resolve import rows
+from collm.config.targets import result_names
 from collm.methods.registry import METHODS, ROWS
 
-TITLES = {
-    "tldr": "TLDR",
-    "arxiv": "arXiv",
-    "coophe": "CoopHE",
-    "humaneval": "HumanEval",
-    "mbpp": "MBPP",
-    "str_build": "StrBuild",
-    "house_build": "HouseBuild",
-    "arc_challenge": "ARC-Challenge",
-}
 SAMPLE_KEYS = ("domain", "method", "seed", "task", "sample", "reward", "tokens")
 CURVE_KEYS = ("event", "iteration", "env_step", "samples", "reward")
 CURVE_EVENTS = ("rollout", "evaluation")
-SHOWN = 12  # missing files listed one by one in a message; the rest are counted
+LISTED = 12  # missing files listed one by one in a message; the rest are counted
 
 
 @dataclass(frozen=True)
@@ -50,13 +36,22 @@ class Run:
     domain: str
     method: str
     seed: int
-    trained: bool
     folder: Path
 
     @property
     def key(self) -> tuple[str, str, int]:
         """Domain, method and seed, the index of `Results.records`."""
         return self.domain, self.method, self.seed
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run has learning curves: a method of reinforcement learning."""
+        return self.method in METHODS
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that tables and figures read."""
+        return [self.folder / name for name in result_names(self.method)]
 
 
 @dataclass(frozen=True)
@@ -92,49 +87,11 @@ class Results:
         return self.samples[(self.samples["domain"] == domain) & (self.samples["method"] == method)]
 
 
-@dataclass(frozen=True)
-class Report:
-    """What the stages `tables` and `figures` start from; `domains` are those that have samples, built, by name."""
-
-    results: Results
-    domains: Mapping[str, Domain]
-    estimator: str
-    resamples: int
-    out: Path
-
-
-def report_parser(description: str, kind: str) -> argparse.ArgumentParser:
-    """Options of the stages that show results; `kind` is the folder below the results that they write."""
-    parser = cli.parser(description, domain=False)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
-    parser.add_argument("--out", type=Path, help=f"folder to write; None: RESULTS/{kind}")
-    parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
-    parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
-    parser.set_defaults(kind=kind)
-    return parser
-
-
-def open_report(arguments: argparse.Namespace) -> Report:
-    """Everything that the options of `report_parser` ask for; raises ConfigError and DataError as `load` does."""
-    settings = load_config(arguments.config)
-    if arguments.domains:
-        settings["domains"] = arguments.domains
-    loaded = load(settings, arguments.results, arguments.data, arguments.partial)
-    shown = build_domains(settings, loaded.domains())
-    estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
-    return Report(loaded, shown, estimator, resamples, arguments.out or arguments.results / arguments.kind)
-
-
-def title(domain: str) -> str:
-    """Name of a domain for headings; domains without a special spelling are capitalised."""
-    return TITLES.get(domain, domain.replace("_", " ").capitalize())
-
-
 def load(settings: Mapping[str, Any], results: Path, data: Path, partial: bool = False) -> Results:
-    """Everything that a merged configuration asks for; what is stale or left out is told on stderr.
+    """Everything that a merged configuration asks for; stale folders and runs left out are named on stderr.
 
-    Raises DataError as `collect` does.
+    Raises:
+        DataError: as `collect` does.
     """
     runs = expected_runs(settings, results)
     for folder in unused_runs(runs, results):
@@ -145,27 +102,22 @@ def load(settings: Mapping[str, Any], results: Path, data: Path, partial: bool =
     return loaded
 
 
-def build_domains(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:
-    """The domains of `names` with the options of a merged configuration, by name."""
-    return {name: build_domain(resolve_job(settings, name)) for name in names}
-
-
 def expected_runs(settings: Mapping[str, Any], results: Path) -> list[Run]:
     """Runs that a merged configuration asks for, in the order of the tables."""
     runs = []
     for domain in settings["domains"]:
-        shown = rows(settings, domain)
-        for method in [row for row in ROWS if row in shown]:
+        present = rows(settings, domain)
+        for method in [row for row in ROWS if row in present]:
             for seed in settings["seeds"]:
                 folder = Path(results) / domain / method / f"seed{seed}"
-                runs.append(Run(domain, method, int(seed), method in METHODS, folder))
+                runs.append(Run(domain, method, int(seed), folder))
     return runs
 
 
 def unused_runs(runs: Iterable[Run], results: Path) -> list[Path]:
     """Folders of evaluated runs below `results` that the configuration does not ask for."""
-    found = {path.parent for path in Path(results).glob("*/*/seed*/samples.jsonl")}
-    return sorted(found - {run.folder for run in runs})
+    evaluated = {path.parent for path in Path(results).glob("*/*/seed*/samples.jsonl")}
+    return sorted(evaluated - {run.folder for run in runs})
 
 
 def collect(runs: Iterable[Run], data: Path, partial: bool = False) -> Results:
@@ -179,13 +131,12 @@ def collect(runs: Iterable[Run], data: Path, partial: bool = False) -> Results:
         malformed.
     """
     runs = list(runs)
-    files = {run: _files(run) for run in runs}
     manifests = {run.domain: Path(data) / run.domain / "manifest.json" for run in runs}
-    wanted = [path for paths in files.values() for path in paths] + list(manifests.values())
-    missing = tuple(path for path in wanted if not path.is_file())
+    needed = [*(path for run in runs for path in run.files), *manifests.values()]
+    missing = tuple(path for path in needed if not path.is_file())
     if missing and not partial:
         raise DataError(_missing_message(missing))
-    complete = [run for run in runs if not {*files[run], manifests[run.domain]} & set(missing)]
+    complete = [run for run in runs if not {*run.files, manifests[run.domain]} & set(missing)]
     if not complete:
         raise DataError(f"no complete run to show; {_missing_message(missing)}")
     curves = [curve_frame(run) for run in complete if run.trained]
@@ -250,11 +201,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _files(run: Run) -> list[Path]:
-    names = ["samples.jsonl", "evaluation.json", *(["metrics.jsonl"] if run.trained else [])]
-    return [run.folder / name for name in names]
-
-
 def _lines(path: Path) -> list[dict[str, Any]]:
     rows = read_jsonl(path)
     if not rows:
@@ -267,6 +213,6 @@ def _empty_curves() -> pd.DataFrame:
 
 
 def _missing_message(missing: tuple[Path, ...]) -> str:
-    names = ", ".join(str(path) for path in missing[:SHOWN])
-    more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    names = ", ".join(str(path) for path in missing[:LISTED])
+    more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
     return f"not there: {names}{more}; run `snakemake --cores all`, or pass --partial to show what there is"

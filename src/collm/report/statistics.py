@@ -118,15 +118,16 @@ def score_matrix(frame: pd.DataFrame, column: str) -> ScoreMatrix:
     """
     if frame.empty:
         raise DataError(f"no samples to compute {column!r} from; evaluate the method first")
-    if not np.isfinite(frame[column].to_numpy(dtype=float)).all():
-        row = frame[~np.isfinite(frame[column].astype(float))].iloc[0]
+    finite = np.isfinite(frame[column].to_numpy(dtype=float))
+    if not finite.all():
+        row = frame[~finite].iloc[0]
         raise DataError(f"{column!r} of task {row['task']!r}, seed {row['seed']}, is not a finite number")
     cells = frame.groupby(["seed", "task"])[column].mean().unstack("task")
-    holes = cells.isna().stack()
-    if holes.any():
-        seed, task = holes[holes].index[0]
+    holes = np.argwhere(cells.isna().to_numpy())
+    if len(holes):
+        seed, task = cells.index[holes[0][0]], cells.columns[holes[0][1]]
         raise DataError(
-            f"seed {seed} has no sample of task {task!r} but another seed has ({int(holes.sum())} such "
+            f"seed {seed} has no sample of task {task!r} but another seed has ({len(holes)} such "
             "holes); evaluate all seeds on the same test split"
         )
     return ScoreMatrix(cells.to_numpy(dtype=float), tuple(cells.index), tuple(cells.columns), len(frame))

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from collm.domains import title
 from collm.domains.base import Domain, Metric
 from collm.methods.registry import ROWS
-from collm.report.results import title
 from collm.report.tables import TIME, number, table_metrics
 
 ABSENT = "–"

@@ -1,7 +1,7 @@
 """Tables from results: tidy frames with intervals, and the same for people as Markdown and LaTeX.
 
 The main table has the columns of the paper's table 1: response time, cost in tokens, and the domain's own
-metrics, for every method of the configuration. All numbers come from `collm.statistics`; within one domain
+metrics, for every method of the configuration. All numbers come from `collm.report.statistics`; within one domain
 the seeds form one stratum (see there). Every estimate starts the same seeded generator, so a number does not
 depend on which other rows the table holds.
 """
@@ -16,7 +16,7 @@ import pandas as pd
 
 from collm.common.errors import DataError
 from collm.domains.base import Domain, Metric
-from collm.methods.registry import ROWS
+from collm.methods.registry import ROWS, UNTRAINED, WARM_STARTS
 from collm.report import paper, statistics
 from collm.report.results import Results
 from collm.report.statistics import Estimate
@@ -25,8 +25,6 @@ BOOTSTRAP_SEED = 2108
 DECIMALS = {"%": 1, "tokens": 1}  # digits after the point by unit; anything else gets two
 TIME = Metric("time_s", "Time", "s", higher_is_better=False)
 TOKENS = Metric("tokens", "Cost", "tokens", higher_is_better=False)
-REFERENCES = ("warm_start", "parallel")  # what teams are compared with: the first one present
-SINGLE_REFERENCES = ("warm_start_single", "raw")  # what one agent alone is; see `reference`
 ESTIMATE = ["point", "low", "high", "interval", "seeds", "tasks", "samples"]
 MAIN = ["domain", "method", "metric", *ESTIMATE, "paper", "difference", "label"]
 
@@ -61,10 +59,10 @@ def main_frame(
         for metric in _possible(results, table_metrics(domains[domain].metrics), domain):
             value = _estimate(results, domain, method, metric, estimator, resamples)
             theirs = published.get((domain, method, metric.name)) if origin.comparable else None
-            apart = theirs is None or metric is TIME
+            difference = None if theirs is None or metric is TIME else value.point - theirs
             rows.append(
                 _row(domain, method, metric.name, value)
-                | {"paper": theirs, "difference": None if apart else value.point - theirs}
+                | {"paper": theirs, "difference": difference}
                 | {"label": origin.label}
             )
     return pd.DataFrame(rows, columns=MAIN).astype({"paper": float, "difference": float})
@@ -75,7 +73,7 @@ def reward_frame(results: Results, estimator: str = "mean", resamples: int = 10_
     rows = []
     for domain, method in _cells(results):
         frame = results.of(domain, method).dropna(axis="columns", how="all")
-        for column in ["reward", *(name for name in frame if name.startswith("part."))]:
+        for column in ["reward", *(name for name in map(str, frame) if name.startswith("part."))]:
             # A part that an early turn or another branch of the reward does not name adds nothing: zero.
             value = _from_samples(frame.fillna({column: 0.0}), column, estimator, resamples)
             rows.append(_row(domain, method, column, value))
@@ -93,8 +91,8 @@ def difference_frame(
     rows = []
     for domain in results.domains():
         columns = {"reward": "reward", "tokens": "tokens"}
-        shown = _possible(results, [metric for metric in domains[domain].metrics if metric.in_table], domain)
-        columns |= {metric.name: f"metric.{metric.name}" for metric in shown}
+        metrics = _possible(results, [metric for metric in domains[domain].metrics if metric.in_table], domain)
+        columns |= {metric.name: f"metric.{metric.name}" for metric in metrics}
         for method in results.methods(domain):
             start = reference(results, domain, method)
             if start is None:
@@ -103,7 +101,7 @@ def difference_frame(
             paired = set(ours["seed"]) & set(theirs["seed"])
             if not paired:
                 continue
-            sides = [_with_draws(side[side["seed"].isin(paired)], shown) for side in (ours, theirs)]
+            sides = [_with_draws(side[side["seed"].isin(paired)], metrics) for side in (ours, theirs)]
             for name, column in columns.items():
                 first, second = (statistics.score_matrix(side, column) for side in sides)
                 value = statistics.difference(
@@ -125,37 +123,50 @@ def reference(results: Results, domain: str, method: str) -> str | None:
     raw model only if it was trained from that: a team's rows say nothing about what its training changed.
     """
     present = results.methods(domain)
-    if method in REFERENCES + SINGLE_REFERENCES:
+    single = ROWS[method].single
+    if method in references(single):
         return None
-    if not _single(method):
-        return next((name for name in REFERENCES if name in present), None)
-    if "warm_start_single" in present:
-        return "warm_start_single"
+    if not single:
+        return next((name for name in references(single) if name in present), None)
+    warm_start, untrained = references(single)
+    if warm_start in present:
+        return warm_start
     seed = results.of(domain, method)["seed"].iloc[0]
     enabled = results.records[domain, method, seed]["config"]["warm_start"]["enabled"]
-    return "raw" if "raw" in present and not enabled else None
+    return untrained if untrained in present and not enabled else None
+
+
+def references(single: bool) -> tuple[str, ...]:
+    """Rows that training starts from, of teams or of one agent alone: the fine-tuned one first, then the untrained.
+
+    Rows that are not decentralised are no start: nothing is trained from them.
+    """
+    return tuple(
+        name for name in (*WARM_STARTS, *UNTRAINED) if ROWS[name].single == single and ROWS[name].decentralised
+    )
 
 
 def without_reference(results: Results) -> list[str]:
     """One sentence per domain whose `difference_frame` leaves out single agents."""
-    found = []
+    sentences = []
     for domain in results.domains():
-        names = [name for name in results.methods(domain) if _single(name) and name not in SINGLE_REFERENCES]
-        left = [name for name in names if reference(results, domain, name) is None]
-        if left:
-            found.append(
-                f"{domain}: differences leave out {', '.join(left)}; the row that one agent alone starts from is not "
+        names = [name for name in results.methods(domain) if ROWS[name].single and name not in references(True)]
+        alone = [name for name in names if reference(results, domain, name) is None]
+        if alone:
+            sentences.append(
+                f"{domain}: differences leave out {', '.join(alone)}; the row that one agent alone starts from is not "
                 "there: add warm_start_single to baselines"
             )
-    return found
+    return sentences
 
 
 def metric_tree(main: pd.DataFrame, rewards: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """Points as {domain: {method: {metric: point}}} for `dvc metrics show`; rewards without their parts."""
     tree: dict[str, dict[str, dict[str, float]]] = {}
     both = pd.concat([main, rewards[rewards["metric"] == "reward"]])
-    for row in both.dropna(subset="point").itertuples():
-        tree.setdefault(row.domain, {}).setdefault(row.method, {})[row.metric] = float(f"{row.point:.6g}")
+    cells = both.dropna(subset="point")[["domain", "method", "metric", "point"]]
+    for domain, method, metric, point in cells.to_numpy():
+        tree.setdefault(domain, {}).setdefault(method, {})[metric] = float(f"{point:.6g}")
     return tree
 
 
@@ -163,11 +174,6 @@ def curve_table(results: Results) -> pd.DataFrame:
     """Learning curves as a tidy frame: `curves` of the results with a `series` column "domain/method"."""
     curves = results.curves
     return curves.assign(series=curves["domain"].astype(str) + "/" + curves["method"].astype(str))
-
-
-def _single(method: str) -> bool:
-    """Whether a row is one agent alone."""
-    return ROWS[method].single
 
 
 def _cells(results: Results) -> Iterator[tuple[str, str]]:
@@ -185,12 +191,12 @@ def _possible(results: Results, metrics: Sequence[Metric], domain: str) -> list[
 
 def _with_draws(frame: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """The samples of one method with columns for the metrics that are made from several of them."""
-    made = {
+    columns = {
         f"metric.{metric.name}": statistics.drawn_at_least_once(frame, f"metric.{metric.of}", metric.draws)
         for metric in metrics
         if metric.draws > 1
     }
-    return frame.assign(**made)
+    return frame.assign(**columns)
 
 
 def _origin(results: Results, domain: Domain, method: str) -> paper.Provenance:
@@ -224,10 +230,12 @@ def _latency(
     results: Results, domain: str, method: str, seeds: Sequence[int], estimator: str, resamples: int
 ) -> Estimate:
     """Response time: one mean over the timed tasks per seed, so only seeds are drawn; NaN if none was."""
-    timed = [results.records[domain, method, seed].get("latency") for seed in seeds]
-    for seed, latency in zip(seeds, timed, strict=True):
+    timed = []
+    for seed in seeds:
+        latency = results.records[domain, method, seed].get("latency")
         if not latency:
             raise DataError(f"{domain}/{method}/seed{seed}/evaluation.json has no latency; evaluate again")
+        timed.append(latency)
     tasks = [int(latency["tasks"]) for latency in timed]
     if not all(tasks):
         nothing = float("nan")

@@ -16,19 +16,10 @@ import torch
 
 from collm.common.errors import CheckpointError
 from collm.common.files import atomic_folder, sha256, write_json
+from collm.common.mappings import flatten
 from collm.runs.distributed import Processes
 
 MISSING = "(absent)"
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, part in value.items():
-        flat |= flatten(part, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 class Checkpoints:

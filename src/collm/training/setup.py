@@ -16,33 +16,20 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import sha256
+from collm.common.mappings import flatten
+from collm.config.dependencies import KNOBS
 from collm.config.job import Job, RolloutConfig, build_domain
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
 from collm.llm.team import Team
 from collm.planning import counts, data_estimate, memory_check
-from collm.runs.checkpoint import flatten
 from collm.runs.distributed import PATIENCE, Processes
 from collm.runs.folders import RunFolders
 from collm.runs.record import RunRecord
 from collm.runs.resumable import ResumableRun
 from collm.training.protocols import PROTOCOLS
 from collm.training.rollout import Rollout
-
-KNOBS = (
-    "tracker",
-    "sandbox",
-    "fixed",
-    "rollout.max_rows",
-    "rollout.vllm_memory",
-    "training.micro_batch_tokens",
-    "training.gradient_checkpointing",
-    "training.offload_optimiser",
-    "training.checkpoint_every",
-    "training.keep_checkpoints",
-    "evaluation.latency_tasks",
-)
 
 
 @dataclass

@@ -1,0 +1,60 @@
+"""What the stages `tables` and `figures` start from: their options, the results, and the domains that have some."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collm.common import cli
+from collm.config.job import build_domain
+from collm.config.load import load_config
+from collm.config.resolve import resolve_job
+from collm.domains.base import Domain
+from collm.report.results import Results, load
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the stages `tables` and `figures` start from; `domains` are those that have samples, built, by name."""
+
+    results: Results
+    domains: Mapping[str, Domain]
+    estimator: str
+    resamples: int
+    out: Path
+
+
+def report_parser(description: str, kind: str) -> argparse.ArgumentParser:
+    """Options of the stages that show results; `kind` is the folder below the results that they write."""
+    parser = cli.parser(description, domain=False)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
+    parser.add_argument("--out", type=Path, help=f"folder to write; None: RESULTS/{kind}")
+    parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
+    parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
+    parser.set_defaults(kind=kind)
+    return parser
+
+
+def open_report(arguments: argparse.Namespace) -> Report:
+    """Everything that the options of `report_parser` ask for.
+
+    Raises:
+        ConfigError: a configuration file is missing or wrong.
+        DataError: as `results.load` does.
+    """
+    settings = load_config(arguments.config)
+    if arguments.domains:
+        settings["domains"] = arguments.domains
+    loaded = load(settings, arguments.results, arguments.data, arguments.partial)
+    domains = build_domains(settings, loaded.domains())
+    estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
+    return Report(loaded, domains, estimator, resamples, arguments.out or arguments.results / arguments.kind)
+
+
+def build_domains(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:
+    """The domains of `names` with the options of a merged configuration, by name."""
+    return {name: build_domain(resolve_job(settings, name)) for name in names}

@@ -1,0 +1,252 @@
+"""What a stage depends on, what a job asks of a machine, and the files of the workflow; nothing is run."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.places import ROOT
+
+from collm.common.mappings import flatten
+from collm.config import dependencies, machine, targets
+from collm.config.load import load_config
+from collm.config.resolve import merge, resolve_settings, rows
+
+BASE, PAPER, SMOL = (ROOT / "config" / f"{name}.yaml" for name in ("config", "paper", "smol"))
+SOURCE = ROOT / "src"
+
+
+@pytest.fixture(scope="module")
+def default():
+    return load_config([BASE])
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return load_config([BASE, PAPER])
+
+
+def changed(settings: dict, key: str) -> dict:
+    """The same settings with another value for a dotted key."""
+    other = copy.deepcopy(settings)
+    *blocks, name = key.split(".")
+    place = other
+    for block in blocks:
+        place = place[block]
+    place[name] = "another value"
+    return other
+
+
+PLAYING = {"warm_start", "train", "evaluate"}
+LEARNING = {"warm_start", "train"}
+
+
+@pytest.mark.parametrize(
+    ("key", "stages"),
+    [
+        ("rollout.temperature", PLAYING),
+        ("team.lora.rank", PLAYING),
+        ("team.num_agents", {"data", "scratch_model", *PLAYING}),
+        ("profile", {"data", *PLAYING}),
+        ("semantics", PLAYING),
+        ("revision", {"scratch_model", *LEARNING}),
+        ("data.seed", {"data"}),
+        ("training.agent_learning_rate", {"train"}),
+        ("warm_start.enabled", {"train"}),
+        ("warm_start.epochs", {"warm_start"}),
+        ("evaluation.every", {"train"}),
+        ("evaluation.samples_during", LEARNING),
+        ("evaluation.samples", {"evaluate"}),
+        ("evaluation.latency_tasks", {"evaluate"}),
+        *((key, {"train"}) for key in dependencies.OF_TRAINING),
+        *((key, set()) for key in (*dependencies.MEMORY_KNOBS, *dependencies.BOOKKEEPING)),
+        *((key, set()) for key in ("tracker", "sandbox", "fixed", "models")),
+    ],
+)
+def test_a_changed_key_reaches_the_stages_that_compute_with_it(default, key, stages):
+    settings = resolve_settings(default, "tldr", "collm_cc")
+    assert key in flatten(settings) or key in settings
+    other = changed(settings, key)
+    differing = {
+        stage
+        for stage in dependencies.DEPENDS
+        if dependencies.stage_settings(stage, settings) != dependencies.stage_settings(stage, other)
+    }
+    assert differing == stages
+
+
+def test_every_named_block_and_key_is_one_of_the_settings(default):
+    settings = resolve_settings(default, "str_build", "collm_dc")
+    keys = set(flatten(settings)) | set(settings)
+    listed = {*dependencies.KNOBS, *dependencies.OF_TRAINING}
+    listed |= {key for blocks in dependencies.DEPENDS.values() for key in blocks}
+    listed |= {key for neutral in dependencies.NEUTRAL.values() for key in neutral}
+    assert listed <= keys
+
+
+def test_what_fingerprints_leave_out():
+    # A change here refuses the checkpoints of unfinished runs.
+    assert set(dependencies.KNOBS) == {
+        "tracker",
+        "sandbox",
+        "fixed",
+        "rollout.max_rows",
+        "rollout.vllm_memory",
+        "training.micro_batch_tokens",
+        "training.gradient_checkpointing",
+        "training.offload_optimiser",
+        "training.checkpoint_every",
+        "training.keep_checkpoints",
+        "evaluation.latency_tasks",
+    }
+
+
+def test_a_model_depends_on_what_it_is_made_of_and_not_on_its_place(default):
+    spec = {"source": "scratch", "layers": 2, "pretrain": {"steps": 50}, "device_map": "auto"}
+    assert dependencies.model_settings(spec) == {"source": "scratch", "layers": 2, "pretrain.steps": 50}
+    settings = resolve_settings(default, "str_build")
+    made = dependencies.scratch_model_settings(settings, spec)
+    assert {"layers", "pretrain.steps", "revision", "team.num_agents", "options.generated"} <= set(made)
+    assert dependencies.report_settings(default) == {"estimator": "mean", "resamples": default["report"]["resamples"]}
+
+
+def test_what_jobs_ask_of_a_machine(default, paper):
+    scratch, hub = resolve_settings(default, "tldr", "collm_cc"), resolve_settings(paper, "tldr", "collm_cc")
+    wheel = resolve_settings(load_config([BASE, SMOL]), "tldr", "collm_cc")
+    assert [machine.gpus(job) for job in (scratch, wheel, hub)] == [0, 1, 1]
+    assert [machine.threads(job) for job in (scratch, wheel, hub)] == [1, 64, 64]
+    assert [machine.memory(job) for job in (scratch, wheel, hub)] == [2_000, 6_000, 32_000]
+    assert [machine.minutes(job, attempt=2) for job in (scratch, wheel, hub)] == [120, 1_440, 2_880]
+    whole = merge(hub, {"team": {"adapter": "full"}})
+    assert machine.memory(whole, attempt=2) == 2 * 3 * 32_000 and machine.minutes(whole) == machine.minutes(hub)
+
+
+def test_the_largest_model_counts(default):
+    models = {"small": {"source": "scratch"}, "large": {"source": "hub"}}
+    mixed = resolve_settings(default, "tldr") | {"models": models}
+    assert (machine.memory(mixed), machine.minutes(mixed), machine.gpus(mixed)) == (32_000, 1_440, 1)
+    assert targets.model_files(mixed) == ["resources/models/tldr/small/model.json", "resources/models/large/model.json"]
+
+
+def test_files_of_a_job(default):
+    trained, untrained = (resolve_settings(default, "tldr", name) for name in ("grpo", "parallel"))
+    assert targets.start_files(trained, 3) == ["results/tldr/warm_start_single/seed3/adapters"]
+    assert targets.start_files(merge(trained, {"warm_start": {"enabled": False}}), 3) == []
+    assert targets.model_files(untrained) == ["resources/models/tldr/scratch/model.json"]
+    assert targets.adapter_files("tldr", ["parallel", "raw", "grpo"], 0) == ["results/tldr/grpo/seed0/adapters"]
+    assert targets.data_files("mbpp")[0] == "data/mbpp/manifest.json"
+    assert targets.result_names("grpo") == ["samples.jsonl", "evaluation.json", "metrics.jsonl"]
+    assert targets.result_names("warm_start") == targets.result_names("raw") == ["samples.jsonl", "evaluation.json"]
+
+
+def test_embedded_rows_are_read_where_the_source_is_embedded(default):
+    assert targets.embedded_rows(default, "tldr", ROOT) == ["src/collm/domains/embedded/tldr.jsonl"]
+    assert targets.embedded_rows(default, "algebra", ROOT) == []  # generated
+    assert targets.embedded_rows(merge(default, {"data": {"source": "hub"}}), "tldr", ROOT) == []
+
+
+def test_files_of_tables_and_figures(default):
+    config = default | {"methods": ["magrpo"], "baselines": ["parallel"], "seeds": [0, 1]}
+    assert targets.result_files(config, ["tldr"]) == [
+        "data/tldr/manifest.json",
+        "results/tldr/magrpo/seed0/samples.jsonl",
+        "results/tldr/magrpo/seed0/evaluation.json",
+        "results/tldr/magrpo/seed0/metrics.jsonl",
+        "results/tldr/magrpo/seed1/samples.jsonl",
+        "results/tldr/magrpo/seed1/evaluation.json",
+        "results/tldr/magrpo/seed1/metrics.jsonl",
+        "results/tldr/parallel/seed0/samples.jsonl",
+        "results/tldr/parallel/seed0/evaluation.json",
+        "results/tldr/parallel/seed1/samples.jsonl",
+        "results/tldr/parallel/seed1/evaluation.json",
+    ]
+    assert len(targets.sample_files(config, ["tldr", "arxiv"])) == 2 * 2 * 2
+    assert targets.figure_files(["tldr"]) == [
+        f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars") for suffix in ("png", "svg")
+    ]
+    assert "results/figures/worlds_str_build.svg" in targets.figure_files(["str_build"])
+
+
+def test_runs_and_models_of_all_jobs(default, paper):
+    assert len(targets.all_trained(default)) == 12 * 3 and len(targets.all_models(default)) == 12
+    assert targets.all_warm_starts(default) == [
+        f"results/{domain}/warm_start/seed0/run.json" for domain in default["domains"]
+    ]
+    assert targets.all_warm_starts(paper) == []
+    assert [name.split("/")[2] for name in targets.all_models(paper)] == sorted(
+        {name for domain in paper["domains"] for row in rows(paper, domain) for name in used(paper, domain, row)}
+    )
+
+
+def used(config: dict, domain: str, row: str) -> list[str]:
+    return list(resolve_settings(config, domain, row)["models"])
+
+
+def test_warm_starts_that_are_needed(default):
+    def needed(methods: list[str], baselines: list[str], enabled: bool = True) -> list[str]:
+        config = merge(default, {"defaults": {"warm_start": {"enabled": enabled}}})
+        return targets.needed_warm_starts(config | {"methods": methods, "baselines": baselines}, "tldr")
+
+    assert needed(["magrpo"], []) == ["warm_start"]
+    assert needed(["grpo"], ["parallel"]) == ["warm_start_single"]
+    assert needed(["ac", "collm_cc"], []) == ["warm_start", "warm_start_single"]
+    assert needed([], ["warm_start_single", "raw"]) == ["warm_start_single"]
+    assert needed([], ["parallel"]) == needed(["grpo", "magrpo"], ["warm_start"], enabled=False) == []
+
+
+def test_rows_that_one_job_evaluates(default, paper):
+    assert targets.evaluated_together(default) == default["domains"]
+    assert targets.evaluated_together(paper) == []
+    cold = merge(default, {"domain": {"tldr": {"warm_start": {"enabled": False}}}})
+    assert set(default["domains"]) - set(targets.evaluated_together(cold)) == {"tldr"}
+
+
+def test_report_modules_are_all_that_draw_and_nothing_that_would_draw_for_a_comment():
+    tables, figures = (targets.report_modules(f"make_{kind}.py", SOURCE) for kind in ("tables", "figures"))
+    assert tables[0] == "src/make_tables.py" and figures[0] == "src/make_figures.py"
+    for files in (tables, figures):
+        assert len(set(files)) == len(files) and all((ROOT / file).is_file() for file in files)
+        rest = [file for file in files[1:] if not file.startswith("src/collm/report/")]
+        assert rest == ["src/collm/methods/registry.py"]
+        assert "src/collm/report/paper_results.csv" in files
+    everything = {str(path.relative_to(ROOT)) for path in (SOURCE / "collm" / "report").glob("*.py")}
+    assert everything - {"src/collm/report/__init__.py"} <= {*tables, *figures}
+    drawing = {file for file in everything if "matplotlib" in (ROOT / file).read_text(encoding="utf-8")}
+    assert len(drawing) >= 3 and drawing <= set(figures) and not drawing & set(tables)
+
+
+def test_a_new_module_of_the_report_is_found(tmp_path):
+    source = tmp_path / "src"
+    report = source / "collm" / "report"
+    report.mkdir(parents=True)
+    (source / "make_tables.py").write_text("from collm.report import first\nfrom collm.domains import get\n")
+    (report / "first.py").write_text("import collm.report.second\nfrom collm.config import load\n")
+    (report / "second.py").write_text("def late():\n    from collm.report.third import name\n")
+    (report / "third.py").write_text("from collm.report import first\n")  # a circle ends
+    (report / "unused.py").write_text("")
+    assert targets.report_modules("make_tables.py", source) == [
+        "src/make_tables.py",
+        "src/collm/methods/registry.py",
+        "src/collm/report/first.py",
+        "src/collm/report/paper_results.csv",
+        "src/collm/report/second.py",
+        "src/collm/report/third.py",
+    ]
+
+
+def test_a_workflow_that_asks_for_files_loads_neither_torch_nor_pandas():
+    program = (
+        "import sys; import collm.config.targets, collm.config.dependencies, collm.config.machine; print(*sys.modules)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "pandas", "matplotlib"} & set(loaded)
+
+
+def test_paths_are_relative_to_the_repository(default):
+    files = [*targets.result_files(default, ["tldr"]), *targets.all_models(default), *targets.figure_files(["tldr"])]
+    assert not [file for file in files if Path(file).is_absolute()]
