@@ -130,7 +130,7 @@ def earlier(case: Case, arguments: argparse.Namespace) -> dict[str, Any] | None:
 def ratios(lines: Iterable[dict[str, Any]], cases: Iterable[Case]) -> list[dict[str, Any]]:
     """Ours over the peer's, per case and variant: tokens/s, joint samples/s and peak memory."""
     by_key = {(line["case"], line["variant"]): line for line in lines}
-    found = []
+    entries = []
     for case in cases:
         peer = by_key.get((case.name, "peer"))
         for variant in VARIANTS:
@@ -143,8 +143,8 @@ def ratios(lines: Iterable[dict[str, Any]], cases: Iterable[Case]) -> list[dict[
                 entry["goal_tokens"], entry["goal_memory"] = case.speed_goal, case.memory_goal
                 fits = case.memory_goal is None or entry["memory"] <= case.memory_goal
                 entry["reached"] = entry["tokens"] >= case.speed_goal and fits
-            found.append(entry)
-    return found
+            entries.append(entry)
+    return entries
 
 
 def goal_text(entry: dict[str, Any]) -> str:
@@ -224,11 +224,13 @@ def limits_table(lines: Sequence[dict[str, Any]]) -> str:
 
 def operators_text(line: dict[str, Any]) -> str:
     """The operators that took most time, by torch's profiler."""
-    shown = (
+    operators = (
         f"{entry['operator']} {entry['share']:.0%} ({entry['seconds']:.1f} s, {entry['calls']}×)"
         for entry in line["operators"]
     )
-    return f"{line['case']}, most of its own time ({line['wall_seconds']:.1f} s with the profiler): {', '.join(shown)}"
+    return (
+        f"{line['case']}, most of its own time ({line['wall_seconds']:.1f} s with the profiler): {', '.join(operators)}"
+    )
 
 
 def generation(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -242,7 +244,7 @@ def generation(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     return harness.worker("generation_worker.py", sys.executable, f"generation {case.name}", options, arguments)
 
 
-def generation_table(found: Sequence[dict[str, Any]]) -> str:
+def generation_table(lines: Sequence[dict[str, Any]]) -> str:
     """Tokens per second of decoding."""
     rows = [
         [
@@ -254,7 +256,7 @@ def generation_table(found: Sequence[dict[str, Any]]) -> str:
             f"{line['ours'] / line['theirs']:.2f}",
             "reached" if line["ours"] >= GENERATION_GOAL * line["theirs"] else "not reached",
         ]
-        for line in found
+        for line in lines
     ]
     header = (
         "rows",

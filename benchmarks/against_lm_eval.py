@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ours(model: Path, rows: Sequence[dict[str, Any]], subject: str) -> list[list[float]]:
-    """Log-probabilities [question][option] of `collm.likelihood`, in float32."""
+    """Log-probabilities [question][option] of `likelihood.py`, in float32."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     return likelihood.measure(network, tokenizer, rows, subject).scores
@@ -100,12 +100,12 @@ def lm_eval(python: Path, model: Path, subject: str, rows: Path, folder: Path) -
     ]
     call(command, variables)
     samples = [row.fields for row in readers.read_rows(next((folder / "out").rglob("samples_*.jsonl")))]
-    found = {}
+    by_question = {}
     for sample in samples:
-        found[sample["doc_id"]] = scores = [float(response[0]) for response in sample["filtered_resps"]]
+        by_question[sample["doc_id"]] = scores = [float(response[0]) for response in sample["filtered_resps"]]
         if (scores.index(max(scores)) == sample["doc"]["answer"]) != bool(sample["acc"]):
             raise DataError(f"lm-eval counts question {sample['doc_id']} otherwise than its own scores say")
-    return [found[number] for number in sorted(found)]
+    return [by_question[number] for number in sorted(by_question)]
 
 
 def task(tasks: Path, subject: str, rows: Path) -> dict[str, Any]:

@@ -64,12 +64,12 @@ def measure(name: str, peer: Path | str, arguments: argparse.Namespace) -> dict[
 def ratios(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Ours over TRL's, per variant of TRL: tokens/s, responses/s and peak memory."""
     ours = next((line for line in lines if line["variant"] == "collm"), None)
-    found = {}
+    by_variant = {}
     for line in lines if ours else ():
         if line is ours:
             continue
         speed, memory = ours["tokens_per_second"] / line["tokens_per_second"], ours["vm_hwm_mb"] / line["vm_hwm_mb"]
-        found[line["variant"]] = {
+        by_variant[line["variant"]] = {
             "tokens": speed,
             "responses": ours["samples_per_second"] / line["samples_per_second"],
             "memory": memory,
@@ -77,10 +77,10 @@ def ratios(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "goal_memory": MEMORY_GOAL,
             "reached": speed >= SPEED_GOAL and memory <= MEMORY_GOAL,
         }
-    return found
+    return by_variant
 
 
-def table(lines: Sequence[dict[str, Any]], found: dict[str, dict[str, Any]]) -> str:
+def table(lines: Sequence[dict[str, Any]], ratios_of: dict[str, dict[str, Any]]) -> str:
     """All runs; the ratios stand in TRL's lines."""
     rows = []
     for line in lines:
@@ -94,7 +94,7 @@ def table(lines: Sequence[dict[str, Any]], found: dict[str, dict[str, Any]]) -> 
             f"{line['samples_per_second']:.3f}",
             f"{line['vm_hwm_mb']:.0f}",
         ]
-        entry = found.get(line["variant"])
+        entry = ratios_of.get(line["variant"])
         if entry:
             verdict = "reached" if entry["reached"] else "not reached"
             row += [f"{entry[key]:.2f}" for key in ("tokens", "responses", "memory")]

@@ -33,7 +33,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def measure(agents: int, samples: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One run of two rounds; the figures are those of the second."""
+    """One run of two rounds; the numbers are those of the second."""
     copies = 4 if arguments.method == "magrpo" else 1
     options = {
         "method": arguments.method,
@@ -63,7 +63,7 @@ def slope(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def series(lines: Sequence[dict[str, Any]]) -> list[str]:
     """What a further agent and a further sample cost, a line each."""
-    found = []
+    sentences = []
     for key, fixed, value in (("agents", "round_samples", BASE_SAMPLES), ("round_samples", "agents", BASE_AGENTS)):
         row = [line for line in lines if line[fixed] == value]
         if len({line[key] for line in row}) < 2:
@@ -71,7 +71,7 @@ def series(lines: Sequence[dict[str, Any]]) -> list[str]:
         unit = "agent" if key == "agents" else "joint sample"
         seconds, bent = slope([(line[key], line["play"] + line["update"]) for line in row])
         memory, bent_memory = slope([(line[key], line["vm_hwm_mb"]) for line in row])
-        found.append(
+        sentences.append(
             f"a further {unit}: {seconds:.2f} s (straight line within {bent:.0%}), "
             f"{memory:.0f} MB (within {bent_memory:.0%})"
         )
@@ -80,11 +80,11 @@ def series(lines: Sequence[dict[str, Any]]) -> list[str]:
                 f"{memory * 1e6 / PARAMETERS / size:.2f} of the base in {name}"
                 for name, size in (("bfloat16", 2), ("float32", 4))
             )
-            found.append(
+            sentences.append(
                 f"memory of a further agent with its part of the batch: {shares}; further_agent.py measures adapter, "
                 "gradients and optimiser alone"
             )
-    return found
+    return sentences
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
@@ -114,10 +114,10 @@ def compare(arguments: argparse.Namespace) -> None:
     harness.make_inputs(arguments.work, arguments.threads)
     out = arguments.out or arguments.work / "results.json"
     facts = harness.facts("agents.py", arguments.threads) | {"quick": arguments.quick, "method": arguments.method}
-    wanted = [(agents, BASE_SAMPLES) for agents in arguments.agents]
-    wanted += [(BASE_AGENTS, samples) for samples in arguments.samples if (BASE_AGENTS, samples) not in wanted]
+    sizes = [(agents, BASE_SAMPLES) for agents in arguments.agents]
+    sizes += [(BASE_AGENTS, samples) for samples in arguments.samples if (BASE_AGENTS, samples) not in sizes]
     lines: list[dict[str, Any]] = []
-    for agents, samples in wanted:
+    for agents, samples in sizes:
         lines.append(measure(agents, samples, arguments))
         harness.save(out, {**facts, "runs": lines, "series": series(lines)})
     print("\n" + table(lines) + "\n")

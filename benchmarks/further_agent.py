@@ -69,13 +69,13 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.one:
         print(json.dumps(one(arguments.model, arguments.agents[0])))
         return 0
-    found = []
+    lines = []
     for agents in arguments.agents:
         command = [sys.executable, __file__, "--model", str(arguments.model), "--one", "--agents", str(agents)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found.append(json.loads(done.stdout))
-        print(json.dumps(found[-1]), flush=True)
-    first, last = found[0], found[-1]
+        lines.append(json.loads(done.stdout))
+        print(json.dumps(lines[-1]), flush=True)
+    first, last = lines[0], lines[-1]
     if last["agents"] > first["agents"]:
         each = (last["resident_mb"] - first["resident_mb"]) / (last["agents"] - first["agents"])
         loaded = first["resident_mb"] - first["before_mb"] - each

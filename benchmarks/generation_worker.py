@@ -43,18 +43,18 @@ def ours(arguments: argparse.Namespace, scratch: Path) -> tuple[Callable[[], Any
     team, domain = trainer.team, trainer.setup.domain
     for agent in team.agents:
         agent.base.ends = frozenset()
-    wanted, texts = [], []
+    requests, texts = [], []
     for task in trainer.setup.train:
         for agent in range(len(team.agents)):
             messages = domain.observe(task, agent, 0, (), None)
             keys = [derive(task.id, agent, k) for k in range(arguments.generations)]
-            wanted.append((agent, team.prompt(agent, messages, arguments.new_tokens), keys))
+            requests.append((agent, team.prompt(agent, messages, arguments.new_tokens), keys))
             texts.append(messages[0]["content"])
     sampling = Sampling(arguments.new_tokens, arguments.temperature, arguments.top_p, None)
 
     def call() -> None:
-        found = team.respond(wanted, sampling, "mixed", len(wanted) * arguments.generations)
-        drawn = {len(response.tokens) for responses in found for response in responses}
+        answers = team.respond(requests, sampling, "mixed", len(requests) * arguments.generations)
+        drawn = {len(response.tokens) for responses in answers for response in responses}
         if drawn != {arguments.new_tokens}:
             raise ValueError(f"responses of {drawn} tokens, {arguments.new_tokens} were asked for")
 
@@ -74,7 +74,7 @@ def theirs(arguments: argparse.Namespace, texts: list[str], dtype: torch.dtype, 
 
     def call() -> None:
         with torch.inference_mode():
-            found = model.generate(
+            sequences = model.generate(
                 **batch,
                 do_sample=True,
                 temperature=arguments.temperature,
@@ -85,8 +85,8 @@ def theirs(arguments: argparse.Namespace, texts: list[str], dtype: torch.dtype, 
                 min_new_tokens=arguments.new_tokens,
                 pad_token_id=tokenizer.pad_token_id,
             )
-        if found.shape[1] != batch["input_ids"].shape[1] + arguments.new_tokens:
-            raise ValueError(f"sequences of {found.shape[1]} tokens came back")
+        if sequences.shape[1] != batch["input_ids"].shape[1] + arguments.new_tokens:
+            raise ValueError(f"sequences of {sequences.shape[1]} tokens came back")
 
     return call
 

@@ -84,10 +84,10 @@ def make_environment(folder: Path, peer: str, more: Sequence[str]) -> Path:
         print(f"made {show(folder)} in {time.perf_counter() - started:.0f} s", flush=True)
     name = peer.split("==")[0]
     probe = f"import importlib.metadata as m, {name}; print('{name}==' + m.version('{name}'))"
-    found = subprocess.run([str(python), "-c", probe], capture_output=True, text=True, env=environment(1))
-    if found.stdout.strip() != peer:
+    answer = subprocess.run([str(python), "-c", probe], capture_output=True, text=True, env=environment(1))
+    if answer.stdout.strip() != peer:
         raise BenchmarkError(
-            f"{folder} answers {found.stdout.strip() or found.stderr.strip()[-200:]!r}, {peer} is needed; "
+            f"{folder} answers {answer.stdout.strip() or answer.stderr.strip()[-200:]!r}, {peer} is needed; "
             "remove the folder and start again"
         )
     (folder / "ready").write_text(peer + "\n")
@@ -171,10 +171,10 @@ def facts(script: str, threads: int) -> dict[str, Any]:
     return {"command": readable(["python", f"benchmarks/{script}", *sys.argv[1:]]), "machine": machine}
 
 
-def tell_facts(found: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
+def tell_facts(facts: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> None:
     """Print the command, the machine, the versions of each side and the load."""
-    host = found["machine"]
-    print(f"command: {found['command']}")
+    host = facts["machine"]
+    print(f"command: {facts['command']}")
     print(f"machine: {host['cpu']}, {host['cores']} cores, {host['memory_gb']} GB, threads {host['threads']}")
     for side in sorted({line["side"] for line in lines}):
         versions = next(line["versions"] for line in lines if line["side"] == side)

@@ -79,7 +79,7 @@ def log_likelihoods(model: Any, pairs: Sequence[tuple[list[int], list[int]]], ba
     for index, tokens in enumerate(fed):
         waiting.setdefault(tokens, []).append(index)
     order = sorted(waiting, key=len, reverse=True)
-    found = [0.0] * len(pairs)
+    values = [0.0] * len(pairs)
     model.eval()
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
@@ -87,8 +87,8 @@ def log_likelihoods(model: Any, pairs: Sequence[tuple[list[int], list[int]]], ba
             for index in waiting[tokens]:
                 target = torch.tensor(pairs[index][1], device=logits.device)
                 last = torch.log_softmax(logits[len(tokens) - len(target) : len(tokens)].float(), dim=-1)
-                found[index] = last.gather(1, target[:, None]).sum().item()
-    return found
+                values[index] = last.gather(1, target[:, None]).sum().item()
+    return values
 
 
 def _logits(model: Any, part: Sequence[tuple[int, ...]]) -> torch.Tensor:

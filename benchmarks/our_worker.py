@@ -149,9 +149,9 @@ def make_trainer(arguments: argparse.Namespace, meter: protocol.Meter, scratch: 
     return BareTrainer(setup, start=None)
 
 
-def profiler(wanted: bool) -> Any:
+def profiler(profiling: bool) -> Any:
     """torch's profiler, or nothing."""
-    if not wanted:
+    if not profiling:
         return contextlib.nullcontext()
     return torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
 
@@ -197,7 +197,7 @@ def detail(
     seconds = parts.of(line["wall_seconds"])
     rate = workmeter.matmul_rate(DTYPES[arguments.precision])
     updating = seconds["values"] + seconds["policy"] + seconds["optimiser"]
-    found = {
+    details = {
         "parts": seconds,
         "rollout_seconds": [row["seconds"] for row in rows if row["event"] == "rollout"],
         "rollout_tokens": [row["tokens"] for row in rows if row["event"] == "rollout"],
@@ -210,7 +210,7 @@ def detail(
             line["generated_tokens"] * rate / sum(operations.operations.values()), 2
         ),
     }
-    return found | ({"operators": workmeter.top_operators(profile)} if profile is not None else {})
+    return details | ({"operators": workmeter.top_operators(profile)} if profile is not None else {})
 
 
 def argument_parser() -> argparse.ArgumentParser:

@@ -86,33 +86,33 @@ class Builders:
 
     def __init__(self, arguments: argparse.Namespace, meter: protocol.Meter):
         self.meter, self.domain = meter, StrBuild({}, "paper", AGENTS)
-        found = self.domain.embedded(0)["paper"][: protocol.task_count(arguments)]
-        self.tasks = [self.domain.task(row, index) for index, row in enumerate(found)]
+        rows = self.domain.embedded(0)["paper"][: protocol.task_count(arguments)]
+        self.tasks = [self.domain.task(row, index) for index, row in enumerate(rows)]
         self.rows = [{"index": index} for index in range(len(self.tasks))]
-        self.told: list[Step] = []
+        self.steps: list[Step] = []
         self.index = 0
 
     def prompt(self, agent: int, item: dict[str, Any]) -> str:
         """What the agent is told first; a new episode begins."""
-        self.index, self.told = item["index"], []
+        self.index, self.steps = item["index"], []
         return self._text(agent, [])
 
     def _text(self, agent: int, history: Sequence[Exchange]) -> str:
-        feedback = self.told[-1].feedback[agent] if self.told else None
-        messages = self.domain.observe(self.tasks[self.index], agent, len(self.told), history, feedback)
+        feedback = self.steps[-1].feedback[agent] if self.steps else None
+        messages = self.domain.observe(self.tasks[self.index], agent, len(self.steps), history, feedback)
         return "\n\n".join(message["content"] for message in messages)
 
     def reward(self, first: list[str], second: list[str]) -> list[float]:
         """The reward of one joint action, which is played."""
         task = self.tasks[self.index]
-        world = self.told[-1].world if self.told else self.domain.start(task, 0)
-        step = self.domain.step(task, len(self.told), (first[0], second[0]), world)
-        self.told.append(step)
+        world = self.steps[-1].world if self.steps else self.domain.start(task, 0)
+        step = self.domain.step(task, len(self.steps), (first[0], second[0]), world)
+        self.steps.append(step)
         return [self.meter.note(step.reward)]
 
     def transition(self, agent_completions: Sequence[str], **_: Any) -> list[str]:
         """Prompts of the next turn; an agent's holds its own last response."""
-        return [self._text(agent, [Exchange((), said)]) for agent, said in enumerate(agent_completions)]
+        return [self._text(agent, [Exchange((), response)]) for agent, response in enumerate(agent_completions)]
 
 
 GAMES = {"prompts": PromptFile, "str_build": Builders}

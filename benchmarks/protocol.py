@@ -158,7 +158,7 @@ class Meter:
 
 
 def status_mb(key: str) -> float:
-    """A memory figure of this process from the kernel in MB (10^6 bytes): VmRSS (now) or VmHWM (peak)."""
+    """Memory of this process by the kernel's count, in MB (10^6 bytes): VmRSS (now) or VmHWM (peak)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -167,8 +167,8 @@ def status_mb(key: str) -> float:
 
 def versions(*packages: str) -> dict[str, str]:
     """Python's and the named packages' versions as installed in this environment."""
-    found = {name: importlib.metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **found}
+    installed = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **installed}
 
 
 def result(arguments: argparse.Namespace, meter: Meter, **facts: Any) -> dict[str, Any]:

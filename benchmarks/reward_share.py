@@ -43,14 +43,14 @@ def row_of(domain: str, method: str, events: Sequence[dict[str, Any]]) -> dict[s
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
     """Of the runs in results/<domain>/<method>/seed<k>/; runs that only evaluate are left out."""
-    found = []
+    runs = []
     for path in sorted(folder.glob("*/*/seed*/metrics.jsonl")):
         events = protocol.read_rows(path)
         if any(event["event"] == "rollout" for event in events):
-            found.append(row_of(path.parts[-4], path.parts[-3], events))
-    if not found:
+            runs.append(row_of(path.parts[-4], path.parts[-3], events))
+    if not runs:
         raise harness.BenchmarkError(f"no training run in {folder}; expected <domain>/<method>/seed<k>/metrics.jsonl")
-    return found
+    return runs
 
 
 def measured(domain: str, arguments: argparse.Namespace) -> dict[str, Any]:

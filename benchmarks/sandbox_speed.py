@@ -23,11 +23,11 @@ MEGABYTES = 1024
 
 def programs(problems: list[dict[str, str]]) -> list[Program]:
     """The references with their asserts, one by one."""
-    found = []
+    references = []
     for row in problems:
         setup, checks = split_check(row["test"], row["prompt"])
-        found.append(Program(row["prompt"] + row["canonical_solution"], checks, row["entry_point"], setup))
-    return found
+        references.append(Program(row["prompt"] + row["canonical_solution"], checks, row["entry_point"], setup))
+    return references
 
 
 def timed(work: Callable[[], int]) -> tuple[int, float]:

@@ -80,13 +80,13 @@ class Work:
 
     def _counted(self, count: Callable[..., None], call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*given: Any, **named: Any) -> Any:
-            found = call(*given, **named)
-            count(found, *given)
-            return found
+            result = call(*given, **named)
+            count(result, *given)
+            return result
 
         return counted
 
-    def _logprobs(self, found: Any, agent: int, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
+    def _logprobs(self, result: Any, agent: int, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
         responses = [len(response) for _, response in pairs]
         prompts = {prompt: len(prompt) for prompt, _ in pairs}
         tokens = sum(prompts.values()) + sum(responses) - len(responses)
@@ -94,15 +94,15 @@ class Work:
         pairs_seen += sum((n - 1) * (len(prompt) + n / 2) for (prompt, _), n in zip(pairs, responses, strict=True))
         self._training("policy", tokens, sum(responses), pairs_seen, sum(responses))
 
-    def _values(self, found: Any, critic: int, texts: Sequence[Sequence[int]]) -> None:
+    def _values(self, result: Any, critic: int, texts: Sequence[Sequence[int]]) -> None:
         lengths = [len(text) for text in texts]
         self._training("values", sum(lengths), len(lengths), sum(n * (n + 1) / 2 for n in lengths), 0)
 
-    def _respond(self, found: Any, wanted: Sequence[tuple[int, Sequence[int], Any]], *_: Any) -> None:
-        prompts = {(agent, tuple(prompt)): len(prompt) for agent, prompt, _ in wanted}
+    def _respond(self, answers: Any, requests: Sequence[tuple[int, Sequence[int], Any]], *_: Any) -> None:
+        prompts = {(agent, tuple(prompt)): len(prompt) for agent, prompt, _ in requests}
         seen = sum(n * (n + 1) / 2 for n in prompts.values())
         tokens, drawn = sum(prompts.values()), 0
-        for (_, prompt, _), responses in zip(wanted, found, strict=True):
+        for (_, prompt, _), responses in zip(requests, answers, strict=True):
             for response in responses:
                 drawn += len(response.tokens)
                 seen += (len(response.tokens) - 1) * (len(prompt) + len(response.tokens) / 2)

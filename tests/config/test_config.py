@@ -168,10 +168,10 @@ def test_released_fixes_what_that_code_has_no_setting_for(overlay):
     )
     for domain in merged["domains"]:
         for method in merged["methods"]:
-            found = resolve_job(merged, domain, method).training
-            assert (found.gradient_clip, found.tasks_per_rollout, found.update_epochs) == (None, 1, 1)
-            assert (found.advantage_clip, found.ratio_clip, found.global_information) == (None, None, False)
-            assert (found.shuffle, found.td_lambda, found.kl_coefficient) == (False, 0.0, 0.0)
+            training = resolve_job(merged, domain, method).training
+            assert (training.gradient_clip, training.tasks_per_rollout, training.update_epochs) == (None, 1, 1)
+            assert (training.advantage_clip, training.ratio_clip, training.global_information) == (None, None, False)
+            assert (training.shuffle, training.td_lambda, training.kl_coefficient) == (False, 0.0, 0.0)
     job, tasks = resolve_job(merged, "tldr", "collm_cc"), merged["domain"]["tldr"]["training"]["tasks_per_rollout"]
     assert job.raw["fixed"] == {
         "training.tasks_per_rollout": tasks,
@@ -182,9 +182,9 @@ def test_released_fixes_what_that_code_has_no_setting_for(overlay):
         "training.global_information": True,
         "training.ratio_clip": 0.2,
     }
-    said = fixed_in_words(job)
-    assert said.startswith(f"semantics released fixes training.tasks_per_rollout 1 (configured: {tasks}); ")
-    assert "training.gradient_clip None (configured: 1.0)" in said and "\n" not in said
+    line = fixed_in_words(job)
+    assert line.startswith(f"semantics released fixes training.tasks_per_rollout 1 (configured: {tasks}); ")
+    assert "training.gradient_clip None (configured: 1.0)" in line and "\n" not in line
 
 
 def test_paper_fixes_nothing():

@@ -54,16 +54,16 @@ class Case:
 
     def errors(self):
         """Relative error of the expected gradient, per agent."""
-        found = self.learner.gradients(self.nodes, self.weights)
-        return [relative(found[name], expected) for name, expected in self.gradient.items()]
+        gradients = self.learner.gradients(self.nodes, self.weights)
+        return [relative(gradients[name], expected) for name, expected in self.gradient.items()]
 
 
 def orders(group):
     """In how many orders the members of a group can be drawn."""
-    found = math.factorial(len(group))
+    count = math.factorial(len(group))
     for member in set(group):
-        found //= math.factorial(group.count(member))
-    return found
+        count //= math.factorial(group.count(member))
+    return count
 
 
 def trees(exact, turns, copies):

@@ -63,22 +63,22 @@ class Exact:
             self._policies[agent, prompt] = torch.stack(totals)
         return self._policies[agent, prompt]
 
-    def prompt(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], told: object) -> str:
+    def prompt(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: object) -> str:
         """The agent's whole local history as it reads it."""
-        return self.domain.observe(task, agent, turn, history, told)[0]["content"]
+        return self.domain.observe(task, agent, turn, history, feedback)[0]["content"]
 
     # values: a joint history is (task, joint actions so far)
 
     @remembered
     def prompts(self, task: Task, path: Sequence[int]) -> list[str]:
         """Every agent's prompt after the joint actions `path`."""
-        world, told, histories = self.domain.start(task, 0), [None] * len(self.agents), [()] * len(self.agents)
+        world, feedback, histories = self.domain.start(task, 0), [None] * len(self.agents), [()] * len(self.agents)
         for turn, j in enumerate(path):
             texts = [self.domain.texts[action] for action in self.joint[j]]
             step = self.domain.step(task, turn, texts, world)
-            world, told = step.world, step.feedback
+            world, feedback = step.world, step.feedback
             histories = [(*past, Exchange((), own)) for past, own in zip(histories, texts, strict=True)]
-        return [self.prompt(task, agent, len(path), histories[agent], told[agent]) for agent in self.agents]
+        return [self.prompt(task, agent, len(path), histories[agent], feedback[agent]) for agent in self.agents]
 
     @remembered
     def reward(self, task: Task, path: Sequence[int]) -> float:
@@ -98,14 +98,14 @@ class Exact:
     @remembered
     def q(self, task: Task, path: Sequence[int] = ()) -> torch.Tensor:
         """[joint actions] exact Q(h, a), with graph."""
-        found = []
+        values = []
         for j in range(len(self.joint)):
             later = (*path, j)
             value = torch.tensor(self.reward(task, later))
             if len(later) < self.domain.turns:
                 value = value + self.gamma * self.value(task, later)
-            found.append(value)
-        return torch.stack(found)
+            values.append(value)
+        return torch.stack(values)
 
     @remembered
     def value(self, task: Task, path: Sequence[int] = ()) -> torch.Tensor:
@@ -136,8 +136,8 @@ class Exact:
         """Gradient of a scalar with respect to all numbers that an agent trains."""
         self.team.agents[agent].activate()  # parameters of an adapter that is not active take no gradient
         parts = [part for _, part in self.team.agents[agent].parameters()]
-        found = torch.autograd.grad(scalar, parts, retain_graph=True, allow_unused=True)
-        pairs = zip(found, parts, strict=True)
+        gradients = torch.autograd.grad(scalar, parts, retain_graph=True, allow_unused=True)
+        pairs = zip(gradients, parts, strict=True)
         return torch.cat([(torch.zeros_like(part) if g is None else g).flatten() for g, part in pairs])
 
     def turn_gradient(self, agent: int, turn: int, discounted: bool = False) -> torch.Tensor:
@@ -188,12 +188,12 @@ class Exact:
         return policies
 
     def _prompts_under(self, agent: int, policy: dict[str, int], turn: int) -> set[str]:
-        found = set()
+        prompts = set()
         for task, path in self.histories(turn):
             own = [self.prompts(task, path[:t])[agent] for t in range(turn)]
             if all(policy.get(prompt) == self.joint[path[t]][agent] for t, prompt in enumerate(own)):
-                found.add(self.prompts(task, path)[agent])
-        return found
+                prompts.add(self.prompts(task, path)[agent])
+        return prompts
 
     def _play(self, policies: Sequence[dict[str, int]]) -> float:
         total = 0.0

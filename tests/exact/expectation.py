@@ -31,9 +31,9 @@ class Expectation(Learner):
 
     def gradients(self, nodes: Sequence[Node], weights: Weights) -> dict[str, torch.Tensor]:
         """Weighted sum of the descent directions of every member, [numbers]."""
-        self.weights, self.found = weights, {}
+        self.weights, self.sums = weights, {}
         list(self.update(nodes, random.Random(0), last=True))
-        return self.found
+        return self.sums
 
     def _of(self, batch) -> torch.Tensor:
         weights = [self.weights.get(sample, 0.0) for sample in batch.samples]
@@ -48,7 +48,7 @@ class Expectation(Learner):
     def _optimise(self, member, batch):
         parts = [part for _, part in member.parameters()]
         flat = [torch.zeros_like(p).flatten() if p.grad is None else -p.grad.flatten() for p in parts]
-        self.found[member.name] = self.found.get(member.name, 0.0) + torch.cat(flat)
+        self.sums[member.name] = self.sums.get(member.name, 0.0) + torch.cat(flat)
         for part in parts:
             part.grad = None
         return 0.0
@@ -101,35 +101,35 @@ def probabilities(exact: Exact, nodes: Sequence[Node]) -> dict[Sample, float]:
 
     Either way the weights of a turn sum to one.
     """
-    found: dict[Sample, float] = {}
+    weights: dict[Sample, float] = {}
     root, single = None, all(len(node.actions) == 1 for node in nodes)
     for node in nodes:
         root = node if node.turn == 0 else root
         if not single:
             reached, joint = exact.reach(node.task, node.path), exact.log_joint(node.task, node.path).exp().tolist()
-            found |= {(node, j): reached * joint[j] for j in range(len(node.actions))}
+            weights |= {(node, j): reached * joint[j] for j in range(len(node.actions))}
             continue
         chain = list(root.walk())
-        found[node, 0] = exact.reach(node.task, [joint_of(exact, one, 0) for one in chain])
-    return found
+        weights[node, 0] = exact.reach(node.task, [joint_of(exact, one, 0) for one in chain])
+    return weights
 
 
 def joint_of(exact: Exact, node: Node, j: int) -> int:
     """Number in `exact.joint` of joint action `j` of a node."""
     texts = [node.responses[agent][k].text for agent, k in enumerate(node.actions[j])]
-    return exact.joint.index(tuple(exact.domain.texts.index(said) for said in texts))
+    return exact.joint.index(tuple(exact.domain.texts.index(text) for text in texts))
 
 
 def path_of(exact: Exact, nodes: Sequence[Node]) -> dict[Node, tuple[int, ...]]:
     """Joint actions that lead to every node, in the numbers of `exact.joint`."""
-    found: dict[Node, tuple[int, ...]] = {}
+    paths: dict[Node, tuple[int, ...]] = {}
     for node in nodes:
         if node.turn == 0:
-            found[node] = ()
+            paths[node] = ()
         for j, child in enumerate(node.children):
             if child is not None:
-                found[child] = (*found[node], joint_of(exact, node, j))
-    return found
+                paths[child] = (*paths[node], joint_of(exact, node, j))
+    return paths
 
 
 def fill(table: Table, learner: Learner, exact: Exact, nodes: Sequence[Node]) -> None:
@@ -149,6 +149,6 @@ def fill(table: Table, learner: Learner, exact: Exact, nodes: Sequence[Node]) ->
                 table.set(critic, learner.critics.text(critic, unit), value.item())
 
 
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+def relative(estimate: torch.Tensor, expected: torch.Tensor) -> float:
     """Norm of the difference over the norm of what is expected."""
-    return ((found - expected).norm() / expected.norm()).item()
+    return ((estimate - expected).norm() / expected.norm()).item()

@@ -96,13 +96,13 @@ class TableTeam:
     def prompt(self, agent, messages, reserve):
         return self.text_ids(agent, messages[0]["content"])
 
-    def respond(self, wanted, sampling, decode, max_rows):
+    def respond(self, requests, sampling, decode, max_rows):
         chances = [agent.table.detach().softmax(-1).tolist() for agent in self.agents]
         answers = []
-        for agent, prompt, keys in wanted:
+        for agent, prompt, keys in requests:
             own = chances[agent][prompt[0]]
-            said = [random.Random(key).choices(range(len(own)), own)[0] for key in keys]
-            answers.append([Response(str(a), (a,), prompt, math.log(own[a]), True, 0.0) for a in said])
+            actions = [random.Random(key).choices(range(len(own)), own)[0] for key in keys]
+            answers.append([Response(str(a), (a,), prompt, math.log(own[a]), True, 0.0) for a in actions])
         return answers
 
     def logprobs(self, agent, pairs, entropy_gradient=False, reference=False):

@@ -62,18 +62,18 @@ class SmallWorld(NoData):
         return [{"role": "user", "content": "".join("xz"[code] for code in codes)}]
 
     def start(self, task, seed):
-        return {"state": 0, "told": [[] for _ in range(self.num_agents)], "sum": 0.0}
+        return {"state": 0, "feedback": [[] for _ in range(self.num_agents)], "sum": 0.0}
 
     def step(self, task, turn, joint_action, world):
-        actions = [self.texts.index(said) for said in joint_action]
+        actions = [self.texts.index(response) for response in joint_action]
         place = (turn, *task.fields["bits"], *actions, world["state"])
         own = random.Random(str(place)).uniform(-1, 1)
         last = turn + 1 == self.turns
         reward = own if self.dense else (world["sum"] + own if last else 0.0)
         state = (world["state"] + sum((index + 1) * a for index, a in enumerate(actions)) + task.fields["bits"][0]) % 2
-        told = [[*bits, (state + index * actions[0]) % 2] for index, bits in enumerate(world["told"])]
-        following = {"state": state, "told": told, "sum": world["sum"] + own}
-        return Step({"own": reward}, reward, {"score": reward}, tuple(told), following, {})
+        feedback = [[*bits, (state + index * actions[0]) % 2] for index, bits in enumerate(world["feedback"])]
+        following = {"state": state, "feedback": feedback, "sum": world["sum"] + own}
+        return Step({"own": reward}, reward, {"score": reward}, tuple(feedback), following, {})
 
     def task(self, row, index):
         return self.tasks()[index]
@@ -204,10 +204,10 @@ class ScriptedRollout(Rollout):
                 self.team.prompt(agent, messages, self.settings.max_new_tokens)
                 for agent, messages in enumerate(node.observations)
             ]
-            said, node.actions = self.script(node)
+            played, node.actions = self.script(node)
             node.responses = [
                 [Response(self.domain.texts[index], self.tokens[index], prompt, 0.0, True, 0.0) for index in own]
-                for prompt, own in zip(node.prompts, said, strict=True)
+                for prompt, own in zip(node.prompts, played, strict=True)
             ]
         return 0
 
@@ -218,9 +218,9 @@ def aligned(joint: Sequence[tuple[int, ...]]) -> Played:
     return [[action[agent] for action in joint] for agent in agents], [(k,) * len(agents) for k in range(len(joint))]
 
 
-def crossed(said: Sequence[Sequence[int]]) -> Played:
+def crossed(responses: Sequence[Sequence[int]]) -> Played:
     """All joint actions of the agents' responses."""
-    return [list(own) for own in said], list(itertools.product(*(range(len(own)) for own in said)))
+    return [list(own) for own in responses], list(itertools.product(*(range(len(own)) for own in responses)))
 
 
 def everything(actions: int, agents: int = 2) -> Script:

@@ -36,8 +36,8 @@ def single(team, agent, prompt, response):
 def gradient(member, scalar):
     member.activate()
     parts = [part for _, part in member.parameters()]
-    found = torch.autograd.grad(scalar, parts, allow_unused=True)
-    pairs = zip(found, parts, strict=True)
+    gradients = torch.autograd.grad(scalar, parts, allow_unused=True)
+    pairs = zip(gradients, parts, strict=True)
     return torch.cat([(torch.zeros_like(part) if g is None else g).flatten() for g, part in pairs])
 
 
@@ -46,13 +46,13 @@ def gradient(member, scalar):
 def test_log_probabilities_and_gradients(team, agent, pairs):
     together, entropy = team.logprobs(agent, pairs, entropy_gradient=True)
     weights = torch.randn(len(pairs), generator=torch.Generator().manual_seed(1))
-    found = gradient(team.agents[agent], (weights * (together + 0.3 * entropy)).sum())
+    estimate = gradient(team.agents[agent], (weights * (together + 0.3 * entropy)).sum())
     alone = [single(team, agent, *pair) for pair in pairs]
     totals, entropies = (torch.stack(list(part)) for part in zip(*alone, strict=True))
     torch.testing.assert_close(together, totals, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(entropy, entropies, rtol=1e-12, atol=1e-12)
     expected = gradient(team.agents[agent], (weights * (totals + 0.3 * entropies)).sum())
-    assert relative(found, expected) < 1e-10
+    assert relative(estimate, expected) < 1e-10
 
 
 @pytest.mark.parametrize("critic", [0, 1])
@@ -61,12 +61,12 @@ def test_values_and_gradients(team, critic):
     texts = [team.text_ids(critic, "x" * length + " and more") for length in (1, 3, 11, 40, 2)]
     together = team.values(critic, texts)
     weights = torch.arange(1.0, 6.0)
-    found = gradient(member, (weights * together).sum())
+    estimate = gradient(member, (weights * together).sum())
     causal = member.activate()
     last = [causal.get_decoder()(input_ids=torch.tensor([text])).last_hidden_state[:, -1] for text in texts]
     alone = torch.cat([member.head(state)[:, 0] for state in last])
     torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
-    assert relative(found, gradient(member, (weights * alone).sum())) < 1e-10
+    assert relative(estimate, gradient(member, (weights * alone).sum())) < 1e-10
 
 
 def test_a_longer_neighbour_changes_nothing(team):
@@ -110,13 +110,13 @@ def test_micro_batches_and_order_do_not_change_the_update(letters, tmp_path, met
     rollout = Rollout(team, domain, rollout_settings(2, 2, generations=3))
     nodes = rollout.play(domain.tasks(), [1, 2, 3, 4]).nodes()
     weights = {(node, j): 0.01 for node in nodes for j in range(len(node.actions))}
-    found = []
+    gradients = []
     for tokens, order in ((16, nodes), (97, nodes[::-1]), (10**6, nodes)):
         learner = make_learner(
             team, method, tmp_path, 2, micro_batch_tokens=tokens, normalize_advantage=True, entropy_coefficient=0.1
         )
-        found.append(learner.gradients(order, weights))
-    for other in found[1:]:
+        gradients.append(learner.gradients(order, weights))
+    for other in gradients[1:]:
         assert set(other) == {member.name for member in team.members}
         for name, part in other.items():
-            assert relative(part, found[0][name]) < 1e-10
+            assert relative(part, gradients[0][name]) < 1e-10

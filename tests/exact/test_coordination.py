@@ -78,14 +78,14 @@ def outcomes(tmp_path_factory):
     place, threads = tmp_path_factory.mktemp("lock"), torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    found = {}
+    results = {}
     for name, setting in CHOSEN.items():
         chances = np.array([success(setting, seed, place) for seed in SEEDS])
         matrix = ScoreMatrix(chances[:, None], tuple(SEEDS), ("lock",), len(SEEDS))
-        found[name] = chances, estimate(matrix, np.random.default_rng(0))
-        print(f"{name}: {found[name][1].point:.3f} [{found[name][1].low:.3f}, {found[name][1].high:.3f}]")
+        results[name] = chances, estimate(matrix, np.random.default_rng(0))
+        print(f"{name}: {results[name][1].point:.3f} [{results[name][1].low:.3f}, {results[name][1].high:.3f}]")
     torch.set_num_threads(threads)
-    return found
+    return results
 
 
 def test_a_share_alone_tells_nothing():

@@ -128,8 +128,8 @@ def test_local_critics_lag_behind_a_changing_partner(case):
             part *= 1.5
     moved = Exact(made.team, made.domain)
     weights, objective = probabilities(moved, made.nodes), moved.objective()
-    found = made.learner.gradients(made.nodes, weights)
-    stale = relative(found["agent_0"], moved.gradient(0, objective))
+    gradients = made.learner.gradients(made.nodes, weights)
+    stale = relative(gradients["agent_0"], moved.gradient(0, objective))
     assert 0.01 < stale < 1.0
     whole = make_joint(case, made)
     assert relative(whole["agent_0"], moved.gradient(0, objective)) == pytest.approx(0.0, abs=CLOSE)
@@ -150,11 +150,11 @@ def make_joint(case, made):
 def test_discounted_objective(case):
     """Each turn's share is exact; summed without gamma^t, as the paper's equations do, they are off by a little."""
     made = case("collm_cc", turns=2, gamma=0.9).filled()
-    found = made.learner.gradients(made.nodes, made.weights)
+    gradients = made.learner.gradients(made.nodes, made.weights)
     for agent in (0, 1):
         undiscounted = sum(made.exact.turn_gradient(agent, turn) for turn in (0, 1))
-        assert relative(found[f"agent_{agent}"], undiscounted) < CLOSE
-        assert 0.001 < relative(found[f"agent_{agent}"], made.gradient[f"agent_{agent}"]) < 0.2
+        assert relative(gradients[f"agent_{agent}"], undiscounted) < CLOSE
+        assert 0.001 < relative(gradients[f"agent_{agent}"], made.gradient[f"agent_{agent}"]) < 0.2
 
 
 # importance ratio
@@ -189,8 +189,8 @@ def move_and_measure(made, names):
     objective = exact.objective()
     learner.policies.forget = lambda: None
     learner.policies.old = old
-    found = learner.gradients(made.nodes, made.weights)  # weights of the policy that played
-    return max(relative(found[name], exact.gradient(agent, objective)) for agent, name in enumerate(names))
+    gradients = learner.gradients(made.nodes, made.weights)  # weights of the policy that played
+    return max(relative(gradients[name], exact.gradient(agent, objective)) for agent, name in enumerate(names))
 
 
 # Monte Carlo: every group (and tree) that can be drawn
@@ -202,24 +202,24 @@ SCALE = {"mareinforce": 1.0, "marloo": 1.0, "magrpo": 0.5}  # K = 2: (K - 1) / K
 @pytest.mark.parametrize("method", SCALE)
 def test_groups_of_one_turn(groups, method):
     made = groups(method)
-    found, objective = made.expected(), made.exact.objective()
+    gradients, objective = made.expected(), made.exact.objective()
     for agent in (0, 1):
         exact = made.exact.gradient(agent, objective)
-        assert relative(found[f"agent_{agent}"], SCALE[method] * exact) < CLOSE
+        assert relative(gradients[f"agent_{agent}"], SCALE[method] * exact) < CLOSE
 
 
 @pytest.mark.parametrize(("method", "scale"), [("magrpo", 2 / 3), ("marloo", 1.0)])
 def test_groups_of_three(groups, method, scale):
     made = groups(method, copies=3)
-    found, objective = made.expected(), made.exact.objective()
+    gradients, objective = made.expected(), made.exact.objective()
     for agent in (0, 1):
-        assert relative(found[f"agent_{agent}"], scale * made.exact.gradient(agent, objective)) < CLOSE
+        assert relative(gradients[f"agent_{agent}"], scale * made.exact.gradient(agent, objective)) < CLOSE
 
 
 def test_one_agent_in_groups(groups):
     made = groups("grpo", agents=1, copies=3, longest=2)
-    found, objective = made.expected(), made.exact.objective()
-    assert relative(found["agent_0"], 2 / 3 * made.exact.gradient(0, objective)) < CLOSE
+    gradients, objective = made.expected(), made.exact.objective()
+    assert relative(gradients["agent_0"], 2 / 3 * made.exact.gradient(0, objective)) < CLOSE
 
 
 @pytest.mark.parametrize(("method", "agents"), [("marloo", 2), ("magrpo", 1)])
@@ -233,17 +233,17 @@ def test_trees_of_two_turns(groups, method, agents):
         for turn in (0, 1):
             assert relative(shares[turn][name], SCALE[method] * exact[turn]) < CLOSE
     whole = made.expected() if agents == 1 else {}
-    for found in whole.values():
+    for estimate in whole.values():
         exact = [made.exact.turn_gradient(0, turn) for turn in (0, 1)]
-        assert relative(found, SCALE[method] * (exact[0] + 2 * exact[1]) / 3) < CLOSE
+        assert relative(estimate, SCALE[method] * (exact[0] + 2 * exact[1]) / 3) < CLOSE
 
 
 @pytest.mark.parametrize(("method", "normalised"), [("maremax", False), ("grpo", True)])
 def test_what_maximum_and_normalisation_do(groups, method, normalised):
     """Biased: not a multiple of the exact gradient, though it points into its half-space."""
     made = groups(method, copies=3, agents=1, longest=2, normalize_advantage=normalised)
-    found, exact = made.expected()["agent_0"], made.exact.gradient(0, made.exact.objective())
-    cosine = torch.nn.functional.cosine_similarity(found, exact, dim=0).item()
+    estimate, exact = made.expected()["agent_0"], made.exact.gradient(0, made.exact.objective())
+    cosine = torch.nn.functional.cosine_similarity(estimate, exact, dim=0).item()
     assert 0.5 < cosine < 0.9999
 
 
@@ -258,13 +258,13 @@ def test_crossed_groups(letters, tmp_path, method):
     drawn = []
     for task in domain.tasks():
         own = [exact.log_policy(agent, exact.prompts(task, ())[agent]).exp().tolist() for agent in (0, 1)]
-        for said in itertools.product(range(2), repeat=4):
-            chance = own[0][said[0]] * own[0][said[1]] * own[1][said[2]] * own[1][said[3]] / 4
-            drawn.append((task, said, chance))
+        for responses in itertools.product(range(2), repeat=4):
+            chance = own[0][responses[0]] * own[0][responses[1]] * own[1][responses[2]] * own[1][responses[3]] / 4
+            drawn.append((task, responses, chance))
     script = lambda node: crossed((drawn[node.seed][1][:2], drawn[node.seed][1][2:]))  # noqa: E731
     rollout = ScriptedRollout(team, domain, 1, script)
     roots = rollout.play([task for task, _, _ in drawn], list(range(len(drawn)))).roots
     weights = {(root, j): drawn[root.seed][2] / 4 for root in roots for j in range(4)}
-    found, objective = learner.gradients(roots, weights), exact.objective()
+    gradients, objective = learner.gradients(roots, weights), exact.objective()
     for agent in (0, 1):
-        assert relative(found[f"agent_{agent}"], exact.gradient(agent, objective)) < CLOSE
+        assert relative(gradients[f"agent_{agent}"], exact.gradient(agent, objective)) < CLOSE

@@ -21,7 +21,9 @@ from collm.training.rollout import Rollout
 def test_calls_of_aligned_trees(letters, monkeypatch, agents, copies, turns):
     """n K (K^H - 1) / (K - 1) responses and K (K^H - 1) / (K - 1) joint actions per task; n H and H for K = 1."""
     domain, asked, real = SmallWorld(turns, num_agents=agents), [], Team.respond
-    monkeypatch.setattr(Team, "respond", lambda self, wanted, *rest: asked.extend(wanted) or real(self, wanted, *rest))
+    monkeypatch.setattr(
+        Team, "respond", lambda self, requests, *rest: asked.extend(requests) or real(self, requests, *rest)
+    )
     rollout = Rollout(make_team(letters, agents=agents), domain, rollout_settings(turns, 1, generations=copies))
     nodes = rollout.play(domain.tasks()[:1], [7]).nodes()
     joint = turns if copies == 1 else copies * (copies**turns - 1) // (copies - 1)
@@ -78,11 +80,11 @@ def test_independent_samples_divide_the_variance_by_k(letters, tmp_path, copies)
 def test_trees_divide_later_turns_more(letters, tmp_path):
     """Turn t's share of the variance is divided by K^(t + 1): the total lies between Var / K^H and Var / K."""
     made = Groups(letters, tmp_path, "mareinforce", 2, 2)
-    exact, found = Exact(made.team, made.domain), variance(made)
+    exact, variances = Exact(made.team, made.domain), variance(made)
     for task in made.domain.tasks():
         first, rest = shares(exact, task)
-        assert found[task.id] == pytest.approx(first / 2 + rest / 4, rel=1e-9)
-        assert (first + rest) / 4 < found[task.id] < (first + rest) / 2
+        assert variances[task.id] == pytest.approx(first / 2 + rest / 4, rel=1e-9)
+        assert (first + rest) / 4 < variances[task.id] < (first + rest) / 2
 
 
 def test_crossed_samples_are_not_independent(letters, tmp_path):
@@ -96,8 +98,8 @@ def test_crossed_samples_are_not_independent(letters, tmp_path):
         for first in ((0, 0), (0, 1), (1, 1)):
             for second in ((0, 0), (0, 1), (1, 1)):
                 chance = orders(first) * orders(second)
-                for agent, said in enumerate((first, second)):
-                    chance *= own[agent][said[0]] * own[agent][said[1]]
+                for agent, responses in enumerate((first, second)):
+                    chance *= own[agent][responses[0]] * own[agent][responses[1]]
                 mean = sum(returns[a, b] for a in first for b in second) / 4
                 moments = [moments[0] + chance * mean, moments[1] + chance * mean**2]
         crossed = moments[1] - moments[0] ** 2

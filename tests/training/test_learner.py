@@ -124,7 +124,7 @@ def test_bootstrap_value(models_folder, tmp_path, semantics):
         with torch.no_grad():
             return nodes[0].rewards[0] + GAMMA * team.values(0, [tuple(ids)]).item()
 
-    played, found, when_stepped = target(), [], []
+    played, targets, when_stepped = target(), [], []
     steps = learner.update(nodes, random.Random(0), last=True)
     while True:
         now = target()
@@ -134,12 +134,12 @@ def test_bootstrap_value(models_folder, tmp_path, semantics):
             break
         is_root = row["value_target/critic"] != pytest.approx(nodes[1].rewards[0], abs=1e-6)
         if is_root:
-            found.append(row["value_target/critic"])
+            targets.append(row["value_target/critic"])
             when_stepped.append(now)
     assert target() != pytest.approx(played, abs=1e-3)
-    assert len(found) == (1 if semantics == "paper" else 2)
+    assert len(targets) == (1 if semantics == "paper" else 2)
     expected = when_stepped if semantics == "paper" else [played] * 2
-    assert found == pytest.approx(expected, abs=1e-5)
+    assert targets == pytest.approx(expected, abs=1e-5)
 
 
 def test_paper_bootstrap_follows_the_critic(models_folder, tmp_path):
@@ -260,12 +260,12 @@ def test_gradients_stay_with_their_member(models_folder, tmp_path):
     batch = paper_batches(nodes, 2, 1, random.Random(0), by_node=False)[0]
 
     def touched():
-        found = {m.name for m in team.members if any(p.grad is not None for _, p in m.parameters())}
+        names = {m.name for m in team.members if any(p.grad is not None for _, p in m.parameters())}
         for member in team.members:
             for _, part in member.parameters():
                 part.grad = None
         assert all(p.grad is None for n, p in team.agents[0].model.named_parameters() if "lora" not in n)
-        return found
+        return names
 
     learner._backward_values(1, batch)
     assert touched() == {"critic_1"}
@@ -369,13 +369,13 @@ def test_an_infinite_gradient_stops_the_run(models_folder, tmp_path):
     assert len(json.loads((tmp_path / "nonfinite.json").read_text())["samples"]) == 2
 
 
-def test_figures_are_complete_and_finite(models_folder, tmp_path):
+def test_metrics_are_complete_and_finite(models_folder, tmp_path):
     team, learner = setting(models_folder, tmp_path, "collm_dc")
     row = update(learner, play(team, count=2))[0]
-    for figure in ("policy_loss", "ratio_mean", "advantage_deviation", "zero_advantage_share", "entropy", "length"):
-        assert {f"{figure}/agent_0", f"{figure}/agent_1"} <= set(row)
-    for figure in ("value_loss", "value", "value_target", "explained_variance", "gradient_norm"):
-        assert {f"{figure}/critic_0", f"{figure}/critic_1"} <= set(row)
+    for metric in ("policy_loss", "ratio_mean", "advantage_deviation", "zero_advantage_share", "entropy", "length"):
+        assert {f"{metric}/agent_0", f"{metric}/agent_1"} <= set(row)
+    for metric in ("value_loss", "value", "value_target", "explained_variance", "gradient_norm"):
+        assert {f"{metric}/critic_0", f"{metric}/critic_1"} <= set(row)
     assert all(math.isfinite(value) for value in row.values())
     assert row["gradient_norm"] == max(row["gradient_norm/agent_0"], row["gradient_norm/agent_1"])
     assert row["length/agent_0"] == 6.0

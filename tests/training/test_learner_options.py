@@ -19,16 +19,16 @@ GAMMA = 0.9
 @pytest.fixture
 def advantages(monkeypatch):
     """Advantages that the learner uses: {(agent, task, path, joint action): value}, filled by updates."""
-    found = {}
+    by_sample = {}
     real = Learner._backward_policy
 
     def backward(self, agent, batch, advantage):
         for (node, j), value in zip(batch.samples, advantage.tolist(), strict=True):
-            found[agent, node.task.id, node.path, j] = value
+            by_sample[agent, node.task.id, node.path, j] = value
         return real(self, agent, batch, advantage)
 
     monkeypatch.setattr(Learner, "_backward_policy", backward)
-    return found
+    return by_sample
 
 
 def samples_of(nodes):
@@ -49,13 +49,13 @@ def value(team, node, method, agent, turns):
 
 def temporal_differences(team, nodes, method, agent, turns):
     """delta of every joint sample, by the critic as it is."""
-    found = {}
+    deltas = {}
     for node, j in samples_of(nodes):
         target, child = node.rewards[j], node.children[j]
         if child is not None:
             target += GAMMA * value(team, child, method, agent, turns)
-        found[node.task.id, node.path, j] = target - value(team, node, method, agent, turns)
-    return found
+        deltas[node.task.id, node.path, j] = target - value(team, node, method, agent, turns)
+    return deltas
 
 
 # advantages of the paper's update rule
@@ -151,11 +151,11 @@ def test_critics_of_actions_read_the_responses(models_folder, tmp_path, method):
     team, learner = setting(models_folder, tmp_path, method, critic_type="q", global_information=False)
     node = play(team, count=1, generations=2)[0]
     prompts = [messages[0]["content"] for messages in node.observations]
-    said = [node.responses[agent][1].text for agent in (0, 1)]
+    responses = [node.responses[agent][1].text for agent in (0, 1)]
     texts = {
         "collm_cc": f"[Agent 0] {prompts[0]}\n\n[Agent 1] {prompts[1]}\n\n[Joint Action]\n\n"
-        f"[Agent 0 action]\n{said[0]}\n\n[Agent 1 action]\n{said[1]}",
-        "collm_dc": f"{prompts[1]}\n\n{said[1]}",
+        f"[Agent 0 action]\n{responses[0]}\n\n[Agent 1 action]\n{responses[1]}",
+        "collm_dc": f"{prompts[1]}\n\n{responses[1]}",
     }
     critic = 0 if method == "collm_cc" else 1
     expected = team.agents[0].base.tokenizer(texts[method])["input_ids"]
@@ -188,8 +188,8 @@ def test_released_action_values_use_the_error(models_folder, tmp_path, advantage
     update(learner, nodes, last=True)
     first, second = known[nodes[0], 0], known[nodes[1], 0]
     expected = [nodes[0].rewards[0] + GAMMA * second - first, nodes[1].rewards[0] - second]
-    found = [advantages[1, node.task.id, node.path, 0] for node in nodes]
-    assert found == pytest.approx(expected, abs=1e-5)
+    errors = [advantages[1, node.task.id, node.path, 0] for node in nodes]
+    assert errors == pytest.approx(expected, abs=1e-5)
 
 
 # the loss, term by term
@@ -197,27 +197,29 @@ def test_released_action_values_use_the_error(models_folder, tmp_path, advantage
 
 def losses(team, nodes, agent, **options):
     """(log-probabilities, entropies) of all joint samples, with gradients, one by one."""
-    found = [
+    scores = [
         team.logprobs(agent, [(node.responses[agent][k].prompt, node.responses[agent][k].tokens)], **options)
         for node, j in samples_of(nodes)
         for k in [node.actions[j][agent]]
     ]
-    return torch.cat([pair[0] for pair in found]), torch.cat([pair[1] for pair in found])
+    return torch.cat([pair[0] for pair in scores]), torch.cat([pair[1] for pair in scores])
 
 
 def gradient_of(member, loss):
     parts = [part for _, part in member.parameters()]
-    found = torch.autograd.grad(loss, parts, allow_unused=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(found, parts, strict=True)])
+    gradients = torch.autograd.grad(loss, parts, allow_unused=True)
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(gradients, parts, strict=True)]
+    )
 
 
 def steps(before, after, name):
     return before[name] - after[name]
 
 
-def close(found, expected):
+def close(step, expected):
     assert expected.norm() > 1e-5
-    assert (found - expected).norm() < 2e-3 * expected.norm()
+    assert (step - expected).norm() < 2e-3 * expected.norm()
 
 
 @pytest.mark.parametrize("option", ["plain", "entropy_coefficient", "kl_coefficient"])
@@ -253,11 +255,11 @@ def test_the_reference_is_the_base_and_costs_no_copy(models_folder, tmp_path):
     nodes = play(team, count=2)
     pairs = [(node.responses[1][0].prompt, node.responses[1][0].tokens) for node in nodes]
     with torch.no_grad():
-        found, _ = team.logprobs(1, pairs, reference=True)
+        reference, _ = team.logprobs(1, pairs, reference=True)
         base, _ = fresh.logprobs(1, pairs)
         own, _ = team.logprobs(1, pairs)
-    torch.testing.assert_close(found, base)
-    assert (own - found).abs().max() > 1e-3
+    torch.testing.assert_close(reference, base)
+    assert (own - reference).abs().max() > 1e-3
     own_again, _ = team.logprobs(1, pairs)
     assert own_again.requires_grad and torch.equal(own_again.detach(), own)
 
@@ -324,10 +326,10 @@ def test_shared_backbone_takes_one_step_for_both_losses(models_folder, tmp_path,
     nodes = play(team, count=3)
     before, expected = numbers(team), {}
     information = "\n\nTurn 1 of 1. The team has no reward so far; the best possible is 2.00."
-    told = tuple(team.agents[0].base.tokenizer(information)["input_ids"]) if semantics == "paper" else ()
+    information_ids = tuple(team.agents[0].base.tokenizer(information)["input_ids"]) if semantics == "paper" else ()
     for agent, member in enumerate(team.agents):
         now, _ = losses(team, nodes, agent)
-        values = torch.cat([team.values(agent, [node.prompts[agent] + told]) for node in nodes])
+        values = torch.cat([team.values(agent, [node.prompts[agent] + information_ids]) for node in nodes])
         target = torch.tensor([node.rewards[0] for node in nodes])
         loss = -((target - values.detach()) * now).mean() + 0.6 * ((target - values) ** 2).mean()
         expected[member.name] = gradient_of(member, loss)

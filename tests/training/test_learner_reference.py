@@ -74,11 +74,11 @@ def magrpo_reference(nodes):
     by_path = {(node.task.id, node.path): node for node in nodes}
 
     def returns(node):
-        found = []
+        values = []
         for j, reward in enumerate(node.rewards):
             child = by_path.get((node.task.id, (*node.path, j)))
-            found.append(reward + (GAMMA * sum(returns(child)) / len(child.rewards) if child else 0.0))
-        return found
+            values.append(reward + (GAMMA * sum(returns(child)) / len(child.rewards) if child else 0.0))
+        return values
 
     flat = [a for node in nodes for a in normalised(returns(node))]
     return {0: flat, 1: flat}
@@ -121,9 +121,9 @@ def test_one_update_is_minus_the_gradient(models_folder, tmp_path, method, seman
         gradients[name] = references[name].gradient(loss)
     assert set(gradients) == {member.name for member in team.members}
     for name, gradient in gradients.items():
-        found = (before[name] - after[name]).double()
+        step = (before[name] - after[name]).double()
         assert gradient.norm() > 1e-4
-        assert (found - gradient).norm() < 2e-4 * gradient.norm(), name
+        assert (step - gradient).norm() < 2e-4 * gradient.norm(), name
         logged = next(row[f"gradient_norm/{name}"] for row in rows if f"gradient_norm/{name}" in row)
         assert logged == pytest.approx(gradient.norm().item(), rel=1e-3)
 

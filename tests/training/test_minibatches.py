@@ -87,8 +87,8 @@ def test_released_magrpo_trains_one_agent_after_the_other_and_keeps_groups():
 def test_released_magrpo_goes_task_by_task():
     nodes = [n for i in range(2) for n in tree(i, 2, 2).walk()]
     batches = released(nodes, 1, by_node=True)
-    found = [(b.samples[0][0].task.id, b.agents[0]) for b in batches]
-    assert found == [("toy-0", 0)] * 3 + [("toy-0", 1)] * 3 + [("toy-1", 0)] * 3 + [("toy-1", 1)] * 3
+    order = [(b.samples[0][0].task.id, b.agents[0]) for b in batches]
+    assert order == [("toy-0", 0)] * 3 + [("toy-0", 1)] * 3 + [("toy-1", 0)] * 3 + [("toy-1", 1)] * 3
 
 
 def test_buffers_wait_until_full_and_flush_at_the_end():

@@ -38,15 +38,15 @@ def texts(nodes):
     [(2, 4, 15, 30, [0, 1, 2, 3, 3, 2, 3, 3, 1, 2, 3, 3, 2, 3, 3]), (4, 2, 5, 20, [0, 1, 1, 1, 1]), (3, 1, 1, 3, [0])],
 )
 def test_tree(team, copies, turns, nodes, joint, order):
-    found = play(team, count=1, generations=copies, turns=turns, max_new_tokens=3)
-    assert len(found) == nodes
-    assert [node.turn for node in found] == order
-    assert sum(len(node.actions) for node in found) == sum(len(node.rewards) for node in found) == joint
-    for node in found:
+    forest = play(team, count=1, generations=copies, turns=turns, max_new_tokens=3)
+    assert len(forest) == nodes
+    assert [node.turn for node in forest] == order
+    assert sum(len(node.actions) for node in forest) == sum(len(node.rewards) for node in forest) == joint
+    for node in forest:
         assert node.actions == [(k, k) for k in range(copies)]
         assert [len(group) for group in node.responses] == [copies, copies]
         assert len(node.path) == node.turn
-    assert len({node.path for node in found}) == nodes
+    assert len({node.path for node in forest}) == nodes
 
 
 def test_rewards_follow_the_texts_scaled_and_shifted(team):
@@ -54,8 +54,8 @@ def test_rewards_follow_the_texts_scaled_and_shifted(team):
     plain, moved = (play(team, turns=2, generations=2, **c) for c in ({}, {"reward_scale": 2.0, "reward_shift": -1.0}))
     for one, two in zip(plain, moved, strict=True):
         for j, action in enumerate(one.actions):
-            said = [one.responses[agent][k].text for agent, k in enumerate(action)]
-            raw = toy.step(one.task, one.turn, said, None).reward
+            texts = [one.responses[agent][k].text for agent, k in enumerate(action)]
+            raw = toy.step(one.task, one.turn, texts, None).reward
             assert one.rewards[j] == pytest.approx(raw)
             assert two.rewards[j] == pytest.approx(2 * raw - 1)
             assert two.steps[j].reward == pytest.approx(raw)
@@ -79,12 +79,12 @@ def test_a_child_continues_its_own_branch(team):
             for agent in (0, 1):
                 if child is None:
                     continue
-                said = node.responses[agent][j].text
+                response = node.responses[agent][j].text
                 assert [e.response for e in child.histories[agent]] == [
                     *[e.response for e in node.histories[agent]],
-                    said,
+                    response,
                 ]
-                assert said in child.observations[agent][0]["content"]
+                assert response in child.observations[agent][0]["content"]
                 assert f"turn {node.turn + 1}, told" in child.observations[agent][0]["content"]
                 assert child.world == {"turns": node.turn + 1}
 
@@ -143,8 +143,8 @@ def test_branches_stop_one_by_one_or_with_their_node(team):
         (high, False, 2),  # strictly greater only
         (low, False, 1),
     ]:
-        found = play(team, count=6, turns=2, generations=2, early_stop=threshold, node_stop=node_stop)
-        root = [node for node in found if node.turn == 0][place]
+        forest = play(team, count=6, turns=2, generations=2, early_stop=threshold, node_stop=node_stop)
+        root = [node for node in forest if node.turn == 0][place]
         assert root.rewards == mixed.rewards
         assert sum(child is not None for child in root.children) == children
         if children == 1:
@@ -167,15 +167,15 @@ def private(texts, others):
 
 def leaks(node, roots_text):
     """Pieces of another agent's earlier responses that stand in an agent's prompt."""
-    found = []
+    leaked = []
     for agent in (0, 1):
         prompt = "\n".join(message["content"] for message in node.observations[agent])
         own = [exchange.response for exchange in node.histories[agent]]
         theirs = [exchange.response for exchange in node.histories[1 - agent]]
         pieces = private(theirs, [*own, *roots_text[agent]])
         assert not theirs or pieces  # there is something that could leak
-        found += [piece for piece in pieces if piece in prompt]
-    return found
+        leaked += [piece for piece in pieces if piece in prompt]
+    return leaked
 
 
 def openings(domain, task):
@@ -200,8 +200,8 @@ def test_no_prompt_holds_another_agents_response_in_str_build(models_folder, fee
     assert [leak for node in nodes for leak in leaks(node, openings(domain, task))] == []
     for node in nodes[1:]:
         for agent in (0, 1):  # its own last response is there, so the search would find one
-            said = node.histories[agent][-1].response
-            assert said[:20].strip() in "\n".join(m["content"] for m in node.observations[agent])
+            response = node.histories[agent][-1].response
+            assert response[:20].strip() in "\n".join(m["content"] for m in node.observations[agent])
 
 
 def test_the_leak_search_finds_a_leak(team):

@@ -141,12 +141,12 @@ class Rollout:
 
     def _root(self, task: Task, seed: int) -> Node:
         world = self.domain.start(task, seed)
-        told = self.domain.briefing(task, world)
-        observations = [self.domain.observe(task, agent, 0, (), feedback) for agent, feedback in enumerate(told)]
-        return Node(task, 0, (), seed, world, observations, [() for _ in told], None)
+        briefings = self.domain.briefing(task, world)
+        observations = [self.domain.observe(task, agent, 0, (), feedback) for agent, feedback in enumerate(briefings)]
+        return Node(task, 0, (), seed, world, observations, [() for _ in briefings], None)
 
     def _respond(self, nodes: Sequence[Node], copies: int) -> int:
-        wanted = []
+        requests = []
         for node in nodes:
             node.prompts = [
                 self.team.prompt(agent, messages, self.settings.max_new_tokens)
@@ -154,8 +154,8 @@ class Rollout:
             ]
             for agent, prompt in enumerate(node.prompts):
                 keys = [derive(node.seed, *node.path, "agent", agent, "response", k) for k in range(copies)]
-                wanted.append((agent, prompt, keys))
-        answers = iter(self.team.respond(wanted, self.sampling, self.settings.decode, self.settings.max_rows))
+                requests.append((agent, prompt, keys))
+        answers = iter(self.team.respond(requests, self.sampling, self.settings.decode, self.settings.max_rows))
         for node in nodes:
             node.responses = [next(answers) for _ in node.prompts]
             node.actions = joint_actions(copies, len(node.prompts), self.settings.joint_mode)
