@@ -167,7 +167,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         rows = [row for row in protocol.read_rows(Path(scratch) / "metrics.jsonl") if row["event"] != "evaluation"]
     counts = trainer.counters
     if counts.env_step != arguments.samples or len(meter.rewards) != arguments.samples:
-        raise ValueError(f"{counts['env_step']} joint samples trained on, asked for {arguments.samples}")
+        raise ValueError(f"{counts.env_step} joint samples trained on, asked for {arguments.samples}")
     base = "fp32 copies" if arguments.adapter == "full" else f"{trainer.job.team.dtype} base, fp32 LoRA"
     line = protocol.result(
         arguments,
