@@ -136,12 +136,6 @@ def test_one_agent_alone_keeps_to_what_the_defaults_say_of_it(overlay):
     assert resolve_job(merged, "arxiv", "grpo").training.epochs == 6
 
 
-def test_only_magrpo_and_grpo_normalise_among_the_monte_carlo_methods():
-    merged = load_config([DEFAULT])
-    on = {name: resolve_job(merged, "tldr", name).training.normalize_advantage for name in METHODS}
-    assert {name for name, value in on.items() if not value} == {"mareinforce", "marloo", "maremax"}
-
-
 def test_every_option_has_the_papers_choice_as_default():
     training, rollout = (load_config([DEFAULT])["defaults"][block] for block in ("training", "rollout"))
     assert (training["critic_type"], training["td_lambda"], training["shared_backbone"]) == ("v", 0.0, False)
