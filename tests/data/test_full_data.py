@@ -57,11 +57,11 @@ def rows(name: str) -> dict[str, list[RawRow]]:
 
 @pytest.fixture(params=domains.NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    """Every domain with rows in the collection; a domain without a hub set need not have any there."""
+    """Every domain; passed over is only one that has no hub set and no folder in the collection's manifest."""
     try:
         rows(request.param)
     except DataError as error:
-        if domain(request.param).hub is not None:
+        if domain(request.param).hub is not None or any(file.startswith(f"{request.param}/") for file in counted()):
             raise
         pytest.skip(str(error))
     return request.param
