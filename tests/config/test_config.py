@@ -10,11 +10,11 @@ from support.places import ROOT
 
 from collm.common.errors import ConfigError
 from collm.config.checks import fixed_in_words
-from collm.config.job import digest
+from collm.config.job import build_domain, digest
 from collm.config.load import check_config, load_config
 from collm.config.resolve import merge, resolve_job, resolve_settings, starts_from
 from collm.domains import NAMES
-from collm.methods.registry import METHODS
+from collm.methods.registry import METHODS, ROWS
 
 DEFAULT = ROOT / "config" / "config.yaml"
 SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.y*ml") if path != DEFAULT)
@@ -50,6 +50,8 @@ def test_every_shipped_file_resolves_for_all_its_jobs(file):
             job = resolve_job(merged, domain, method)
             assert (job.domain, job.method) == (domain, method)
             assert len(job.team.agents) == job.team.num_agents
+            if not ROWS[method].single:  # some benchmarks cannot be played by one agent alone
+                assert build_domain(job).num_agents == job.team.num_agents
             assert set(job.models) == {*job.team.agents, job.team.critic}
             assert job.raw["training"]["agent_learning_rate"] == job.training.agent_learning_rate < 0.1
 

@@ -157,7 +157,10 @@ class Domain(ABC):
             raise ConfigError(f"profile {profile!r} is unknown; allowed are {', '.join(PROFILES)}")
         if self.team_sizes is not None and num_agents not in self.team_sizes:
             allowed = " and ".join(map(str, self.team_sizes))
-            raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are {allowed}")
+            raise ConfigError(
+                f"{self.name}: {num_agents} agents are not possible; allowed are {allowed} "
+                f"(domain.{self.name}.team.num_agents)"
+            )
         self.profile = profile
         self.num_agents = num_agents
         self.options = check_options(self.name, options, self.declared_options)
