@@ -41,15 +41,16 @@ def refused(overlay, text):
 # shipped files
 
 
+def suits(agents: str | list[str], domain: str) -> bool:
+    """Whether a domain can be played by these agents: one model for any number of them, or a list with one for each."""
+    sizes = domains.get(domain).team_sizes
+    return isinstance(agents, str) or sizes is None or len(agents) in sizes
+
+
 @pytest.mark.parametrize("file", [None, *SHIPPED], ids=lambda path: "default" if path is None else path.name)
 def test_every_shipped_file_resolves_for_all_its_jobs(file):
     merged = load_config([DEFAULT] if file is None else [DEFAULT, file])
-    agents = merged["defaults"]["team"]["agents"]
-    merged["domains"] = [
-        name
-        for name, sizes in ((name, domains.get(name).team_sizes) for name in NAMES)
-        if isinstance(agents, str) or sizes is None or len(agents) in sizes  # a model by name for every agent of a team
-    ]
+    merged["domains"] = [name for name in NAMES if suits(merged["defaults"]["team"]["agents"], name)]
     check_config(merged)
     for domain in merged["domains"]:
         for method in [*merged["methods"], *merged["baselines"]]:
