@@ -77,8 +77,10 @@ def test_any_completion_has_a_reward(name, text, profile):
     instance = domains.get(name)({}, profile)
     task = instance.task(rows(name)[0], 0)
     good = [item.response for item in instance.demonstrations(task, random.Random(0), 0.0) if item.turn == 0]
-    for texts in ([text, text], [text, good[1]], [good[0], text]):
-        play(instance, task, texts)
+    assert len(good) == instance.num_agents == instance.team_size()
+    play(instance, task, [text] * len(good))
+    for agent in range(len(good)):
+        play(instance, task, [*good[:agent], text, *good[agent + 1 :]])
 
 
 # --- rows ---
@@ -131,7 +133,7 @@ def test_a_changed_row_is_played_or_refused_by_its_place(name, data, changes, se
         assert "here:7" in str(error)
         return
     instance.key(task)
-    play(instance, task, ["", None])
+    play(instance, task, [None, *[""] * (instance.num_agents - 1)])
     demonstrations = instance.demonstrations(task, random.Random(seed), 0.3)
     instance.corpus(task, random.Random(seed))
     if demonstrations:

@@ -113,6 +113,16 @@ def test_methods_have_their_own_colour_and_marker():
     assert len(set(figures.MARKERS.values())) == len(figures.MARKERS)
 
 
+def test_a_row_without_a_colour_of_its_own_takes_a_spare_one():
+    own = {"first": "red", "last": "blue"}
+    rows = ["first", "new", "last", "newer", "newest"]
+    assert figures.with_spares(own, ("grey", "brown"), rows) == {
+        **own,
+        **{"new": "grey", "newer": "brown", "newest": "grey"},
+    }
+    assert (figures.COLOURS["collm_cc"], figures.MARKERS["collm_cc"]) == ("#D55E00", "o")
+
+
 def test_bars_show_the_table(three_seeds):
     domain = get("str_build")({})
     main = tables.main_frame(three_seeds, {"str_build": domain}, resamples=200)

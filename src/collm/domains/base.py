@@ -129,8 +129,8 @@ class Domain(ABC):
     """One benchmark: data, prompts, deterministic simulator, reward, demonstrations.
 
     `options` are the keys of `domain.<name>.options`, declared in `declared_options`; unknown or ill-typed ones raise
-    ConfigError. `num_agents` is one of `team_sizes` (None: any), 1 for the single-agent baselines. `max_turns` is the
-    longest horizon the domain allows (None: any).
+    ConfigError. `num_agents` is one of `team_sizes` (None: any), 1 for the single-agent baselines; not given, it is
+    `team_size()`. `max_turns` is the longest horizon the domain allows (None: any).
     """
 
     name: ClassVar[str]
@@ -151,15 +151,24 @@ class Domain(ABC):
         if "name" in vars(cls) and "title" not in vars(cls):
             cls.title = cls.name.replace("_", " ").capitalize()
 
-    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int | None = None) -> None:
+        num_agents = self.team_size() if num_agents is None else num_agents
         if profile not in PROFILES:
             raise ConfigError(f"profile {profile!r} is unknown; allowed are {', '.join(PROFILES)}")
         if self.team_sizes is not None and num_agents not in self.team_sizes:
             allowed = " and ".join(map(str, self.team_sizes))
-            raise ConfigError(f"{self.name}: {num_agents} agents are not possible; allowed are {allowed}")
+            raise ConfigError(
+                f"{self.name}: {num_agents} agents are not possible; allowed are {allowed} "
+                f"(domain.{self.name}.team.num_agents)"
+            )
         self.profile = profile
         self.num_agents = num_agents
         self.options = check_options(self.name, options, self.declared_options)
+
+    @classmethod
+    def team_size(cls) -> int:
+        """Agents of a team of which nothing else is said: the largest of `team_sizes`, or two where any number does."""
+        return max(cls.team_sizes) if cls.team_sizes else 2
 
     @classmethod
     def default_options(cls) -> dict[str, Any]:

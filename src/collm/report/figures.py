@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,19 @@ from collm.common.errors import DataError
 from collm.common.files import write_atomic
 from collm.domains import title
 from collm.domains.base import Metric
-from collm.methods.registry import ROWS
+from collm.methods.registry import METHODS, ROWS
 from collm.report import statistics
 from collm.report.results import Results
 from collm.report.tables import BOOTSTRAP_SEED, TIME, number, table_metrics
 
-COLOURS = {  # of every row of the tables
+
+def with_spares(own: Mapping[str, str], spares: Sequence[str], rows: Iterable[str]) -> dict[str, str]:
+    """Every row's colour or marker: its own where it has one; the others take the spares in order, then over again."""
+    others = [row for row in rows if row not in own]
+    return {**own, **{row: spares[place % len(spares)] for place, row in enumerate(others)}}
+
+
+_OWN_COLOURS = {
     "parallel": "#A6A6A6",
     "warm_start": "#5F5F5F",
     "warm_start_single": "#8C7A5B",
@@ -46,7 +53,7 @@ COLOURS = {  # of every row of the tables
     "collm_dc": "#0072B2",
     "collm_cc": "#D55E00",
 }
-MARKERS = {  # of every method; baselines have no curve
+_OWN_MARKERS = {
     "grpo": "X",
     "ac": "*",
     "magrpo": "^",
@@ -56,6 +63,11 @@ MARKERS = {  # of every method; baselines have no curve
     "collm_dc": "s",
     "collm_cc": "o",
 }
+# For rows without an entry above; 6 and 7 have no common divisor, so that many rows pass before two look the same.
+_SPARE_COLOURS = ("#44AA99", "#999933", "#661100", "#6699CC", "#DDCC77", "#AA4466")
+_SPARE_MARKERS = ("p", "h", "d", "<", ">", "8", "H")
+COLOURS = with_spares(_OWN_COLOURS, _SPARE_COLOURS, ROWS)  # of every row of the tables
+MARKERS = with_spares(_OWN_MARKERS, _SPARE_MARKERS, METHODS)  # of every method; baselines have no curve
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -308,7 +308,9 @@ def test_unknown_names_tell_the_nearest():
         Tldr({"word_boundaries": 1})
     with pytest.raises(ConfigError, match="profile 'papr'"):
         Tldr({}, "papr")
-    with pytest.raises(ConfigError, match="3 agents"):
+    with pytest.raises(
+        ConfigError, match=r"3 agents are not possible; allowed are 1 and 2 \(domain\.tldr\.team\.num_agents\)"
+    ):
         Tldr({}, num_agents=3)
     assert [domains.get(name).name for name in domains.NAMES] == list(domains.NAMES)
 
