@@ -36,7 +36,7 @@ class Count:
 def attempt(root, work, processes=None, every=100, **fingerprint):
     """One attempt at the run; the number that it began with."""
     folders = RunFolders(root, root, root / "out", root / "checkpoints")
-    record = RunRecord("count", JOB, 0, torch.device("cpu"))
+    record = RunRecord("count", JOB, 0, torch.device("cpu"), {"count": "1"})
     run = ResumableRun(record, folders, {"to": 5, **fingerprint}, 2, processes or Processes())
     run.begin(work)
     begun = work.position
