@@ -43,7 +43,7 @@ def digests(path: Path) -> dict[str, str]:
     """
     kept = path / DIGESTS
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    now = {}
+    now: dict[str, dict[str, Any]] = {}
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
         if not file.is_file() or file.suffix == ".md" or name.startswith((".", "LICENSE", "model.json", DIGESTS)):
@@ -109,7 +109,8 @@ def _scratch(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config).to(device)
+    model: Any = LlamaForCausalLM(config)
+    model.to(device)
     loss = pretrain(model, tokenizer, corpus, spec["pretrain"], seed)
     model.to("cpu").save_pretrained(out)
     tokenizer.save_pretrained(out)

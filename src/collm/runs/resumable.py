@@ -118,9 +118,11 @@ class ResumableRun:
             try:
                 yield stopping
             except BaseException:
-                if self.processes.main and self._whole and self._saved != self._work.position:
-                    self._save()
-                self._give_lock_back()
+                try:
+                    if self.processes.main and self._whole and self._saved != self._work.position:
+                        self._save()
+                finally:
+                    self._give_lock_back()
                 raise
 
     @contextlib.contextmanager

@@ -124,7 +124,7 @@ class Trainer:
 
     @property
     def expected(self) -> int:
-        """Rollouts at which the run will probably end: where `max_updates` comes first, by the updates of each so far."""
+        """Rollouts at which the run will probably end; where `max_updates` ends it, by the updates of each so far."""
         limit, done = self.settings.max_updates, self.counters
         if limit is None or done.update == 0:
             return self.total
