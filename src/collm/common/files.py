@@ -81,13 +81,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     temporary.mkdir()
+    mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask, or a shared folder around it, gives
     try:
         yield temporary
         for name in sorted(temporary.rglob("*")):
             if name.is_file():
                 with name.open("rb") as stream:
                     os.fsync(stream.fileno())
-        follow_umask(temporary)
+        _set_modes(temporary, mode)
         if path.exists():
             old = _beside(path, ".old")
             old.mkdir()
@@ -101,10 +102,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def follow_umask(folder: Path) -> None:
-    """Give everything below `folder` the mode that `folder` got from the umask when it was made; links stay as they
-    are, and a file that its owner may execute stays executable."""
-    mode = stat.S_IMODE(folder.stat().st_mode)
+def _set_modes(folder: Path, mode: int) -> None:
+    """Give `folder` and all folders in it `mode`, and files what it means for them; links stay as they are, and a file
+    that its owner may execute stays executable."""
+    folder.chmod(mode)
     for path in folder.rglob("*"):
         if path.is_symlink():
             continue
