@@ -29,11 +29,8 @@ def copy(tmp_path, monkeypatch):
         changed = change(text)
         assert changed != text
         path.write_text(changed)
-        code_version._read.cache_clear()
 
-    code_version._read.cache_clear()
-    yield edit
-    code_version._read.cache_clear()
+    return edit
 
 
 def negated(text):

@@ -152,12 +152,18 @@ def in_words(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-@functools.cache
-def _read(name: str, root: Path) -> tuple[str, tuple[str, ...]]:
+def _read(name: str, root: Path) -> tuple[str, list[str]]:
     """Digest of a module, and the modules of ours that it imports and that count."""
-    tree = ast.parse(_file(name, root).read_bytes())
+    own, imports = _parse(name, _file(name, root).read_bytes())
+    return own, sorted(name for name in imports if _counts(name) and _file(name, root).is_file())
+
+
+@functools.cache
+def _parse(name: str, source: bytes) -> tuple[str, frozenset[str]]:
+    """Digest of a source, and all names that it may import."""
+    tree = ast.parse(source)
     text = json.dumps(_content(tree), separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12], tuple(sorted(_imports(tree, name, root)))
+    return hashlib.sha256(text.encode()).hexdigest()[:12], frozenset(_imports(tree, name))
 
 
 def _file(name: str, root: Path) -> Path:
@@ -165,7 +171,7 @@ def _file(name: str, root: Path) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _imports(tree: ast.Module, importer: str, root: Path) -> set[str]:
+def _imports(tree: ast.Module, importer: str) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -174,7 +180,7 @@ def _imports(tree: ast.Module, importer: str, root: Path) -> set[str]:
             above = importer.split(".")[: -node.level] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if _counts(name) and _file(name, root).is_file()}
+    return names
 
 
 def _counts(name: str) -> bool:

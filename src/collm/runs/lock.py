@@ -60,7 +60,7 @@ class FolderLock:
         """
         if self._stream is not None and not _same(self.path, self._stream):
             raise CheckpointError(
-                f"{self.folder} was taken over by another process while this one gave no sign of life for "
+                f"{self.folder} was removed, or taken over by another process while this one gave no sign of life for "
                 f"{SILENCE:.0f} seconds; nothing more is written there. Run the same command again when it is free"
             )
 
