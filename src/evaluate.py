@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.parser(__doc__, seed=True)
     parser.add_argument("--method", nargs="+", required=True, help="methods or baselines, e.g. parallel collm_cc")
     cli.add_threads(parser)
+    cli.add_device(parser)
     cli.add_processes(parser)
     parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
     arguments = parser.parse_args(argv)
@@ -41,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(job: Job, arguments: argparse.Namespace) -> None:
     """Play the test split with one team; write samples.jsonl and evaluation.json into its run's folder."""
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
-    setup = prepare_run(job, arguments.seed, folders, arguments.threads)
-    record = RunRecord("evaluate", job, arguments.seed, setup.accelerator.device)
+    setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device)
+    record = RunRecord("evaluate", job, arguments.seed, setup.accelerator.device, setup.code("evaluate"))
     team = setup.team(trained=False)
     if job.method not in UNTRAINED:
         team.load_agents(arguments.adapters or folders.adapters)

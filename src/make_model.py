@@ -14,6 +14,7 @@ from collm.config.resolve import model_spec, resolve_job
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
+from collm.runs import device
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="name under `models` in the configuration")
     parser.add_argument("--data", type=Path, help="folder of the domain's data; default data/<domain>")
     parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
+    cli.add_device(parser, default="cpu")
     arguments = parser.parse_args(argv)
+    chosen = device.choose(arguments.device)
+    print(device.in_words(chosen, arguments.device), file=sys.stderr, flush=True)
     settings = load_config(arguments.config)
     spec = model_spec(settings, arguments.model, arguments.domain)
     texts: list[str] = []
@@ -35,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         tasks = load_tasks((arguments.data or Path("data") / job.domain) / "train.jsonl")
         texts = training_text(domain, tasks)
     out = sources.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
-    sources.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"))
+    sources.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"), device=str(chosen))
     return 0
 
 

@@ -18,6 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, train, write adapters, run.json and metrics.jsonl; return the exit status."""
     parser = cli.parser(__doc__, method=True, seed=True)
     cli.add_threads(parser)
+    cli.add_device(parser)
+    cli.add_reuse(parser)
     cli.add_processes(parser)
     parser.add_argument("--start", type=Path, help="warm-started adapters; default: the conventional place if enabled")
     arguments = parser.parse_args(argv)
@@ -28,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     warm = starts_from(job.method, job.warm_start.enabled)
     if start is None and warm is not None:
         start = RunFolders.of(job.domain, warm, arguments.seed).adapters
-    setup = prepare_run(job, arguments.seed, folders, arguments.threads)
+    setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     Trainer(setup, start).run()
     setup.accelerator.end_training()
     return 0

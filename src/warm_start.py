@@ -18,12 +18,14 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, fit, write adapters, run.json and metrics.jsonl; return the exit status."""
     parser = cli.parser(__doc__, method="warm_start", seed=True)
     cli.add_threads(parser)
+    cli.add_device(parser)
+    cli.add_reuse(parser)
     arguments = parser.parse_args(argv)
     if arguments.method not in WARM_STARTS:
         raise ConfigError(f"--method {arguments.method} is no warm start; allowed: {', '.join(WARM_STARTS)}")
     job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
-    setup = prepare_run(job, arguments.seed, folders, arguments.threads)
+    setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     if setup.processes.count > 1:
         raise ConfigError(f"warm_start runs in one process, not {setup.processes.count}; start it without a launcher")
     WarmStart(setup).run()

@@ -49,6 +49,16 @@ def test_common_options():
     assert vars(cli.parser("what for", domain=False).parse_args([])) == {"config": ["config/config.yaml"]}
 
 
+def test_options_of_stages_that_load_a_model():
+    parser = cli.parser("what for")
+    cli.add_device(parser)
+    cli.add_reuse(parser)
+    plain = parser.parse_args(["--domain", "tldr"])
+    assert plain.device == "auto" and plain.reuse is False
+    given = parser.parse_args(["--domain", "tldr", "--device", "cuda:1", "--reuse"])
+    assert given.device == "cuda:1" and given.reuse is True
+
+
 def test_missing_option_is_a_user_error(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.parser("what for").parse_args([])

@@ -14,6 +14,7 @@ import torch
 
 from collm.common.errors import CheckpointError
 from collm.runs.checkpoint import Checkpoints
+from collm.runs.distributed import Processes
 from collm.runs.journal import Journal
 
 FINGERPRINT = {"config": {"training": {"minibatch_size": 4, "epochs": 1}}, "seed": 0}
@@ -125,6 +126,105 @@ def test_a_finished_run_makes_room(tmp_path, capsys):
 def test_a_finished_run_with_the_same_settings_is_found(tmp_path):
     checkpoints(tmp_path).save(1, state(1), finished=True)
     assert checkpoints(tmp_path).latest()["number"] == 1
+
+
+# other code
+
+CODE = {"collm.methods.policy_gradient": "aa", "collm.training.learner": "bb"}
+OTHER = {"collm.methods.policy_gradient": "cc", "collm.training.learner": "bb"}
+
+
+def coded(folder, code, reuse=False, **changes):
+    fingerprint = {**FINGERPRINT, **({"code": code} if code else {}), **changes}
+    return Checkpoints(folder, fingerprint, 2, reuse=reuse, notes={"device": "cpu", "commit": "abc"})
+
+
+def test_half_done_by_other_code_is_refused_by_module(tmp_path):
+    coded(tmp_path, CODE).save(1, state(1))
+    with pytest.raises(CheckpointError) as refused:
+        coded(tmp_path, OTHER).latest()
+    assert str(refused.value) == (
+        f"{tmp_path} holds checkpoints of an unfinished run of other code: collm.methods.policy_gradient (begun at "
+        "commit abc). Check that commit out to go on, remove the folder to start over, or add --reuse to go on with "
+        "the code as it is now"
+    )
+    assert coded(tmp_path, CODE).latest()["number"] == 1  # nothing was lost by asking
+
+
+def test_half_done_by_other_code_with_other_settings_names_both(tmp_path):
+    coded(tmp_path, CODE).save(1, state(1))
+    with pytest.raises(CheckpointError, match=r"seed was 0 and is now 1; the code changed, too: .*policy_gradient\. "):
+        coded(tmp_path, OTHER, reuse=True, seed=1).latest()
+
+
+def test_finished_by_other_code_makes_room(tmp_path, capsys):
+    folder = tmp_path / "seed0"
+    coded(folder, CODE).save(1, state(1), finished=True)
+    assert coded(folder, OTHER).latest() is None
+    message = capsys.readouterr().err
+    assert f"the code changed since the finished run in {folder} (collm.methods.policy_gradient)" in message
+    assert "it is trained anew" in message and "--reuse" in message
+    assert names(tmp_path) == ["seed0.before1"]
+
+
+@pytest.mark.parametrize(("finished", "word"), [(True, "exported"), (False, "continued")])
+def test_reuse_takes_what_other_code_made(tmp_path, capsys, finished, word):
+    coded(tmp_path, CODE).save(1, state(1), finished=finished)
+    assert coded(tmp_path, OTHER, reuse=True).latest()["number"] == 1
+    message = capsys.readouterr().err
+    assert f"is of other code (collm.methods.policy_gradient); it is {word} all the same, as --reuse says" in message
+    assert coded(tmp_path / "new", OTHER, reuse=True).latest() is None
+
+
+def test_checkpoints_that_recorded_no_code_are_of_other_code(tmp_path):
+    coded(tmp_path, None).save(1, state(1))
+    with pytest.raises(CheckpointError, match="other code: which one was not recorded"):
+        coded(tmp_path, CODE).latest()
+
+
+# other devices
+
+
+def as_if_written_on_a_gpu(monkeypatch, kept, step):
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        kept.save(step, state(step))
+
+
+def test_a_checkpoint_of_a_gpu_loads_without_one(tmp_path, monkeypatch, capsys):
+    as_if_written_on_a_gpu(monkeypatch, checkpoints(tmp_path), 3)
+    newest = checkpoints(tmp_path).latest()
+    assert newest["number"] == 3 and newest["weights"].device.type == "cpu"
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_other_processes_load_it_too(tmp_path, monkeypatch):
+    as_if_written_on_a_gpu(monkeypatch, checkpoints(tmp_path), 3)
+    monkeypatch.setattr(Processes, "from_main", lambda self, ask: tmp_path / "step_00000003")
+    assert Checkpoints(tmp_path, FINGERPRINT, 2, Processes(1, 2)).latest()["number"] == 3
+
+
+@pytest.mark.parametrize(("then", "now", "lines"), [("cuda:0", "cpu", 1), ("cpu", "cuda", 1), ("cuda:0", "cuda", 0)])
+def test_another_kind_of_device_is_worth_a_line(tmp_path, capsys, then, now, lines):
+    Checkpoints(tmp_path, FINGERPRINT, 2, notes={"device": then}).save(1, state(1))
+    Checkpoints(tmp_path, FINGERPRINT, 2, notes={"device": now}).latest()
+    message = capsys.readouterr().err
+    assert message.count("\n") == lines
+    assert not lines or f"was written on {then} and this attempt runs on {now}" in message
+
+
+def test_a_whole_checkpoint_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    kept = checkpoints(tmp_path)
+    for step in (1, 2):
+        kept.save(step, state(step))
+
+    def broken(*arguments, **options):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("collm.runs.checkpoint.torch.load", broken)
+    with pytest.raises(CheckpointError, match=r"step_00000002 is whole, but cannot be read here \(no such operator\)"):
+        kept.latest()
+    assert names(tmp_path) == ["step_00000001", "step_00000002"]
 
 
 # a disk that takes no more

@@ -33,11 +33,12 @@ class Count:
         self.position = state["position"]
 
 
-def attempt(root, work, processes=None, every=100, **fingerprint):
+def attempt(root, work, processes=None, every=100, code="1", reuse=False, **fingerprint):
     """One attempt at the run; the number that it began with."""
     folders = RunFolders(root, root, root / "out", root / "checkpoints")
-    record = RunRecord("count", JOB, 0, torch.device("cpu"))
-    run = ResumableRun(record, folders, {"to": 5, **fingerprint}, 2, processes or Processes())
+    record = RunRecord("count", JOB, 0, torch.device("cpu"), {"collm.count": code})
+    fingerprint = {"to": 5, "code": {"collm.count": code}, **fingerprint}
+    run = ResumableRun(record, folders, fingerprint, 2, processes or Processes(), reuse)
     run.begin(work)
     begun = work.position
     with run.stopping() as stopping:
@@ -127,6 +128,62 @@ def test_another_fingerprint_is_refused(tmp_path):
         attempt(tmp_path, Count(at(2, stop)))
     with pytest.raises(CheckpointError, match="to was 5 and is now 6"):
         attempt(tmp_path, Count(), to=6)
+
+
+def versions(root):
+    """Digests of the code in run.json: of this attempt, and of all attempts."""
+    run = json.loads((root / "out" / "run.json").read_text())
+    assert run["code"]["modules"] == {"collm.count": "2"}
+    assert all("commit" in version for version in run["code_of_attempts"])
+    return run["code"]["digest"], [version["digest"] for version in run["code_of_attempts"]]
+
+
+def test_a_finished_run_of_other_code_is_not_exported_again(tmp_path, capsys):
+    attempt(tmp_path, Count())
+    assert attempt(tmp_path, Count(), code="2") == 0
+    assert "the code changed since the finished run" in capsys.readouterr().err
+    now, all_attempts = versions(tmp_path)
+    assert all_attempts == [now]
+    assert (tmp_path / "checkpoints.before1" / "step_00000005").is_dir()
+
+
+def test_reuse_exports_it_and_records_both_versions(tmp_path):
+    attempt(tmp_path, Count())
+    assert attempt(tmp_path, Count(), code="2", reuse=True) == 5
+    now, all_attempts = versions(tmp_path)
+    assert len(all_attempts) == 2 and all_attempts[1] == now != all_attempts[0]
+    check_finished(tmp_path)
+
+
+def test_reuse_goes_on_under_other_code(tmp_path):
+    with pytest.raises(Interrupted):
+        attempt(tmp_path, Count(at(2, stop)))
+    with pytest.raises(CheckpointError, match=r"an unfinished run of other code: collm\.count "):
+        attempt(tmp_path, Count(), code="2")
+    assert attempt(tmp_path, Count(), code="2", reuse=True) == 2
+    assert len(versions(tmp_path)[1]) == 2
+
+
+def test_a_second_trainer_is_refused_and_changes_nothing(tmp_path):
+    def second():
+        before = (tmp_path / "checkpoints" / "metrics.jsonl").read_text()
+        with pytest.raises(CheckpointError, match=f"is being written by process {os.getpid()} "):
+            attempt(tmp_path, Count())
+        assert (tmp_path / "checkpoints" / "metrics.jsonl").read_text() == before
+
+    attempt(tmp_path, Count(at(3, second)))
+    check_finished(tmp_path)
+    attempt(tmp_path, Count())  # the lock was given back
+    assert not list(tmp_path.glob(".*.lock"))
+
+
+def test_a_trainer_that_was_taken_over_saves_nothing(tmp_path):
+    def taken_over():
+        (tmp_path / ".checkpoints.lock").unlink()
+
+    with pytest.raises(CheckpointError, match="taken over by another process"):
+        attempt(tmp_path, Count(at(2, taken_over)), every=3)
+    assert kept(tmp_path) == []
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def session(models_folder, root, **changes):
     folders = RunFolders(root / "data", models_folder, root / "results", root / "checkpoints")
     write_json(folders.data / "manifest.json", {"rows": 8})
     data = tasks(8)
-    device = accelerator(made, folders.checkpoints)
+    device = accelerator(made, folders.trackers)
     return RunSetup(made, 0, folders, device, Toy({}), data, data[:2], {"tiny": models_folder / "tiny"})
 
 

@@ -50,7 +50,7 @@ def setup(models: Path, root: Path, case: str) -> RunSetup:
     made = dataclasses.replace(made, team=team_settings(dtype="float64"))
     folders = RunFolders(root / "data", models, root / "results", root / "checkpoints")
     write_json(folders.data / "manifest.json", {"rows": 8})
-    device = accelerator(made, folders.checkpoints)
+    device = accelerator(made, folders.trackers)
     return RunSetup(made, 0, folders, device, Toy({}), tasks(8), tasks(2), {"tiny": models / "tiny"})
 
 

@@ -141,6 +141,28 @@ def test_kill_nine_at_random_moments(prepared, unbroken, tmp_path):
     assert outcome("train.py", folder) == expected
 
 
+def test_a_second_trainer_in_the_folder_is_refused(prepared, unbroken, tmp_path):
+    expected = unbroken("train.py")
+    folder = clone(prepared, tmp_path)
+    first = start("train.py", folder, *ARGUMENTS["train.py"])
+    try:
+        while lines("train.py", folder) < 3:
+            assert first.poll() is None, first.stderr.read()
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)  # however slow the second is, the first is there
+        second = start("train.py", folder, *ARGUMENTS["train.py"])
+        _, messages = second.communicate(timeout=600)
+        first.send_signal(signal.SIGCONT)
+        assert second.returncode == 2
+        assert f"seed3 is being written by process {first.pid} on " in messages.splitlines()[-1]
+        _, messages = first.communicate(timeout=600)
+    finally:
+        first.kill()
+    assert first.returncode == 0, messages
+    assert "device cpu: no CUDA device found" in messages or "device cuda" in messages
+    assert outcome("train.py", folder) == expected
+
+
 def test_sigterm_ctrl_c_and_other_settings(prepared, unbroken, tmp_path):
     expected = unbroken("train.py")
     folder = clone(prepared, tmp_path)

@@ -6,19 +6,22 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.runs import outcome, session, stop_after, train
-from support.toy import Toy
+from support.toy import Toy, make_team
 
 from collm.common import cli
 from collm.common.errors import CheckpointError, ConfigError, Interrupted, NonFiniteLoss
+from collm.config import code_version
 from collm.methods import policy_gradient
 from collm.training.learner import Learner
 from collm.training.sft import SupervisedFit
-from collm.training.trainer import Trainer
+from collm.training.trainer import Counters, Trainer
 from collm.training.warm_start import WarmStart
 
 
@@ -147,6 +150,91 @@ def test_other_settings_are_refused(models_folder, tmp_path, monkeypatch):
         train(models_folder, tmp_path)
     with pytest.raises(CheckpointError, match="config.training.update_epochs was 1 and is now 2"):
         train(models_folder, tmp_path, training={"update_epochs": 2})
+
+
+def shouting(module):
+    """The code as it is, but with another digest of one module."""
+    real = code_version.modules
+
+    def modules(*arguments, **options):
+        return {**real(*arguments, **options), module: "changed"}
+
+    return modules
+
+
+def test_a_run_of_other_code_is_trained_anew(unbroken, models_folder, tmp_path, monkeypatch, capsys):
+    semantics, root, expected = unbroken
+    shutil.copytree(root, tmp_path / "run")
+    weights = tmp_path / "run" / "results" / "adapters" / "agent_0" / "adapter_model.safetensors"
+    weights.write_bytes(b"old")
+    monkeypatch.setattr(code_version, "modules", shouting("collm.methods.policy_gradient"))
+    train(models_folder, tmp_path / "run", semantics=semantics)
+    message = capsys.readouterr().err
+    assert "the code changed since the finished run" in message and "(collm.methods.policy_gradient)" in message
+    assert "0/6" not in message and "6/6" in message  # it was trained
+    assert outcome(tmp_path / "run") == expected
+    assert (tmp_path / "run" / "checkpoints.before1").is_dir()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+def test_a_run_on_another_base_is_trained_anew(models_folder, tmp_path, capsys, file):
+    shutil.copytree(models_folder / "tiny", tmp_path / "models" / "tiny")
+    train(tmp_path / "models", tmp_path, training={"epochs": 1})
+    path = tmp_path / "models" / "tiny" / file
+    if file == "model.safetensors":
+        save_file({name: 1.5 * part for name, part in load_file(path).items()}, path, {"format": "pt"})
+    else:
+        path.write_text(path.read_text() + "\n")
+    train(tmp_path / "models", tmp_path, training={"epochs": 1})
+    assert f"settings changed since the finished run in {tmp_path}/checkpoints (inputs.model.tiny.{file})" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_progress_line_counts_what_ends_the_run(models_folder, tmp_path, capsys):
+    """Two or one updates a rollout and at most three: the run ends within its second rollout of six."""
+    train(models_folder, tmp_path, training={"max_updates": 3})
+    lines = [line.split()[3] for line in capsys.readouterr().err.splitlines() if line.startswith("toy/collm_cc seed 0")]
+    assert lines[-1] == "2/2"
+
+
+def test_the_expected_end_is_known_after_a_rollout(models_folder, tmp_path):
+    made = session(models_folder, tmp_path, training={"epochs": 40, "update_epochs": 4, "max_updates": 160})
+    trainer = Trainer(made, None)
+    assert trainer.expected == trainer.total == 120
+    trainer.counters = Counters(iteration=10, update=40)
+    assert trainer.expected == 40  # a quarter is done
+    trainer.counters = Counters(iteration=110, update=40)
+    assert trainer.expected == trainer.total
+
+
+# devices
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_without_one(unbroken, models_folder, tmp_path, monkeypatch, capsys):
+    semantics, _, expected = unbroken
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        patched.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        with pytest.raises(Interrupted):
+            train(models_folder, tmp_path, semantics=semantics)
+    lines = (tmp_path / "checkpoints" / "metrics.jsonl").read_text()
+    trainer = Trainer(session(models_folder, tmp_path, semantics=semantics), None)
+    assert (tmp_path / "checkpoints" / "metrics.jsonl").read_text() == lines  # nothing is cut off
+    assert trainer.counters.iteration == 2
+    trainer.run()
+    assert "damaged" not in capsys.readouterr().err
+    assert outcome(tmp_path) == expected
+
+
+def test_a_value_head_of_a_gpu_loads_without_one(models_folder, tmp_path, monkeypatch):
+    team = make_team(models_folder, "joint")
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        team.save(tmp_path)
+    other = make_team(models_folder, "joint", seed=5)
+    other.critics[0].load(tmp_path)
+    assert torch.equal(other.critics[0].head.weight, team.critics[0].head.weight)
 
 
 def test_baselines_are_not_trained(models_folder, tmp_path):

@@ -69,6 +69,18 @@ def add_threads(layout: argparse.ArgumentParser) -> None:
     layout.add_argument("--threads", type=int, help="threads of torch; default: torch's own choice")
 
 
+def add_device(layout: argparse.ArgumentParser, default: str = "auto") -> None:
+    """Option of the stages that load a model."""
+    words = "auto (a GPU if there is one), cpu, cuda or cuda:N; a device that is named and not there is an error"
+    layout.add_argument("--device", default=default, help=words)
+
+
+def add_reuse(layout: argparse.ArgumentParser) -> None:
+    """Option of the stages that keep checkpoints."""
+    words = "go on with, or export, checkpoints of other code; run.json then names both versions"
+    layout.add_argument("--reuse", action="store_true", help=words)
+
+
 def add_processes(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that several processes can share."""
     words = "processes of this machine that share the work, one per GPU; --threads is for all of them together"

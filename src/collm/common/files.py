@@ -1,4 +1,8 @@
-"""Atomic writes and the small file formats of the pipeline: a reader sees a whole file or none."""
+"""Atomic writes and the small file formats of the pipeline: a reader sees a whole file or none.
+
+What is written has the mode that the umask gives, whoever wrote it: `tempfile` and safetensors make files for their
+owner alone, and a copy keeps the mode of what it was copied from.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,16 +25,15 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 
@@ -75,16 +79,19 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` to fill; on success it takes the place of `path`, on failure it goes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = _beside(path)
+    temporary.mkdir()
+    mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask, or a shared folder around it, gives
     try:
         yield temporary
         for name in sorted(temporary.rglob("*")):
             if name.is_file():
                 with name.open("rb") as stream:
                     os.fsync(stream.fileno())
-        os.chmod(temporary, 0o755)
+        _set_modes(temporary, mode)
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            old = _beside(path, ".old")
+            old.mkdir()
             os.replace(path, old / path.name)
             os.replace(temporary, path)
             shutil.rmtree(old)
@@ -93,3 +100,21 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _set_modes(folder: Path, mode: int) -> None:
+    """Give `folder` and all folders in it `mode`, and files what it means for them; links stay as they are, and a file
+    that its owner may execute stays executable."""
+    folder.chmod(mode)
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            path.chmod(mode)
+        else:
+            path.chmod(mode & (0o777 if path.stat().st_mode & stat.S_IXUSR else 0o666))
+
+
+def _beside(path: Path, suffix: str = "") -> Path:
+    """A new hidden name in the folder of `path`."""
+    return path.with_name(f".{path.name}{suffix}.{secrets.token_hex(4)}")

@@ -27,6 +27,12 @@ class Progress:
         if self._bar is not None:
             self._bar.update(units)
 
+    def expect(self, total: int) -> None:
+        """Another total than was thought before."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def advance(self, units: int = 1, tokens: int = 0, note: str = "") -> None:
         """Report `units` more done, with the tokens worked on and a short note (the latest loss or reward)."""
         self._done += units

@@ -68,7 +68,10 @@ class Member:
                 settings.target_modules = sorted(settings.target_modules)
             self.model.save_pretrained(str(folder), selected_adapters=[self.adapter])
         if self.head is not None:
-            torch.save(self.head.state_dict(), folder / self.name / "value_head.pt")
+            state = self.head.state_dict()
+            for name, part in state.items():
+                state[name] = part.cpu()  # any machine can read it
+            torch.save(state, folder / self.name / "value_head.pt")
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. A value head that was not saved stays as it is: warm starts have none.
@@ -86,4 +89,4 @@ class Member:
             weights = load_peft_weights(str(own), device="cpu")
             set_peft_model_state_dict(self.model, weights, adapter_name=self.adapter)
         if self.head is not None and (own / "value_head.pt").is_file():
-            self.head.load_state_dict(torch.load(own / "value_head.pt", weights_only=True))
+            self.head.load_state_dict(torch.load(own / "value_head.pt", map_location="cpu", weights_only=True))

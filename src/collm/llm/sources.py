@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import random
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from collm.common.errors import ModelError
-from collm.common.files import atomic_folder, write_json
+from collm.common.files import atomic_folder, sha256, write_json
 from collm.common.progress import Progress
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+DIGESTS = "digests.json"
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
@@ -34,21 +36,55 @@ def describe(path: str | Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def make(name: str, spec: Mapping[str, Any], out: Path, texts: Iterable[str], seed: int, lock: Path) -> None:
+def digests(path: Path) -> dict[str, str]:
+    """Digests of all files of a prepared model that decide what it computes (weights, tokenizer, settings), by name.
+
+    A large model takes a while to read: DIGESTS beside it remembers them for as long as a file's size and time stay.
+    """
+    kept = path / DIGESTS
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    now: dict[str, dict[str, Any]] = {}
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if not file.is_file() or file.suffix == ".md" or name.startswith((".", "LICENSE", "model.json", DIGESTS)):
+            continue
+        facts = {"size": file.stat().st_size, "time": file.stat().st_mtime_ns}
+        before = known.get(name, {})
+        same = all(before.get(key) == value for key, value in facts.items())
+        now[name] = {**facts, "sha256": before["sha256"] if same else sha256(file)}
+    if now != known:
+        with contextlib.suppress(PermissionError):  # a folder of somebody else: its files are read again next time
+            write_json(kept, now)
+    return {name: facts["sha256"][:16] for name, facts in now.items()}
+
+
+def make(
+    name: str,
+    spec: Mapping[str, Any],
+    out: Path,
+    texts: Iterable[str],
+    seed: int,
+    lock: Path,
+    device: str = "cpu",
+) -> None:
     """Prepare model `name` in folder `out` in transformers' own format with a model.json beside the weights.
 
-    `texts` (training text) serves source scratch only; `lock` is the file of resolved hub revisions.
+    `texts` (training text) and `device` serve source scratch only; `lock` is the file of resolved hub revisions.
 
     Raises:
         ModelError: the package, folder or hub model is not there; says what to do.
     """
     makers = {"scratch": _scratch, "wheel": _wheel, "folder": _folder, "hub": _hub}
     with atomic_folder(out) as temporary:
-        facts = makers[spec["source"]](spec, temporary, texts=texts, seed=seed, lock=lock)
+        facts = makers[spec["source"]](spec, temporary, texts=texts, seed=seed, lock=lock, device=device)
+        (temporary / DIGESTS).unlink(missing_ok=True)  # of a folder that was copied with its own
         write_json(temporary / "model.json", {"name": name, "spec": dict(spec), **facts})
+        digests(temporary)
 
 
-def _scratch(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+def _scratch(
+    spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path, device: str
+) -> dict[str, Any]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -73,9 +109,10 @@ def _scratch(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: 
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config)
+    model: Any = LlamaForCausalLM(config)
+    model.to(device)
     loss = pretrain(model, tokenizer, corpus, spec["pretrain"], seed)
-    model.save_pretrained(out)
+    model.to("cpu").save_pretrained(out)
     tokenizer.save_pretrained(out)
     return {"parameters": model.num_parameters(), "pretraining_loss": loss, "label": "scratch model"}
 
@@ -130,7 +167,7 @@ def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str,
     progress = Progress(steps, "pretraining")
     for _ in range(steps):
         starts = [draw.randrange(len(tokens) - window) for _ in range(batch)]
-        rows = torch.stack([tokens[start : start + window] for start in starts])
+        rows = torch.stack([tokens[start : start + window] for start in starts]).to(model.device)
         loss = model(input_ids=rows, labels=rows).loss
         optimiser.zero_grad()
         loss.backward()
@@ -144,7 +181,9 @@ def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str,
     return sum(last) / len(last)
 
 
-def _wheel(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+def _wheel(
+    spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path, device: str
+) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -176,7 +215,9 @@ def gguf_file(package: str) -> Path:
     return paths[0]
 
 
-def _folder(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+def _folder(
+    spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path, device: str
+) -> dict[str, Any]:
     source = Path(spec.get("path", ""))
     if not (source / "config.json").is_file():
         raise ModelError(f"model folder {source} holds no config.json; set models.<name>.path to a saved model")
@@ -184,7 +225,9 @@ def _folder(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: i
     return {"parameters": count_parameters(out), "label": source.name}
 
 
-def _hub(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
+def _hub(
+    spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path, device: str
+) -> dict[str, Any]:
     from collm.data import hub
 
     if not spec.get("id"):

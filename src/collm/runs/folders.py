@@ -32,3 +32,8 @@ class RunFolders:
     def nonfinite(self) -> Path:
         """The file for the samples behind a number that is NaN or infinite."""
         return self.checkpoints / "nonfinite.json"
+
+    @property
+    def trackers(self) -> Path:
+        """What TensorBoard or wandb write; git and DVC leave it alone."""
+        return self.out / "trackers"

@@ -9,13 +9,14 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from collm import __version__
+from collm.config import code_version
 from collm.config.job import Job
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy", "pandas", "snakemake")
@@ -62,26 +63,42 @@ def threads_of_attempts(earlier: Sequence[int]) -> list[int]:
     return [*earlier, *([] if earlier and earlier[-1] == now else [now])]
 
 
+def versions_of_attempts(state: Mapping[str, Any] | None, now: Mapping[str, str | None]) -> list[dict[str, str | None]]:
+    """Digest and commit of the code of all attempts at a run, this one's last; more than one only under --reuse.
+
+    Args:
+        state: of the checkpoint that this attempt goes on from, None at the beginning.
+    """
+    if state is None:
+        return [dict(now)]
+    earlier = state.get("versions") or [{"digest": code_version.UNKNOWN, "commit": None}]
+    return [*earlier, *([] if earlier[-1]["digest"] == now["digest"] else [dict(now)])]
+
+
 class RunRecord:
     """Collects the facts of one stage; `finish` gives the dictionary for run.json."""
 
-    def __init__(self, stage: str, job: Job, seed: int, device: torch.device):
-        """Note the time and the machine.
+    def __init__(self, stage: str, job: Job, seed: int, device: torch.device, code: Mapping[str, str]):
+        """Note the time, the code and the machine.
 
         Args:
             stage: train, warm_start or evaluate.
+            code: digests of the modules that decide the result (`collm.config.code_version`).
         """
         self.label = f"{job.domain}/{job.method} seed {seed}"
         self._start = time.time()
+        self.version: dict[str, str | None] = {"digest": code_version.digest(code), "commit": git_commit()}
+        self.device = str(device)
         self._facts: dict[str, Any] = {
             "stage": stage,
             "domain": job.domain,
             "method": job.method,
             "seed": seed,
             "config": job.raw,
-            "git_commit": git_commit(),
+            "git_commit": self.version["commit"],
+            "code": {"digest": self.version["digest"], "modules": dict(code)},
             "versions": versions(),
-            "device": str(device),
+            "device": self.device,
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
             "threads": torch.get_num_threads(),
             "precision": job.team.precision,

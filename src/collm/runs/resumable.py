@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +19,8 @@ from collm.runs.checkpoint import Checkpoints
 from collm.runs.distributed import Processes
 from collm.runs.folders import RunFolders
 from collm.runs.journal import Journal
-from collm.runs.record import RunRecord, threads_of_attempts
+from collm.runs.lock import FolderLock
+from collm.runs.record import RunRecord, threads_of_attempts, versions_of_attempts
 from collm.runs.signals import Stopping
 
 
@@ -44,21 +46,37 @@ class ResumableRun:
     """
 
     def __init__(
-        self, record: RunRecord, folders: RunFolders, fingerprint: Mapping[str, Any], keep: int, processes: Processes
+        self,
+        record: RunRecord,
+        folders: RunFolders,
+        fingerprint: Mapping[str, Any],
+        keep: int,
+        processes: Processes,
+        reuse: bool = False,
     ):
-        """Look for a checkpoint.
+        """Take the folder of checkpoints for this run alone, and look for one.
 
         Args:
             fingerprint: everything that the run's numbers depend on.
             keep: number of checkpoints that stay.
+            reuse: go on with, or export, what other code made.
         Raises:
-            CheckpointError: an unfinished run with another fingerprint left checkpoints.
+            CheckpointError: another trainer writes there, or an unfinished run with another fingerprint left
+            checkpoints.
         """
         self.record, self.folders, self.processes = record, folders, processes
-        self.checkpoints = Checkpoints(folders.checkpoints, fingerprint, keep, processes)
-        self._state = self.checkpoints.latest()
+        notes = {"device": record.device, "commit": record.version["commit"]}
+        self.checkpoints = Checkpoints(folders.checkpoints, fingerprint, keep, processes, reuse, notes)
+        self._lock: FolderLock | None = None  # the main process holds it for all
+        processes.from_main(self._take_lock)
+        try:
+            self._state = self.checkpoints.latest()
+        except BaseException:
+            self._give_lock_back()
+            raise
         self.resumes = self._state is not None  # an earlier attempt left a checkpoint
         self.threads: list[int] = []
+        self.versions: list[dict[str, str | None]] = []
         self._whole = True  # no change is half done
         self._saved = -1  # position of the newest checkpoint
 
@@ -72,6 +90,7 @@ class ResumableRun:
         if state is not None:
             work.restore(state)
             self._saved = work.position
+        self.versions = versions_of_attempts(state, self.record.version)
         self.threads = threads_of_attempts(state.get("threads", []) if state else [])
         length = state["journal"] if state else 0
         path = self.folders.checkpoints / "metrics.jsonl"
@@ -99,8 +118,11 @@ class ResumableRun:
             try:
                 yield stopping
             except BaseException:
-                if self.processes.main and self._whole and self._saved != self._work.position:
-                    self._save()
+                try:
+                    if self.processes.main and self._whole and self._saved != self._work.position:
+                        self._save()
+                finally:
+                    self._give_lock_back()
                 raise
 
     @contextlib.contextmanager
@@ -127,18 +149,34 @@ class ResumableRun:
             facts: more for run.json.
         """
         self.processes.from_main(lambda: self._write_outputs(save_adapters, earlier_seconds, facts))
+        self._give_lock_back()
+
+    def _take_lock(self) -> None:
+        self._lock = FolderLock(self.folders.checkpoints)
+        weakref.finalize(self, self._lock.release)
+
+    def _give_lock_back(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _confirm_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.confirm()
 
     def _save(self, finished: bool = False) -> None:
         state = self._work.state()
-        state |= {"journal": self.journal.length(), "threads": self.threads}
+        state |= {"journal": self.journal.length(), "threads": self.threads, "versions": self.versions}
+        self._confirm_lock()
         self.checkpoints.save(self._work.position, state, finished)
         self._saved = self._work.position
 
     def _write_outputs(
         self, save_adapters: Callable[[Path], None], earlier_seconds: float, facts: Mapping[str, Any]
     ) -> None:
+        self._confirm_lock()
         with atomic_folder(self.folders.adapters) as folder:
             save_adapters(folder)
         write_atomic(self.folders.out / "metrics.jsonl", self.journal.path.read_bytes())
-        run = self.record.finish(earlier_seconds, **facts, threads_of_attempts=self.threads)
+        attempts = {"threads_of_attempts": self.threads, "code_of_attempts": self.versions}
+        run = self.record.finish(earlier_seconds, **facts, **attempts)
         write_json(self.folders.out / "run.json", run)

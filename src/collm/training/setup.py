@@ -4,6 +4,7 @@ order."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import torch
 import transformers
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, is_tensorboard_available, is_wandb_available
 
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import sha256
 from collm.common.mappings import flatten
+from collm.config import code_version
 from collm.config.dependencies import KNOBS
 from collm.config.job import Job, RolloutConfig, build_domain
 from collm.data.prepare import load_tasks
@@ -24,6 +26,7 @@ from collm.domains.base import Domain, Task
 from collm.llm import sources
 from collm.llm.team import Team
 from collm.planning import counts, data_estimate, memory_check
+from collm.runs import device as devices
 from collm.runs.distributed import PATIENCE, Processes
 from collm.runs.folders import RunFolders
 from collm.runs.record import RunRecord
@@ -44,6 +47,7 @@ class RunSetup:
     train: list[Task]
     test: list[Task]
     model_folders: Mapping[str, Path]
+    reuse: bool = False  # go on with, or export, checkpoints of other code
 
     @property
     def processes(self) -> Processes:
@@ -97,19 +101,36 @@ class RunSetup:
         node_stop = self.job.semantics == "released"
         return kind(team, self.domain, settings or self.job.rollout, node_stop, self.folders.nonfinite)
 
-    def resumable(self, stage: str, fingerprint: Mapping[str, Any]) -> ResumableRun:
+    def resumable(self, stage: code_version.PlayingStage, fingerprint: Mapping[str, Any]) -> ResumableRun:
         """The run that keeps what a stage does, with the newest checkpoint if an earlier attempt left one.
 
         Raises:
             CheckpointError: an unfinished run with another fingerprint left checkpoints.
         """
-        record = RunRecord(stage, self.job, self.seed, self.accelerator.device)
-        return ResumableRun(record, self.folders, fingerprint, self.job.training.keep_checkpoints, self.processes)
+        record = RunRecord(stage, self.job, self.seed, self.accelerator.device, self.code(stage))
+        keep = self.job.training.keep_checkpoints
+        return ResumableRun(record, self.folders, fingerprint, keep, self.processes, self.reuse)
 
-    def fingerprint(self, without: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-        """What the run's numbers depend on: settings, seed and digests of what it reads.
+    def code(self, stage: code_version.PlayingStage) -> dict[str, str]:
+        """Digests of the modules that decide what a stage computes for this job."""
+        return code_version.modules(stage, self.job.domain, self.job.rollout.backend)
 
-        Knobs of memory and book-keeping are left out: a run that ran out of memory goes on with smaller batches.
+    def start_tracker(self) -> None:
+        """Open the job's tracker, if it has one, in the main process; its files lie in `RunFolders.trackers`."""
+        folder = self.folders.trackers
+        if self.job.tracker == "none" or not self.processes.main:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {"domain": self.job.domain, "method": self.job.method, "seed": self.seed}
+        self.accelerator.init_trackers("collm", config=facts, init_kwargs={"wandb": {"dir": str(folder)}})
+
+    def fingerprint(
+        self, stage: code_version.PlayingStage, without: tuple[str, ...] = (), **more: Any
+    ) -> dict[str, Any]:
+        """What the run's numbers depend on: settings, seed, digests of what it reads, and the code of the stage.
+
+        Knobs of memory and book-keeping are left out: a run that ran out of memory goes on with smaller batches. Of
+        models the files count, not model.json, which says where they come from.
 
         Args:
             without: first parts of settings' names that the stage does not read.
@@ -118,19 +139,24 @@ class RunSetup:
         left_out = (*KNOBS, *without)
         settings = {key: value for key, value in flatten(self.job.raw).items() if not key.startswith(left_out)}
         settings = {key: value for key, value in settings.items() if not key.endswith(".device_map")}
-        inputs = {"data": sha256(self.folders.data / "manifest.json")}
-        inputs |= {f"model.{name}": sha256(path / "model.json") for name, path in self.model_folders.items()}
-        return {"config": settings, "seed": self.seed, "inputs": inputs, **more}
+        inputs: dict[str, Any] = {"data": sha256(self.folders.data / "manifest.json")}
+        inputs["model"] = {name: sources.digests(path) for name, path in self.model_folders.items()}
+        return {"config": settings, "seed": self.seed, "inputs": inputs, "code": self.code(stage), **more}
 
 
-def prepare_run(job: Job, seed: int, folders: RunFolders, threads: int | None = None) -> RunSetup:
+def prepare_run(
+    job: Job, seed: int, folders: RunFolders, threads: int | None = None, device: str = "auto", reuse: bool = False
+) -> RunSetup:
     """Check the job against its domain and data, then prepare the device; no model is loaded yet.
 
     Args:
         threads: of torch; None leaves them to torch.
+        device: auto, cpu, cuda or cuda:N.
+        reuse: go on with, or export, checkpoints of other code.
     Raises:
         ConfigError, DataError, ModelError: before anything expensive happens.
     """
+    _check_tracker(job.tracker)
     domain = build_domain(job)
     if domain.max_turns is not None and job.rollout.turns > domain.max_turns:
         raise ConfigError(f"{job.domain}: rollout.turns is {job.rollout.turns}; at most {domain.max_turns} is possible")
@@ -144,28 +170,49 @@ def prepare_run(job: Job, seed: int, folders: RunFolders, threads: int | None = 
     if threads:
         torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()
-    device = accelerator(job, folders.checkpoints)
-    return RunSetup(job, seed, folders, device, domain, train, test, model_folders)
+    made = accelerator(job, folders.trackers, device)
+    if made.is_main_process:
+        print(devices.in_words(made.device, device), file=sys.stderr, flush=True)
+    return RunSetup(job, seed, folders, made, domain, train, test, model_folders, reuse)
 
 
-def accelerator(job: Job, folder: Path) -> Accelerator:
-    """Device, autocast precision and trackers as configured; wandb stays offline unless the user says otherwise.
+def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:
+    """Device, autocast precision and tracker as configured; wandb stays offline unless the user says otherwise.
 
     Args:
-        folder: of the run's checkpoints; trackers write below it.
+        trackers: folder that a tracker writes to once it is opened (`RunSetup.start_tracker`).
+        device: auto, cpu, cuda or cuda:N.
+    Raises:
+        ConfigError: the device is not there, or the tracker is not installed.
     """
     tracker = None if job.tracker == "none" else job.tracker
+    _check_tracker(job.tracker)
+    chosen = devices.choose(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # accelerate takes the current one
     if tracker == "wandb":
         os.environ.setdefault("WANDB_MODE", "offline")
     precision = {"fp32": "no", "bf16": "bf16"}[job.team.precision]
     made = Accelerator(
-        cpu=not torch.cuda.is_available(),
+        cpu=chosen.type == "cpu",
         mixed_precision=precision,
         log_with=tracker,
-        project_dir=str(folder / "trackers") if tracker else None,
+        project_dir=str(trackers) if tracker else None,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-    if tracker and made.is_main_process:
-        (folder / "trackers").mkdir(parents=True, exist_ok=True)
-        made.init_trackers("collm", config={"domain": job.domain, "method": job.method})
+    if device != "auto" and made.device.type != chosen.type:
+        raise ConfigError(
+            f"--device {device}, and accelerate is set up for {made.device}; unset the variables ACCELERATE_*, or "
+            f"use --device {made.device.type}"
+        )
     return made
+
+
+def _check_tracker(tracker: str) -> None:
+    """ConfigError if the package of a tracker is missing: accelerate would leave it out with a warning."""
+    installed = {"wandb": is_wandb_available, "tensorboard": is_tensorboard_available}
+    if tracker in installed and not installed[tracker]():
+        raise ConfigError(
+            f"report.tracker is {tracker}, and the package {tracker} is not installed; install it with: pip install "
+            f"{tracker}, or set report.tracker to none"
+        )

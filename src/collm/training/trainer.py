@@ -60,7 +60,8 @@ class Trainer:
         method = METHODS[self.job.method]
         if (fixed := fixed_in_words(self.job)) is not None and self.processes.main:
             print(fixed, file=sys.stderr, flush=True)
-        self.resumable = setup.resumable("train", setup.fingerprint(start=_digests(start)))
+        self.resumable = setup.resumable("train", setup.fingerprint("train", start=_digests(start)))
+        setup.start_tracker()
         shared = self.settings.shared_backbone and method.critics == "local"
         self.team = setup.team("shared" if shared else method.critics)
         if start is not None and not self.resumable.resumes:
@@ -85,7 +86,7 @@ class Trainer:
             NonFiniteLoss, NonFiniteReward: a number is NaN or infinite; what was saved before is intact.
         """
         run = self.resumable
-        progress = run.progress(min(self.total, self.settings.max_updates or self.total))
+        progress = run.progress(self.expected)
         with run.stopping() as stopping:
             self._evaluate_if_due(stopping)
             while not self._done():
@@ -93,6 +94,7 @@ class Trainer:
                     played = self._play()
                 played = self._together(played)
                 reward = self._learn(played)
+                progress.expect(self.expected)
                 progress.advance(tokens=played.tokens, note=f"reward {reward:.3f}")
                 stopping.check()
                 if self.counters.iteration % self.settings.checkpoint_every == 0:
@@ -119,6 +121,15 @@ class Trainer:
     def total(self) -> int:
         """Rollouts of the whole run (it may end before, at `max_updates`)."""
         return self.per_epoch * self.settings.epochs
+
+    @property
+    def expected(self) -> int:
+        """Rollouts at which the run will probably end; where `max_updates` ends it, by the updates of each so far."""
+        limit, done = self.settings.max_updates, self.counters
+        if limit is None or done.update == 0:
+            return self.total
+        left = math.ceil((limit - done.update) * done.iteration / done.update)
+        return min(self.total, done.iteration + left)
 
     def _done(self) -> bool:
         limit = self.settings.max_updates

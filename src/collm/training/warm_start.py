@@ -26,7 +26,7 @@ class WarmStart:
             CheckpointError: an unfinished run with other settings left checkpoints.
         """
         self.setup, self.job = setup, setup.job
-        self.resumable = setup.resumable("warm_start", setup.fingerprint(without=("training",)))
+        self.resumable = setup.resumable("warm_start", setup.fingerprint("warm_start", without=("training",)))
         self.team = setup.team()
         self.rollout = setup.rollout(self.team)
         self.data = sft.examples(self.team, self._demonstrations(), self.job.rollout.max_new_tokens)
