@@ -178,8 +178,7 @@ def test_ratio_leaves_out_other_turns_and_other_agents(case, agents, turns):
 
 def move_and_measure(made, names):
     learner = made.learner
-    batches = [type("B", (), {"samples": [(n, j) for n in made.nodes for j in range(len(n.actions))]})]
-    learner.policies.remember(batches, skip=[])
+    learner.policies.remember([(n, j) for n in made.nodes for j in range(len(n.actions))])
     old = dict(learner.policies.old)
     with torch.no_grad():
         for member in made.team.agents:
@@ -187,7 +186,7 @@ def move_and_measure(made, names):
                 part *= 1.05
     exact = Exact(made.team, made.domain)
     objective = exact.objective()
-    learner.policies.forget = lambda: None
+    learner.policies.begin = lambda old: None
     learner.policies.old = old
     found = learner.gradients(made.nodes, made.weights)  # weights of the policy that played
     return max(relative(found[name], exact.gradient(agent, objective)) for agent, name in enumerate(names))

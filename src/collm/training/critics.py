@@ -15,8 +15,9 @@ import torch
 
 from collm.config.job import TrainingConfig
 from collm.llm.batching import by_length
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
-from collm.methods import actor_critic, collm_cc, collm_dc
+from collm.methods import actor_critic, collm_cc, collm_dc, policy_gradient
 from collm.methods.registry import Row
 from collm.methods.signal import Node, Sample, Signal, Unit
 from collm.runs.distributed import Processes
@@ -24,11 +25,22 @@ from collm.runs.distributed import Processes
 
 @dataclass(frozen=True)
 class Context:
-    """What learning has to know of the episodes: discount gamma, turns H, largest reward (for m_t)."""
+    """What learning has to know of the episodes.
+
+    Attributes:
+        gamma: discount.
+        turns: H.
+        max_reward: the largest one, as the learner sees it (for m_t).
+        reward_range: largest less smallest reward, as the learner sees them.
+        sampling: score responses under the policy that samples them (temperature, top-p, top-k); None: under the plain
+            softmax (paper §5.2).
+    """
 
     gamma: float
     turns: int
     max_reward: float
+    reward_range: float
+    sampling: Sampling | None = None
 
 
 class ActorCritic(Protocol):
@@ -47,8 +59,8 @@ class ActorCritic(Protocol):
         values: Mapping[int, Mapping[Unit, float]],
         agents: int,
         of_actions: bool,
-        normalise: bool,
-        limit: float | None = None,
+        returns: Sequence[float],
+        scaling: policy_gradient.Scaling,
     ) -> Signal: ...
 
 
@@ -65,6 +77,8 @@ class Critics:
         self.processes = Processes.of(team.accelerator)
         self.of_actions = settings.critic_type == "q"
         self.shared = settings.shared_backbone and row.critics == "local"
+        floor = settings.advantage_floor * context.reward_range
+        self.scaling = policy_gradient.Scaling(settings.normalize_advantage, settings.advantage_clip, floor)
 
     def __len__(self) -> int:
         return 0 if self._method is None else len(self.team.critics)
@@ -140,12 +154,6 @@ class Critics:
         values: Mapping[int, Mapping[Unit, float]],
     ) -> Signal:
         """What joint samples teach the agents, by the method's own file; targets and values are [critic]."""
-        return self.method.signal(
-            samples,
-            targets,
-            values,
-            len(self.team.agents),
-            self.of_actions,
-            self.settings.normalize_advantage,
-            self.settings.advantage_clip,
-        )
+        returns = actor_critic.targets(samples, {}, self.context.gamma, 1.0, self.of_actions)
+        agents = len(self.team.agents)
+        return self.method.signal(samples, targets, values, agents, self.of_actions, returns, self.scaling)

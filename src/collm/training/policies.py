@@ -1,4 +1,5 @@
-"""Log-probabilities that a rollout's updates refer to: under the policy that played, and under the base alone."""
+"""Log-probabilities that a rollout's updates refer to: under the policy that played, and under the reference of a
+divergence."""
 
 from __future__ import annotations
 
@@ -9,9 +10,8 @@ import torch
 from collm.config.job import TrainingConfig
 from collm.llm.batching import Pair, by_prompt
 from collm.llm.team import Team
-from collm.methods.signal import Node
+from collm.methods.signal import Node, Sample
 from collm.runs.distributed import Processes
-from collm.training.minibatches import Batch
 
 Answer = tuple[int, Node, int]  # agent, node, response: what one agent said at a node
 
@@ -36,16 +36,21 @@ class EarlierPolicies:
         self.old: dict[Answer, torch.Tensor] = {}  # log pi_old
         self.reference: dict[Answer, torch.Tensor] = {}  # log pi_reference
 
-    def forget(self) -> None:
-        """Begin a rollout."""
-        self.old, self.reference = {}, {}
+    def begin(self, old: Mapping[Answer, float] | None = None) -> None:
+        """Begin a rollout; `old` holds log pi_old of responses of earlier ones that are still to be learnt from."""
+        self.old = {name: torch.tensor(score, device=self.team.device) for name, score in (old or {}).items()}
+        self.reference = {}
 
     @torch.no_grad()
-    def remember(self, batches: Sequence[Batch], skip: Sequence[Batch]) -> None:
-        """Score all samples of later minibatches before the first step changes the policy."""
+    def remember(self, samples: Sequence[Sample], skip: Sequence[Sample] = ()) -> None:
+        """Score samples before the first step changes the policy, but for responses that `skip` has or that are known.
+
+        Args:
+            skip: samples of the first minibatch, whose own pass scores them.
+        """
         for agent in range(len(self.team.agents)):
-            known = {answer(agent, node, j) for batch in skip for node, j in batch.samples}
-            missing = {answer(agent, *sample): pair(agent, *sample) for batch in batches for sample in batch.samples}
+            known = {answer(agent, *sample) for sample in skip} | set(self.old)
+            missing = {answer(agent, *sample): pair(agent, *sample) for sample in samples}
             missing = {name: both for name, both in missing.items() if name not in known}
             pairs = list(missing.values())
             mine = self.processes.share([len(prompt) + len(response) for prompt, response in pairs])
