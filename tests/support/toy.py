@@ -245,8 +245,16 @@ def with_plain_descent(learner, rate=1.0):
 
 
 def critic_ids(team, node, method, agent, turns, information=True):
-    """Token ids of the text that a critic has to read, written down once more."""
+    """Token ids of the text that a critic has to read, written down once more.
+
+    Without `information` by the released code: the ids of the agent itself, or the joint text with chat marks.
+    """
+    if not information and method != "collm_cc":
+        return list(node.prompts[agent])
     prompts = [messages[0]["content"] for messages in node.observations]
+    if not information and team.settings.chat_template:
+        render = team.agents[0].base.tokenizer.apply_chat_template
+        prompts = [render(list(m), tokenize=False, add_generation_prompt=True) for m in node.observations]
     joint = "\n\n".join(f"[Agent {agent}] {prompt}" for agent, prompt in enumerate(prompts))
     told = "no reward so far" if node.turn == 0 else f"a last reward of {node.last_reward:.2f}"
     m_t = f"Turn {node.turn + 1} of {turns}. The team has {told}; the best possible is 2.00."

@@ -9,8 +9,9 @@ import random
 import pytest
 import torch
 from support.toy import critic_ids, normalised, numbers, play, setting, update, with_plain_descent
+from tokenizers.processors import TemplateProcessing
 
-from collm.common.errors import NonFiniteLoss
+from collm.common.errors import ConfigError, NonFiniteLoss
 from collm.llm.team import Team
 from collm.methods.signal import samples_of
 from collm.runs.member_state import restore, state_of
@@ -262,6 +263,56 @@ def test_critics_read_what_they_may(models_folder, tmp_path):
             for node in nodes:
                 expected = critic_ids(team, node, method, critic, 2, semantics == "paper")
                 assert list(learner.critics.text(critic, (node, None))) == expected
+
+
+def test_released_local_critics_read_what_their_agent_reads(models_folder, tmp_path):
+    """comlrl 1.3.6: the actor's own prompt ids, for Q with the response's; its chat marks count."""
+    for critic_type in ("v", "q"):
+        team, learner = setting(models_folder, tmp_path, "collm_dc", "released", critic_type=critic_type)
+        node = play(team, count=1)[0]
+        plain = team.agents[1].base.tokenizer(node.observations[1][0]["content"])["input_ids"]
+        own, response = node.prompts[1], node.responses[1][0].tokens
+        assert len(own) > len(plain)
+        read = learner.critics.text(1, (node, 0 if critic_type == "q" else None))
+        assert read == (own + response if critic_type == "q" else own)
+
+
+def test_released_joint_critic_reads_in_the_tokenizer_of_agent_0(models_folder, tmp_path):
+    team, learner = setting(models_folder, tmp_path, "collm_cc", "released", critic_type="q")
+    node, tokenizer = play(team, count=1)[0], team.agents[0].base.tokenizer
+    first, second = (
+        tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        for messages in node.observations
+    )
+    said = [node.responses[agent][0].text for agent in (0, 1)]
+    text = f"[Agent 0] {first}\n\n[Agent 1] {second}\n\n[Joint Action]\n\n"
+    text += f"[Agent 0 action]\n{said[0]}\n\n[Agent 1 action]\n{said[1]}"
+    assert list(learner.critics.text(0, (node, 0))) == tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("method", ["collm_cc", "collm_dc"])
+def test_released_critics_refuse_ids_of_another_vocabulary(models_folder, tmp_path, method):
+    with pytest.raises(ConfigError, match="critic.* on model 'other' reads token ids of 'tiny'.*one model for agents"):
+        setting(models_folder, tmp_path, method, "released", team_changes={"critic": "other"})
+    setting(models_folder, tmp_path, method, "paper", team_changes={"critic": "other"})
+
+
+def test_no_beginning_of_text_in_the_middle(models_folder, tmp_path):
+    """A critic on its agent's backbone reads m_t after the prompt's ids."""
+    team, learner = setting(models_folder, tmp_path, "collm_dc", shared_backbone=True)
+    tokenizer = team.agents[0].base.tokenizer
+    plain = tokenizer.backend_tokenizer.post_processor
+    node = play(team, count=1)[0]
+    without = learner.critics.text(0, (node, None))
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    try:
+        assert tokenizer("word")["input_ids"][0] == tokenizer.eos_token_id
+        assert learner.critics.text(0, (node, None)) == without
+    finally:
+        tokenizer.backend_tokenizer.post_processor = plain
 
 
 def test_global_information_can_be_switched_off(models_folder, tmp_path):

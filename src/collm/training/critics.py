@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 
+from collm.common.errors import ConfigError
 from collm.config.job import TrainingConfig
 from collm.llm.batching import by_length
 from collm.llm.sampling import Sampling
@@ -70,13 +71,33 @@ METHODS: dict[str, ActorCritic] = {"joint": collm_cc, "local": collm_dc}  # by t
 class Critics:
     """The critics of a team, as functions of units; none for Monte Carlo methods."""
 
-    def __init__(self, team: Team, row: Row, settings: TrainingConfig, context: Context, informed: bool):
-        """`informed`: whether critics are told m_t."""
+    def __init__(
+        self,
+        team: Team,
+        row: Row,
+        settings: TrainingConfig,
+        context: Context,
+        informed: bool,
+        reads_as_actors: bool = False,
+    ):
+        """Critics of the method `row`.
+
+        Args:
+            informed: whether critics are told m_t.
+            reads_as_actors: as in the released code a local critic reads the token ids of its agent, and a joint one
+                the agents' prompts with their chat marks, in the tokenizer of agent 0.
+        Raises:
+            ConfigError: critics read ids of a tokenizer that their own model does not share.
+        """
         self.team, self.settings, self.context, self.informed = team, settings, context, informed
         self._method = METHODS[row.critics] if row.critics is not None else None
         self.processes = Processes.of(team.accelerator)
         self.of_actions = settings.critic_type == "q"
         self.shared = settings.shared_backbone and row.critics == "local"
+        self.reads_as_actors = reads_as_actors
+        self.reads_ids = self.shared or (reads_as_actors and row.critics == "local")
+        if reads_as_actors and self._method is not None:
+            self._check_tokenizers()
         floor = settings.advantage_floor * context.reward_range
         self.scaling = policy_gradient.Scaling(settings.normalize_advantage, settings.advantage_clip, floor)
 
@@ -97,17 +118,38 @@ class Critics:
     def text(self, critic: int, unit: Unit) -> tuple[int, ...]:
         """Token ids of what a critic reads of a unit, in the critic's own tokenizer.
 
-        A critic that shares its agent's backbone reads the agent's prompt (and response) as the agent itself did.
+        A critic that shares its agent's backbone reads the agent's prompt (and response) as the agent itself did. So
+        does any local critic of the released code, where a joint one reads in agent 0's tokenizer.
         """
         node, j = unit
         information = self._information(node)
         responses = None if j is None else [node.responses[agent][k] for agent, k in enumerate(node.actions[j])]
-        if self.shared:
-            ids = node.prompts[critic] + (responses[critic].tokens if responses else ())
-            return ids + (self.team.text_ids(critic, f"\n\n{information}") if information else ())
-        prompts = ["\n\n".join(message["content"] for message in messages) for messages in node.observations]
         joint_action = [response.text for response in responses] if responses else None
+        if self.reads_ids:
+            ids = node.prompts[critic] + (responses[critic].tokens if responses else ())
+            return self.team.continued(critic, ids, f"\n\n{information}" if information else "")
+        if self.reads_as_actors:
+            read = [self.team.prompt_text(agent, ids) for agent, ids in enumerate(node.prompts)]
+            return self.team.text_ids(critic, self.method.critic_reads(critic, read, joint_action, None), agent=0)
+        prompts = ["\n\n".join(message["content"] for message in messages) for messages in node.observations]
         return self.team.text_ids(critic, self.method.critic_reads(critic, prompts, joint_action, information))
+
+    def _check_tokenizers(self) -> None:
+        """Refuse token ids that mean something else to a critic."""
+        for critic, member in enumerate(self.team.critics):
+            base, agent = member.base, self.team.agents[self.agents(critic)[0]].base
+            if base.folder == agent.folder:
+                continue
+            theirs, known = agent.tokenizer.get_vocab(), base.tokenizer.get_vocab()
+            rows = base.model.get_input_embeddings().weight.shape[0]
+            other = sorted(token for token, number in theirs.items() if known.get(token, number) != number)
+            if other or max(theirs.values()) >= rows or not theirs.keys() & known.keys():
+                example = f" (token {other[0]!r}: {theirs[other[0]]} and {known[other[0]]})" if other else ""
+                raise ConfigError(
+                    f"semantics released: {member.name} on model {base.name!r} reads token ids of {agent.name!r}, "
+                    f"which mean something else there{example}; take one model for agents and critics, or set "
+                    "semantics to paper"
+                )
 
     def _information(self, node: Node) -> str | None:
         if not self.informed:

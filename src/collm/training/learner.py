@@ -51,8 +51,9 @@ class Learner:
         self.team, self.row, self.settings, self.evidence = team, row, settings, evidence
         rule = RULES[semantics]
         informed = settings.global_information and rule.informs_critics
-        self.critics = Critics(team, row, settings, context, informed)
-        self.policies = EarlierPolicies(team, settings)
+        self.sampling = context.sampling
+        self.critics = Critics(team, row, settings, context, informed, rule.reads_as_actors)
+        self.policies = EarlierPolicies(team, settings, context.sampling)
         self.rule = rule(row, settings, self.critics, self.policies, context.gamma)
         self.processes = Processes.of(team.accelerator)
         self.optimisers = {member.name: self._optimiser(member) for member in team.members}
@@ -232,9 +233,10 @@ class Learner:
         answers = list(groups)
         samples = [index for group in groups.values() for index in group]
         copies = torch.tensor([len(group) for group in groups.values()], device=self.team.device)
-        now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=self.settings.entropy_coefficient > 0)
+        reference = self.policies.reference_logprobs(agent, answers, pairs)  # first: it activates another adapter
+        with_entropy = self.settings.entropy_coefficient > 0
+        now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=with_entropy, sampling=self.sampling)
         old = self.policies.old_logprobs(answers, now) if self.rule.importance_ratio else None
-        reference = self.policies.reference_logprobs(agent, answers, pairs)
         now, entropy = now.repeat_interleave(copies), entropy.repeat_interleave(copies)
         old = None if old is None else old.repeat_interleave(copies)
         reference = None if reference is None else reference.repeat_interleave(copies)

@@ -45,6 +45,7 @@ class PaperRule:
 
     importance_ratio = True
     informs_critics = True  # of the turn and the last reward (m_t), if the settings say so
+    reads_as_actors = False  # critics read text in their own tokenizer
     rests = True  # agents whose advantages are all zero are not moved
 
     def __init__(self, row: Row, settings: TrainingConfig, critics: Critics, policies: EarlierPolicies, gamma: float):

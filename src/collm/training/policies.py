@@ -9,6 +9,7 @@ import torch
 
 from collm.config.job import TrainingConfig
 from collm.llm.batching import Pair, by_prompt
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
 from collm.methods.signal import Node, Sample
 from collm.runs.distributed import Processes
@@ -30,8 +31,9 @@ def answer(agent: int, node: Node, j: int) -> Answer:
 class EarlierPolicies:
     """What is remembered of one rollout, from before its first step; sound for the nodes of that rollout only."""
 
-    def __init__(self, team: Team, settings: TrainingConfig):
-        self.team, self.settings = team, settings
+    def __init__(self, team: Team, settings: TrainingConfig, sampling: Sampling | None):
+        """`sampling`: score under the policy that draws so; None: under the plain softmax."""
+        self.team, self.settings, self.sampling = team, settings, sampling
         self.processes = Processes.of(team.accelerator)
         self.old: dict[Answer, torch.Tensor] = {}  # log pi_old
         self.reference: dict[Answer, torch.Tensor] = {}  # log pi_reference
@@ -57,7 +59,7 @@ class EarlierPolicies:
             scores = torch.zeros(len(pairs), device=self.team.device)
             for part in by_prompt([pairs[index] for index in mine], self.settings.micro_batch_tokens):
                 places = [mine[index] for index in part]
-                logprobs, _ = self.team.logprobs(agent, [pairs[place] for place in places])
+                logprobs, _ = self.team.logprobs(agent, [pairs[place] for place in places], sampling=self.sampling)
                 scores[places] = logprobs.to(scores.dtype)
             self.processes.add(scores)
             self.keep(dict(zip(missing, scores, strict=True)))
@@ -72,10 +74,10 @@ class EarlierPolicies:
 
     @torch.no_grad()
     def reference_logprobs(self, agent: int, answers: Sequence[Answer], pairs: Sequence[Pair]) -> torch.Tensor | None:
-        """[answers] log pi under the base with its adapters off, once per rollout; None without a KL term."""
+        """[answers] log pi_reference (`Team.keep_reference`), once per rollout; None without a KL term."""
         if not self.settings.kl_coefficient:
             return None
         if any(name not in self.reference for name in answers):
-            scores, _ = self.team.logprobs(agent, pairs, reference=True)
+            scores, _ = self.team.logprobs(agent, pairs, reference=True, sampling=self.sampling)
             self.reference |= dict(zip(answers, scores, strict=True))
         return torch.stack([self.reference[name] for name in answers])

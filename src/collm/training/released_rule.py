@@ -1,9 +1,9 @@
 """The update rule of the released code (comlrl 1.3.6, without its plain faults): what `semantics: released` changes.
 
 One buffer per agent, filled in the order of play; a full buffer is split by turn; the critic steps within every agent's
-update; targets and advantages are fixed at rollout and normalised within a minibatch; no importance ratio; critics are
-not told the turn or the last reward; returns of crossed joint actions are summed. What that code has no setting for is
-fixed in `collm.config.checks.RELEASED`.
+update; targets and advantages are fixed at rollout and normalised within a minibatch; no importance ratio; critics read
+tokens of the agents' tokenizers and are not told the turn or the last reward; returns of crossed joint actions are
+summed. What that code has no setting for is fixed in `collm.config.checks.RELEASED`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class ReleasedRule:
 
     importance_ratio = False
     informs_critics = False
+    reads_as_actors = True
     rests = False
 
     def __init__(self, row: Row, settings: TrainingConfig, critics: Critics, policies: EarlierPolicies, gamma: float):

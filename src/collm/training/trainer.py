@@ -63,8 +63,11 @@ class Trainer:
         self.resumable = setup.resumable("train", setup.fingerprint(start=_digests(start)))
         shared = self.settings.shared_backbone and method.critics == "local"
         self.team = setup.team("shared" if shared else method.critics)
-        if start is not None and not self.resumable.resumes:
+        refers = start is not None and self.settings.kl_coefficient > 0 and self.settings.kl_reference == "start"
+        if start is not None and (refers or not self.resumable.resumes):
             self.team.load_agents(start)
+        if refers:
+            self.team.keep_reference()  # before a checkpoint moves the agents on
         self.rollout = setup.rollout(self.team)
         scale, shift = self.job.rollout.reward_scale, self.job.rollout.reward_shift
         span = abs(scale) * (setup.domain.max_reward - setup.domain.min_reward)
