@@ -293,7 +293,7 @@ def test_the_reference_of_a_warm_started_team_is_where_it_starts(models_folder, 
         assert (team.logprobs(1, pairs)[0] - kept).abs().max() < 0.3
     assert set(away) == {"agent_0", "agent_1"}
     team.save(tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["agent_0", "agent_1"]
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir() if path.is_dir()) == ["agent_0", "agent_1"]
 
 
 def test_whole_copies_keep_no_reference(models_folder):
@@ -329,7 +329,7 @@ def test_scores_of_the_policy_that_samples(models_folder, monkeypatch, sampling,
         monkeypatch.setattr("collm.llm.base_model.obstacle", lambda model: "a test")
     team = make_team(models_folder)
     with torch.no_grad():
-        team.agents[0].base.model.get_output_embeddings().weight.mul_(8.0)  # far from uniform
+        team.agents[0].base.model.get_output_embeddings().weight.mul_(2.0)  # far from uniform
     settings = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
     nodes = play(team, count=2, generations=2, **settings)
     pairs = [(response.prompt, response.tokens) for node in nodes for response in node.responses[1]]

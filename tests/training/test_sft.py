@@ -99,6 +99,19 @@ def test_every_example_is_seen_once_an_epoch(team, monkeypatch):
         assert order[:7] != order[9:16]
 
 
+def test_the_schedule_moves_the_rate_alone(team):
+    """OneCycleLR cycles AdamW's beta1 between 0.85 and 0.95 unless it is told not to."""
+    fit = fit_of(team, epochs=6)
+    rates = set()
+    while not fit.done:
+        fit.step()
+        for optimiser in fit.optimisers:
+            (group,) = optimiser.param_groups
+            assert group["betas"] == (0.9, 0.999)
+            rates.add(group["lr"])
+    assert len(rates) > 3
+
+
 def test_agents_learn_their_own_part(team):
     data = [[Example((9, 9), (20, 21, 22))] * 4, [Example((9, 9), (50, 51, 52))] * 4]
     fit = fit_of(team, data, epochs=80, batch_size=4, learning_rate=3e-2)
