@@ -9,9 +9,11 @@ import pytest
 import torch
 from support.toy import Toy, make_team, numbers, rollout_settings, tasks
 
-from collm import domains
+from collm import domainsfrom transformers import AutoModelForCausalLM, AutoTokenizer
+
 from collm.common.errors import ConfigError, NonFiniteLoss
 from collm.config.job import WarmStartConfig
+from collm.llm import sources
 from collm.training import sft
 from collm.training.rollout import Rollout
 from collm.training.sft import Example, SupervisedFit
@@ -110,6 +112,22 @@ def test_the_schedule_moves_the_rate_alone(team):
             assert group["betas"] == (0.9, 0.999)
             rates.add(group["lr"])
     assert len(rates) > 3
+
+
+def test_pretraining_keeps_its_beta(models_folder, monkeypatch):
+    seen, real = set(), torch.optim.AdamW.step
+
+    def step(self, *arguments):
+        seen.update(group["betas"] for group in self.param_groups)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    model = AutoModelForCausalLM.from_pretrained(models_folder / "tiny")
+    tokenizer = AutoTokenizer.from_pretrained(models_folder / "tiny")
+    sources.pretrain(
+        model, tokenizer, ["red sea"], {"steps": 8, "batch_size": 1, "window": 8, "learning_rate": 1e-3}, 0
+    )
+    assert seen == {(0.9, 0.95)}
 
 
 def test_agents_learn_their_own_part(team):
