@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support.toy import Toy, make_team, numbers, rollout_settings, tasks
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from collm import domainsfrom transformers import AutoModelForCausalLM, AutoTokenizer
-
+from collm import domains
 from collm.common.errors import ConfigError, NonFiniteLoss
 from collm.config.job import WarmStartConfig
 from collm.llm import sources
