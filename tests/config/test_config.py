@@ -181,6 +181,7 @@ def test_released_fixes_what_that_code_has_no_setting_for(overlay):
         "training.update_epochs": 3,
         "training.shuffle": True,
         "training.gradient_clip": 1.0,
+        "training.advantage_floor": 1e-3,
         "training.advantage_clip": 0.2,
         "training.global_information": True,
         "training.ratio_clip": 0.2,
@@ -273,6 +274,10 @@ def test_one_model_name_serves_all_agents(overlay):
         (
             "semantics: released\ndefaults: {methods: {collm_dc: {rollout: {turns: 2, generations: 2}}}}",
             ["tldr/collm_dc: rollout.generations is 2 with rollout.turns 2", "or semantics to paper"],
+        ),
+        (
+            "defaults: {rollout: {top_p: 0.9}, training: {kl_coefficient: 0.1, score: sampled}}",
+            ["training.score is sampled with training.kl_coefficient 0.1 and rollout.top_p 0.9", "set score to raw"],
         ),
         (
             "defaults: {team: {adapter: full}, training: {kl_coefficient: 0.1}}",

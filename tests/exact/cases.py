@@ -95,11 +95,12 @@ def trees(exact, turns, copies):
 class Groups:
     """Every tree of K aligned samples that can be drawn, with its probability."""
 
-    def __init__(self, folder, place, method, turns, copies, agents=2, longest=1, **changes):
+    def __init__(self, folder, place, method, turns, copies, agents=2, longest=1, drawn=None, scored=None, **changes):
+        """`drawn`: how responses are sampled; `scored`: what the learner is told of it; None: the plain softmax."""
         self.team = make_team(folder, agents=agents, longest=longest)
         self.domain = SmallWorld(turns, longest, num_agents=agents)
-        self.exact = Exact(self.team, self.domain, longest)
-        self.learner = make_learner(self.team, method, place, turns, **changes)
+        self.exact = Exact(self.team, self.domain, longest, sampling=drawn)
+        self.learner = make_learner(self.team, method, place, turns, sampling=scored, **changes)
         drawn = list(trees(self.exact, turns, copies))
         scripts = {seed: script for seed, (_, script, _) in enumerate(drawn)}
         rollout = ScriptedRollout(self.team, self.domain, longest, groups(scripts))

@@ -15,6 +15,7 @@ import torch
 from small_world import ACTIONS, SmallWorld
 
 from collm.domains.base import Exchange, Task
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
 
 
@@ -34,7 +35,16 @@ def remembered(method: Callable[..., Any]) -> Callable[..., Any]:
 class Exact:
     """A team in a small world: its policy as differentiable tables, and what follows from it."""
 
-    def __init__(self, team: Team, domain: SmallWorld, longest: int = 1, gamma: float = 1.0):
+    def __init__(
+        self,
+        team: Team,
+        domain: SmallWorld,
+        longest: int = 1,
+        gamma: float = 1.0,
+        sampling: Sampling | None = None,
+    ):
+        """`sampling`: the policy is what is drawn so; None: the plain softmax."""
+        self.sampling = sampling
         self.team, self.domain, self.longest, self.gamma = team, domain, longest, gamma
         self.agents = range(domain.num_agents)
         self.joint = list(itertools.product(range(len(domain.texts)), repeat=domain.num_agents))
@@ -57,11 +67,22 @@ class Exact:
                     before = tuple(tokens[:place])
                     if before not in known:
                         logits = causal(input_ids=torch.tensor([[*start, *before]])).logits[0, -1]
-                        known[before] = torch.log_softmax(logits, -1)
+                        known[before] = torch.log_softmax(self._drawn(logits), -1)
                     total = total + known[before][token]
                 totals.append(total)
             self._policies[agent, prompt] = torch.stack(totals)
         return self._policies[agent, prompt]
+
+    def _drawn(self, logits: torch.Tensor) -> torch.Tensor:
+        """[vocabulary] logits of what is drawn: tempered, and cut by top-p."""
+        if self.sampling is None:
+            return logits
+        scaled = logits / self.sampling.temperature
+        shares, order = torch.softmax(scaled.detach(), -1).sort(descending=True)
+        for place, token in enumerate(order.tolist()):
+            if shares[:place].sum().item() >= self.sampling.top_p:
+                scaled = scaled.index_fill(-1, torch.tensor(token), -1e6)
+        return scaled
 
     def prompt(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: object) -> str:
         """The agent's whole local history as it reads it."""

@@ -13,6 +13,7 @@ import torch
 from exact_values import Exact
 from support.toy import training_settings
 
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
 from collm.methods import actor_critic
 from collm.methods.registry import METHODS
@@ -83,7 +84,9 @@ class Table:
             self.numbers[self.index[critic, text]] = value
 
 
-def make_learner(team: Team, method: str, folder: Path, turns: int, gamma: float = 1.0, **changes) -> Expectation:
+def make_learner(
+    team: Team, method: str, folder: Path, turns: int, gamma: float = 1.0, sampling: Sampling | None = None, **changes
+) -> Expectation:
     """A weighted learner of a method, everything in one minibatch, advantages not normalised."""
     plain = {
         "minibatch_size": 10**9,
@@ -93,7 +96,8 @@ def make_learner(team: Team, method: str, folder: Path, turns: int, gamma: float
         "micro_batch_tokens": 20_000,
     }
     settings = training_settings(**{**plain, **changes})
-    return Expectation(team, METHODS[method], settings, "paper", Context(gamma, turns, 1.0), folder / "nonfinite.json")
+    context = Context(gamma, turns, 1.0, 2.0, sampling)
+    return Expectation(team, METHODS[method], settings, "paper", context, folder / "nonfinite.json")
 
 
 def probabilities(exact: Exact, nodes: Sequence[Node]) -> dict[Sample, float]:

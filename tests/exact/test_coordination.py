@@ -61,7 +61,9 @@ def success(setting, seed, place):
         value_loss_coefficient=1.0,
         normalize_advantage=setting.normalize_advantage,
     )
-    learner = Learner(team, method, settings, "paper", Context(1.0, TURNS, world.max_reward), place / "nonfinite.json")
+    learner = Learner(
+        team, method, settings, "paper", Context(1.0, TURNS, world.max_reward, 1.0), place / "nonfinite.json"
+    )
     rollout = Rollout(team, world, rollout_settings(TURNS, 1, generations=copies))
     episodes = setting.batch // sum(copies ** (turn + 1) if copies > 1 else 1 for turn in range(TURNS))
     for number in range(JOINT_ACTIONS // setting.batch):

@@ -15,6 +15,8 @@ from exact_values import Exact
 from expectation import fill, make_learner, probabilities, relative
 from small_world import ScriptedRollout, SmallWorld, crossed, make_team
 
+from collm.llm.sampling import Sampling, as_sampled
+
 CLOSE = 1e-5
 
 
@@ -178,8 +180,7 @@ def test_ratio_leaves_out_other_turns_and_other_agents(case, agents, turns):
 
 def move_and_measure(made, names):
     learner = made.learner
-    batches = [type("B", (), {"samples": [(n, j) for n in made.nodes for j in range(len(n.actions))]})]
-    learner.policies.remember(batches, skip=[])
+    learner.policies.remember([(n, j) for n in made.nodes for j in range(len(n.actions))])
     old = dict(learner.policies.old)
     with torch.no_grad():
         for member in made.team.agents:
@@ -187,7 +188,7 @@ def move_and_measure(made, names):
                 part *= 1.05
     exact = Exact(made.team, made.domain)
     objective = exact.objective()
-    learner.policies.forget = lambda: None
+    learner.policies.begin = lambda old: None
     learner.policies.old = old
     gradients = learner.gradients(made.nodes, made.weights)  # weights of the policy that played
     return max(relative(gradients[name], exact.gradient(agent, objective)) for agent, name in enumerate(names))
@@ -245,6 +246,49 @@ def test_what_maximum_and_normalisation_do(groups, method, normalised):
     estimate, exact = made.expected()["agent_0"], made.exact.gradient(0, made.exact.objective())
     cosine = torch.nn.functional.cosine_similarity(estimate, exact, dim=0).item()
     assert 0.5 < cosine < 0.9999
+
+
+# sampled and scored policy
+
+DRAWN = {"0.7, 0.9": Sampling(2, 0.7, 0.9), "0.6, 0.6": Sampling(2, 0.6, 0.6), "0.7, 1": Sampling(2, 0.7, 1.0)}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize(("method", "scale"), [("mareinforce", 1.0), ("magrpo", 0.5)])
+def test_scoring_what_was_sampled_is_exact(groups, name, method, scale):
+    """The gradient of the expected return of the policy that is played: tempered and cut."""
+    made = groups(method, agents=1, longest=2, drawn=DRAWN[name], scored=DRAWN[name])
+    expected = scale * made.exact.gradient(0, made.exact.objective())
+    assert relative(made.expected()["agent_0"], expected) < CLOSE
+
+
+@pytest.mark.parametrize(("name", "error"), [("0.7, 0.9", 0.302), ("0.6, 0.6", 0.391)])
+def test_scoring_the_plain_softmax_is_biased(groups, name, error):
+    """The default (paper §5.2): not the gradient of what is played, and a drift where nothing is to be learnt."""
+    made = groups("mareinforce", agents=1, longest=2, drawn=DRAWN[name])
+    exact = made.exact.gradient(0, made.exact.objective())
+    assert relative(made.expected()["agent_0"], exact) == pytest.approx(error, rel=0.01)
+    for root in made.roots:
+        root.rewards = [1.0] * len(root.rewards)
+    drift = made.expected()["agent_0"].norm()
+    fair = groups("mareinforce", agents=1, longest=2, drawn=DRAWN[name], scored=DRAWN[name])
+    for root in fair.roots:
+        root.rewards = [1.0] * len(root.rewards)
+    assert drift > 0.1 * exact.norm()
+    assert fair.expected()["agent_0"].norm() < 1e-9
+
+
+@pytest.mark.parametrize(("sampling", "drift"), [(Sampling(1, 0.7, 0.9), 0.168), (Sampling(1, 0.6, 0.6), 0.429)])
+def test_drift_of_a_constant_reward_on_eight_actions(sampling, drift):
+    """sum of q(a) grad log p(a) = q - p by the logits: mean norm over 1000 policies with standard normal logits."""
+    logits = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+    top = logits.argmax(-1)  # is kept in any case
+    q, p = torch.softmax(as_sampled(logits, top, sampling), -1), torch.softmax(logits, -1)
+    assert (q - p).norm(dim=-1).mean().item() == pytest.approx(drift, abs=0.005)
+    one = logits[0].clone().requires_grad_()
+    share = torch.softmax(as_sampled(logits[:1], top[:1], sampling), -1)[0]
+    (share * torch.log_softmax(one, -1)).sum().backward()
+    torch.testing.assert_close(one.grad, (q - p)[0])
 
 
 # crossed joint actions

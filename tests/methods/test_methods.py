@@ -204,6 +204,45 @@ def test_normalise_edges():
     assert normalise(vector(1.0, 1.0 + 1e-8)).tolist() == pytest.approx([-0.005, 0.005], rel=1e-6)
 
 
+def test_what_differs_by_less_than_the_floor_teaches_nothing():
+    """Seven equal rewards and one 1e-5 higher were a full step: advantages of -0.38 and 2.65."""
+    returns = torch.tensor([1.0] * 7 + [1.0 + 1e-5], dtype=torch.float64)
+    advantage = monte_carlo.magrpo(returns)
+    assert policy_gradient.normalise(advantage).tolist() == pytest.approx([-0.378] * 7 + [2.646], abs=1e-3)
+    assert policy_gradient.normalise(advantage, 2e-3, returns).tolist() == [0.0] * 8
+    wide = vector(1.0, 1.0, 1.5)
+    plain = policy_gradient.normalise(monte_carlo.magrpo(wide))
+    assert policy_gradient.normalise(monte_carlo.magrpo(wide), 2e-3, wide).tolist() == plain.tolist()
+
+
+def test_noise_of_a_critic_is_no_contrast():
+    errors, equal, different = vector(0.3, -0.2, 0.1), vector(1.0, 1.0, 1.0), vector(0.0, 1.0, 0.0)
+    assert policy_gradient.normalise(errors, 1e-3, equal).tolist() == [0.0, 0.0, 0.0]
+    assert policy_gradient.normalise(errors, 1e-3, different).tolist() == policy_gradient.normalise(errors).tolist()
+    # an exact critic leaves nothing but rounding: it is divided by the floor, not by its own deviation
+    assert policy_gradient.normalise(vector(1e-7, -1e-7), 1e-3, different[:2]).tolist() == pytest.approx([1e-4, -1e-4])
+
+
+def test_contrast_is_judged_turn_by_turn():
+    errors, turn = vector(0.3, -0.2, 0.1, 0.9, 2.0), torch.tensor([0, 0, 1, 1, 2])
+    returns = vector(1.0, 2.0, 1.0, 1.0, 1.0)
+    result = policy_gradient.normalise_by(errors, turn, 1e-3, returns)
+    overall = policy_gradient.normalise(errors)
+    assert result.tolist() == pytest.approx([1.0, -1.0, 0.0, 0.0, overall[4].item()])
+
+
+def test_groups_without_contrast():
+    tree = SimpleNamespace(
+        rewards=[1.0, 1.0 + 1e-5], children=[None, None], actions=[(0,), (1,)], responses=[["a", "b"]]
+    )
+    scaling = policy_gradient.Scaling(True, None, 2e-3)
+    assert monte_carlo.group_advantages("magrpo", tree, 0, 0.9, scaling).tolist() == [0.0, 0.0]
+    released = policy_gradient.Scaling(True)
+    assert monte_carlo.group_advantages("magrpo", tree, 0, 0.9, released).tolist() == pytest.approx(
+        [-1.0, 1.0], abs=1e-6
+    )
+
+
 def test_normalise_within_turns():
     advantage, turn = vector(1.0, 10.0, 3.0, 30.0), torch.tensor([0, 1, 0, 1])
     assert policy_gradient.normalise_by(advantage, turn).tolist() == pytest.approx([-1.0, -1.0, 1.0, 1.0])

@@ -66,6 +66,12 @@ def test_trees_and_limits(paper):
     assert counts.training_counts(resolve_job(short, "str_build", "magrpo"), 8) == (3, 90, 31)
 
 
+def test_updates_as_the_paper_counts_them(paper):
+    """CoopHE with MAGRPO: trees of 20 joint samples in minibatches of 16, none of them smaller but the last."""
+    assert counts.training_counts(resolve_job(paper, "coophe", "magrpo"), 66) == (528, 10560, 660)
+    assert counts.training_counts(resolve_job(paper, "coophe", "collm_cc"), 66) == (480, 10560, 2640)
+
+
 def test_a_further_agent_on_a_base_of_4_billion():
     shape = PUBLISHED["Qwen/Qwen3-4B-Instruct-2507"]
     assert shape.lora(16) * (4 + memory.ADAM) <= 0.08 * 2 * shape.parameters

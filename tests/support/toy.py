@@ -13,6 +13,7 @@ import torch
 from collm.common.seeds import derive
 from collm.config.job import RolloutConfig, TeamConfig, TrainingConfig
 from collm.domains.base import Demonstration, Domain, Metric, Step, Task
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
 from collm.methods.registry import METHODS
 from collm.training.learner import Context, Learner
@@ -166,7 +167,9 @@ def training_settings(**changes) -> TrainingConfig:
         "gradient_clip": None,
         "value_loss_coefficient": 0.6,
         "normalize_advantage": True,
+        "advantage_floor": 0.0,
         "advantage_clip": None,
+        "score": "raw",
         "global_information": True,
         "micro_batch_tokens": 4096,
         "checkpoint_every": 1,
@@ -177,6 +180,7 @@ def training_settings(**changes) -> TrainingConfig:
         "value_clip": None,
         "ratio_clip": None,
         "kl_coefficient": 0.0,
+        "kl_reference": "start",
         "entropy_coefficient": 0.0,
         "gradient_checkpointing": False,
         "offload_optimiser": False,
@@ -206,15 +210,25 @@ def play(team: Team, count: int = 2, seed: int = 0, node_stop: bool = False, **c
     return rollout.play(tasks(count), seeds).nodes()
 
 
-def make_learner(team: Team, method: str, folder: Path, semantics: str = "paper", turns: int = 1, **changes) -> Learner:
+def make_learner(
+    team: Team,
+    method: str,
+    folder: Path,
+    semantics: str = "paper",
+    turns: int = 1,
+    sampling: Sampling | None = None,
+    **changes,
+) -> Learner:
     """A learner of `method` whose evidence goes to `folder`."""
-    context = Context(0.9, turns, Toy.max_reward)
+    context = Context(0.9, turns, Toy.max_reward, Toy.max_reward - Toy.min_reward, sampling)
     return Learner(team, METHODS[method], training_settings(**changes), semantics, context, folder / "nonfinite.json")
 
 
-def update(learner: Learner, nodes: Sequence[Node], seed: int = 0, last: bool = False) -> list[dict[str, float]]:
+def update(
+    learner: Learner, nodes: Sequence[Node], seed: int = 0, last: bool = False, more: bool = False
+) -> list[dict[str, float]]:
     """Figures of all optimiser steps of one update."""
-    return list(learner.update(nodes, random.Random(seed), last=last))
+    return list(learner.update(nodes, random.Random(seed), last=last, more=more))
 
 
 def numbers(team: Team) -> dict[str, torch.Tensor]:
@@ -231,8 +245,16 @@ def with_plain_descent(learner, rate=1.0):
 
 
 def critic_ids(team, node, method, agent, turns, information=True):
-    """Token ids of the text that a critic has to read, written down once more."""
+    """Token ids of the text that a critic has to read, written down once more.
+
+    Without `information` by the released code: the ids of the agent itself, or the joint text with chat marks.
+    """
+    if not information and method != "collm_cc":
+        return list(node.prompts[agent])
     prompts = [messages[0]["content"] for messages in node.observations]
+    if not information and team.settings.chat_template:
+        render = team.agents[0].base.tokenizer.apply_chat_template
+        prompts = [render(list(m), tokenize=False, add_generation_prompt=True) for m in node.observations]
     joint = "\n\n".join(f"[Agent {agent}] {prompt}" for agent, prompt in enumerate(prompts))
     told = "no reward so far" if node.turn == 0 else f"a last reward of {node.last_reward:.2f}"
     m_t = f"Turn {node.turn + 1} of {turns}. The team has {told}; the best possible is 2.00."

@@ -9,9 +9,11 @@ import random
 import pytest
 import torch
 from support.toy import critic_ids, normalised, numbers, play, setting, update, with_plain_descent
+from tokenizers.processors import TemplateProcessing
 
-from collm.common.errors import NonFiniteLoss
+from collm.common.errors import ConfigError, NonFiniteLoss
 from collm.llm.team import Team
+from collm.methods.signal import samples_of
 from collm.runs.member_state import restore, state_of
 from collm.training.minibatches import Batch, paper_batches
 
@@ -55,6 +57,59 @@ def test_leftovers_wait_for_the_end_of_the_epoch(models_folder, tmp_path):
     assert [row["samples"] for row in rows] == [2, 2]
 
 
+@pytest.mark.parametrize(("method", "copies", "minibatch"), [("magrpo", 2, 4), ("collm_cc", 1, 4), ("collm_dc", 1, 4)])
+def test_what_fills_no_minibatch_waits_for_the_next_rollout(models_folder, tmp_path, method, copies, minibatch):
+    """Appendix D.2 counts ceil(samples / minibatch) steps in a whole run."""
+    team, learner = setting(models_folder, tmp_path, method, turns=2, minibatch_size=minibatch)
+    rows, played = [], 0
+    for number in range(3):
+        nodes = play(team, count=3 if copies == 1 else 1, seed=number, turns=2, generations=copies, max_new_tokens=3)
+        played += sum(len(node.actions) for node in nodes)
+        rows += update(learner, nodes, seed=number, more=number < 2)
+        assert all(row["samples"] == minibatch for row in rows[:-1])
+    assert played == 18 and [row["samples"] for row in rows] == [4, 4, 4, 4, 2]
+    assert learner.rule.state() == []
+
+
+def test_waiting_samples_keep_the_policy_and_the_advantages_of_their_rollout(models_folder, tmp_path, monkeypatch):
+    team, learner = setting(
+        models_folder, tmp_path, "collm_cc", minibatch_size=4, agent_learning_rate=2e-2, normalize_advantage=False
+    )
+    first, second = play(team, count=6), play(team, count=4, seed=1)
+    pairs = [(node.responses[0][0].prompt, node.responses[0][0].tokens) for node in first[4:]]
+    with torch.no_grad():
+        old = team.logprobs(0, pairs)[0]
+        values = [team.values(0, [tuple(critic_ids(team, node, "collm_cc", 0, 1))]).item() for node in first[4:]]
+    update(learner, first, more=True)
+    assert [waiting.samples for waiting in learner.rule.state()] == [[(node, 0)] for node in first[4:]]
+    with torch.no_grad():
+        new = team.logprobs(0, pairs)[0]
+    assert (new - old).abs().max() > 1e-3
+    batches = learner.rule.batches(second, random.Random(0), False, more=False)
+    assert [len(batch.samples) for batch in batches] == [4, 2]
+    for node, score, value in zip(first[4:], old, values, strict=True):
+        assert learner.policies.old[0, node, 0].item() == pytest.approx(score.item(), abs=1e-4)
+        assert batches[0].signal.advantages[1][node, 0] == pytest.approx(node.rewards[0] - value, abs=1e-5)
+
+
+def test_waiting_samples_survive_a_checkpoint(models_folder, tmp_path):
+    def fresh():
+        return setting(models_folder, tmp_path, "collm_dc", turns=2, minibatch_size=4, value_clip=0.2)
+
+    team, learner = fresh()
+    update(learner, play(team, count=3, turns=2), more=True)
+    assert len(learner.rule.state()) == 2
+    torch.save(state_of(team, learner.optimisers) | {"buffers": learner.rule.state()}, tmp_path / "state.pt")
+    update(learner, play(team, count=3, seed=1, turns=2), more=True)
+    again, other = fresh()
+    state = torch.load(tmp_path / "state.pt", weights_only=False)
+    restore(again, other.optimisers, state)
+    other.rule.restore(state["buffers"])
+    update(other, play(again, count=3, seed=1, turns=2), more=True)
+    expected = numbers(team)
+    assert all(torch.equal(value, expected[name]) for name, value in numbers(again).items())
+
+
 def test_passes_repeat_the_samples(models_folder, tmp_path):
     team, learner = setting(models_folder, tmp_path, "collm_dc", update_epochs=3)
     rows = update(learner, play(team, count=4))
@@ -69,7 +124,7 @@ def test_passes_repeat_the_samples(models_folder, tmp_path):
 def test_importance_ratio(models_folder, tmp_path, method, copies, by_node):
     team, learner = setting(models_folder, tmp_path, method, minibatch_size=2 * copies, agent_learning_rate=2e-2)
     nodes = play(team, count=4, generations=copies)
-    batches = paper_batches(nodes, 2 * copies, 1, random.Random(0), by_node)
+    batches = paper_batches(samples_of(nodes), 2 * copies, 1, random.Random(0), by_node)
     assert len(batches) == 2
 
     def scores(agent, batch):
@@ -210,6 +265,56 @@ def test_critics_read_what_they_may(models_folder, tmp_path):
                 assert list(learner.critics.text(critic, (node, None))) == expected
 
 
+def test_released_local_critics_read_what_their_agent_reads(models_folder, tmp_path):
+    """comlrl 1.3.6: the actor's own prompt ids, for Q with the response's; its chat marks count."""
+    for critic_type in ("v", "q"):
+        team, learner = setting(models_folder, tmp_path, "collm_dc", "released", critic_type=critic_type)
+        node = play(team, count=1)[0]
+        plain = team.agents[1].base.tokenizer(node.observations[1][0]["content"])["input_ids"]
+        own, response = node.prompts[1], node.responses[1][0].tokens
+        assert len(own) > len(plain)
+        read = learner.critics.text(1, (node, 0 if critic_type == "q" else None))
+        assert read == (own + response if critic_type == "q" else own)
+
+
+def test_released_joint_critic_reads_in_the_tokenizer_of_agent_0(models_folder, tmp_path):
+    team, learner = setting(models_folder, tmp_path, "collm_cc", "released", critic_type="q")
+    node, tokenizer = play(team, count=1)[0], team.agents[0].base.tokenizer
+    first, second = (
+        tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        for messages in node.observations
+    )
+    said = [node.responses[agent][0].text for agent in (0, 1)]
+    text = f"[Agent 0] {first}\n\n[Agent 1] {second}\n\n[Joint Action]\n\n"
+    text += f"[Agent 0 action]\n{said[0]}\n\n[Agent 1 action]\n{said[1]}"
+    assert list(learner.critics.text(0, (node, 0))) == tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("method", ["collm_cc", "collm_dc"])
+def test_released_critics_refuse_ids_of_another_vocabulary(models_folder, tmp_path, method):
+    with pytest.raises(ConfigError, match="critic.* on model 'other' reads token ids of 'tiny'.*one model for agents"):
+        setting(models_folder, tmp_path, method, "released", team_changes={"critic": "other"})
+    setting(models_folder, tmp_path, method, "paper", team_changes={"critic": "other"})
+
+
+def test_no_beginning_of_text_in_the_middle(models_folder, tmp_path):
+    """A critic on its agent's backbone reads m_t after the prompt's ids."""
+    team, learner = setting(models_folder, tmp_path, "collm_dc", shared_backbone=True)
+    tokenizer = team.agents[0].base.tokenizer
+    plain = tokenizer.backend_tokenizer.post_processor
+    node = play(team, count=1)[0]
+    without = learner.critics.text(0, (node, None))
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    try:
+        assert tokenizer("word")["input_ids"][0] == tokenizer.eos_token_id
+        assert learner.critics.text(0, (node, None)) == without
+    finally:
+        tokenizer.backend_tokenizer.post_processor = plain
+
+
 def test_global_information_can_be_switched_off(models_folder, tmp_path):
     team, learner = setting(models_folder, tmp_path, "collm_dc", global_information=False)
     node = play(team, count=1)[0]
@@ -251,13 +356,43 @@ def test_equal_rewards_teach_magrpo_nothing(models_folder, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in numbers(team).items())
 
 
+@pytest.mark.parametrize("minibatch", [4, 2])
+@pytest.mark.parametrize("method", ["collm_cc", "collm_dc", "magrpo"])
+def test_without_contrast_no_agent_moves(models_folder, tmp_path, method, minibatch):
+    """All rewards equal: what critics say of the prompts is noise, and so are momentum and weight decay then."""
+    team, learner = setting(
+        models_folder, tmp_path, method, minibatch_size=minibatch, advantage_floor=1e-3, weight_decay=0.1
+    )
+    update(learner, play(team, count=4, generations=1 + (method == "magrpo")))  # so that there is momentum
+    nodes, before = play(team, count=4, generations=1 + (method == "magrpo")), numbers(team)
+    for number, node in enumerate(nodes):
+        node.rewards = [1.0 + 1e-5 * number] * len(node.actions)
+    rows = update(learner, nodes)
+    for row in rows:
+        for agent in ("agent_0", "agent_1"):
+            assert row[f"zero_advantage_share/{agent}"] == 1.0
+            assert row[f"gradient_norm/{agent}"] == row[f"advantage_deviation/{agent}"] == 0.0
+    after = numbers(team)
+    assert all(torch.equal(after[name], before[name]) for name in ("agent_0", "agent_1"))
+    assert all(not torch.equal(after[name], before[name]) for name in after if "critic" in name)
+
+
+def test_an_agent_without_contrast_still_follows_its_regulariser(models_folder, tmp_path):
+    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch_size=4, entropy_coefficient=0.1)
+    nodes, before = play(team, count=2, generations=2), numbers(team)
+    for node in nodes:
+        node.rewards = [1.0, 1.0]
+    update(learner, nodes)
+    assert all(not torch.equal(value, before[name]) for name, value in numbers(team).items())
+
+
 # gradients stay with their member
 
 
 def test_gradients_stay_with_their_member(models_folder, tmp_path):
     team, learner = setting(models_folder, tmp_path, "collm_dc")
     nodes = play(team, count=2)
-    batch = paper_batches(nodes, 2, 1, random.Random(0), by_node=False)[0]
+    batch = paper_batches(samples_of(nodes), 2, 1, random.Random(0), by_node=False)[0]
 
     def touched():
         names = {m.name for m in team.members if any(p.grad is not None for _, p in m.parameters())}

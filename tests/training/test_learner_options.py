@@ -9,6 +9,8 @@ import pytest
 import torch
 from support.toy import CRITICS, critic_ids, make_team, normalised, numbers, play, setting, update, with_plain_descent
 
+from collm.common.errors import ModelError
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
 from collm.methods import actor_critic, monte_carlo
 from collm.training.learner import Learner
@@ -262,6 +264,99 @@ def test_the_reference_is_the_base_and_costs_no_copy(models_folder, tmp_path):
     assert (own - reference).abs().max() > 1e-3
     own_again, _ = team.logprobs(1, pairs)
     assert own_again.requires_grad and torch.equal(own_again.detach(), own)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_reference_of_a_warm_started_team_is_where_it_starts(models_folder, tmp_path, monkeypatch, padded):
+    """With nothing else to learn, the penalty pulls a moved agent back to its start, not to the base before it."""
+    if padded:
+        monkeypatch.setattr("collm.llm.base_model.obstacle", lambda model: "a test")
+    team, learner = setting(models_folder, tmp_path, "magrpo", minibatch_size=100, kl_coefficient=1.0)
+    team.keep_reference()
+    nodes, start = play(team, count=2, generations=2), numbers(team)
+    for node in nodes:
+        node.rewards = [1.0, 1.0]
+    pairs = [(node.responses[1][k].prompt, node.responses[1][k].tokens) for node in nodes for k in (0, 1)]
+    with torch.no_grad():
+        own, kept = team.logprobs(1, pairs)[0], team.logprobs(1, pairs, reference=True)[0]
+    torch.testing.assert_close(own, kept)
+    row = update(learner, nodes)[0]
+    assert row["gradient_norm"] == pytest.approx(0.0, abs=1e-4)  # at the start there is no penalty
+    draw = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for member in team.agents:
+            for _, part in member.parameters():
+                part += 0.02 * torch.randn(part.shape, generator=draw)
+    away = {name: (value - start[name]).norm() for name, value in numbers(team).items()}
+    rows = [update(learner, nodes)[0] for _ in range(15)]
+    assert rows[-1]["gradient_norm"] < 0.5 * rows[0]["gradient_norm"]
+    with torch.no_grad():
+        torch.testing.assert_close(team.logprobs(1, pairs, reference=True)[0], kept)  # frozen
+        assert (team.logprobs(1, pairs)[0] - kept).abs().max() < 0.3
+    assert set(away) == {"agent_0", "agent_1"}
+    team.save(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir() if path.is_dir()) == ["agent_0", "agent_1"]
+
+
+def test_whole_copies_keep_no_reference(models_folder):
+    team = make_team(models_folder, adapter="full")
+    with pytest.raises(ModelError, match="agent_0 is a whole model: no copy of it is kept; use team.adapter lora"):
+        team.keep_reference()
+
+
+# log-probabilities of the policy that samples
+
+
+def sampled_logprob(team, agent, prompt, response, sampling):
+    """Token by token from whole logits, in plain Python, with graph."""
+    causal = team.agents[agent].activate()
+    logits = causal(input_ids=torch.tensor([prompt + response])).logits[0].double()
+    total = 0.0
+    for place, token in enumerate(response, start=len(prompt) - 1):
+        scaled = logits[place] / sampling.temperature
+        order = scaled.detach().argsort(descending=True).tolist()[: sampling.top_k]
+        shares = torch.softmax(scaled.detach()[order], -1).tolist()
+        kept = [one for number, one in enumerate(order) if sum(shares[:number]) < sampling.top_p]
+        kept = sorted({*kept, token})
+        total = total + scaled[token] - torch.logsumexp(scaled[kept], -1)
+    return total
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(6, 0.7, 0.9), Sampling(6, 0.6, 0.6), Sampling(6, 0.8, 1.0, 5), Sampling(6, 0.5, 0.7, 9)]
+)
+def test_scores_of_the_policy_that_samples(models_folder, monkeypatch, sampling, padded):
+    if padded:
+        monkeypatch.setattr("collm.llm.base_model.obstacle", lambda model: "a test")
+    team = make_team(models_folder)
+    with torch.no_grad():
+        team.agents[0].base.model.get_output_embeddings().weight.mul_(2.0)  # far from uniform
+    settings = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+    nodes = play(team, count=2, generations=2, **settings)
+    pairs = [(response.prompt, response.tokens) for node in nodes for response in node.responses[1]]
+    found, entropy = team.logprobs(1, pairs, sampling=sampling)
+    gradient = gradient_of(team.agents[1], found.sum())
+    expected = torch.stack([sampled_logprob(team, 1, *pair, sampling) for pair in pairs])
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-4)
+    raw, raw_entropy = team.logprobs(1, pairs)
+    assert (found > raw + 1e-3).any() and (entropy < raw_entropy).all() and (entropy >= 0).all()
+    other = gradient_of(team.agents[1], expected.sum().float())
+    assert (gradient - other).norm() < 1e-3 * other.norm()
+
+
+def test_the_learner_scores_as_it_samples(models_folder, tmp_path):
+    sampling = Sampling(6, 0.7, 0.8)
+    team, learner = setting(models_folder, tmp_path, "mareinforce", sampling=sampling, minibatch_size=4)
+    nodes = play(team, count=4, generations=2, temperature=0.7, top_p=0.8)
+    rows = update(learner, nodes)
+    pairs = [(r.prompt, r.tokens) for node in nodes for r in node.responses[0]]
+    fresh = make_team(models_folder)
+    with torch.no_grad():
+        scores = fresh.logprobs(0, pairs, sampling=sampling)[0]
+    assert rows[0]["ratio_max/agent_0"] == 1.0 and len(rows) == 2
+    kept = [learner.policies.old[0, node, k].item() for node in nodes for k in (0, 1)]
+    assert kept == pytest.approx(scores.tolist(), abs=1e-4)
 
 
 def test_ratio_clip_stops_what_went_far_enough(models_folder, tmp_path):

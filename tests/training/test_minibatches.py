@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 from support.toy import task
 
-from collm.training.minibatches import Batch, paper_batches
+from collm.methods.signal import samples_of
+from collm.training.minibatches import Batch, filling, joint_samples, paper_batches
 from collm.training.released_rule import Buffers, Lesson, arrivals
 from collm.training.rollout import Node
 
@@ -109,7 +111,7 @@ def test_buffers_wait_until_full_and_flush_at_the_end():
 
 def test_paper_batches_train_all_agents_on_every_sample_once_per_pass():
     nodes = [node(i) for i in range(5)]
-    batches = paper_batches(nodes, 2, 3, random.Random(0), by_node=False)
+    batches = paper_batches(samples_of(nodes), 2, 3, random.Random(0), by_node=False)
     assert [len(b.samples) for b in batches] == [2, 2, 1] * 3
     assert all(b.agents == (0, 1) for b in batches)
     for start in (0, 3, 6):
@@ -121,7 +123,7 @@ def test_paper_batches_train_all_agents_on_every_sample_once_per_pass():
 
 @pytest.mark.parametrize(("minibatch", "sizes"), [(4, [4, 4, 4, 2]), (6, [6, 6, 2]), (1, [2] * 7), (3, [2] * 7)])
 def test_paper_minibatches_never_split_a_group(minibatch, sizes):
-    batches = paper_batches(list(tree(0, 2, 3).walk()), minibatch, 1, random.Random(0), by_node=True)
+    batches = paper_batches(samples_of(list(tree(0, 2, 3).walk())), minibatch, 1, random.Random(0), by_node=True)
     assert [len(b.samples) for b in batches] == sizes
     for batch in batches:
         for member in {id(n) for n, _ in batch.samples}:
@@ -132,7 +134,7 @@ def test_paper_minibatches_never_split_a_group(minibatch, sizes):
 def test_minibatches_of_critics_are_cut_anywhere(minibatch, sizes):
     """Actor-critic methods compare nothing within a node: a minibatch below K stays as small as configured."""
     nodes = list(tree(0, 2, 3).walk())
-    batches = paper_batches(nodes, minibatch, 1, random.Random(0), by_node=False)
+    batches = paper_batches(samples_of(nodes), minibatch, 1, random.Random(0), by_node=False)
     assert [len(b.samples) for b in batches] == sizes
     seen = [(id(n), j) for b in batches for n, j in b.samples]
     assert sorted(seen) == sorted((id(n), j) for n in nodes for j in (0, 1))
@@ -142,4 +144,26 @@ def test_minibatches_of_critics_are_cut_anywhere(minibatch, sizes):
 @pytest.mark.parametrize(("tasks", "turns", "minibatch", "expected"), [(4, 1, 2, 2), (4, 4, 1, 16)])
 def test_paper_counts(tasks, turns, minibatch, expected):
     nodes = [n for i in range(tasks) for n in chain(i, turns)]
-    assert len(paper_batches(nodes, minibatch, 1, random.Random(0), by_node=False)) == expected
+    assert len(paper_batches(samples_of(nodes), minibatch, 1, random.Random(0), by_node=False)) == expected
+
+
+def test_the_paper_counts_603_updates_of_its_9640_samples():
+    """CoopHE with MAGRPO (appendix D.2): trees of 5 nodes with 4 joint samples, a buffer of 16, 9640 samples in all."""
+    waiting, updates = [], 0
+    for rollout in range(482):
+        waiting += joint_samples(list(tree(rollout, 4, 2).walk()), by_node=True)
+        count = filling(waiting, 16) if rollout < 481 else len(waiting)
+        samples = [sample for group in waiting[:count] for sample in group]
+        batches = paper_batches(samples, 16, 1, random.Random(rollout), by_node=True)
+        assert all(len(batch.samples) == 16 for batch in batches[: None if rollout < 481 else -1])
+        updates, waiting = updates + len(batches), waiting[count:]
+    assert updates == math.ceil(9640 / 16) == 603
+
+
+@pytest.mark.parametrize(
+    ("groups", "size", "minibatch", "expected"), [(5, 4, 16, 4), (3, 2, 4, 2), (7, 1, 4, 4), (3, 4, 2, 3)]
+)
+def test_how_many_groups_fill_whole_minibatches(groups, size, minibatch, expected):
+    nodes = [node(index, copies=size) for index in range(groups)]
+    assert filling(joint_samples(nodes, by_node=True), minibatch) == expected
+    assert filling([], minibatch) == 0

@@ -52,7 +52,7 @@ def test_what_a_run_leaves(unbroken):
     updates = [row["update"] for row in rows if row["event"] == "update"]
     assert updates == list(range(1, len(updates) + 1))
     if semantics == "paper":
-        assert [row["samples"] for row in rows if row["event"] == "update"] == [4, 2, 4, 2, 4] * 2
+        assert [row["samples"] for row in rows if row["event"] == "update"] == [4] * 8
     else:  # 16 joint samples an epoch, per agent, in buffers of 4 that are split by turn
         samples = [row["samples"] for row in rows if row["event"] == "update"]
         assert sum(samples) == 2 * 32
@@ -362,12 +362,39 @@ def test_train_starts_from_warm_started_adapters(fitted, models_folder, tmp_path
     assert any(key.startswith("start.agent_0") for key in trainer.resumable.checkpoints.fingerprint)
 
 
+def test_the_reference_of_a_resumed_run_is_its_start(fitted, models_folder, tmp_path, monkeypatch):
+    """The frozen copy is no part of a checkpoint: it is made again from the adapters that training started from."""
+    start, outcomes = fitted[0] / "results" / "adapters", []
+    assert start.is_dir()
+    for name in ("whole", "broken"):
+        settings = {"training": {"kl_coefficient": 0.5, "agent_learning_rate": 1e-2, "checkpoint_every": 1}}
+        if name == "broken":
+            with monkeypatch.context() as patched:
+                stop_after(patched, 3)
+                with pytest.raises(Interrupted):
+                    Trainer(session(models_folder, tmp_path / name, **settings), start).run()
+        Trainer(session(models_folder, tmp_path / name, **settings), start).run()
+        outcomes.append(outcome(tmp_path / name))
+    assert outcomes[0] == outcomes[1]
+    updates = [row for row in outcomes[0][1] if row["event"] == "update"]
+    assert updates[0]["divergence/agent_0"] == pytest.approx(0.0, abs=1e-4)
+    assert abs(updates[-1]["divergence/agent_0"]) > 1e-4
+
+
+@pytest.mark.parametrize("reference", ["start", "base"])
+def test_the_base_is_a_reference_if_asked_for(fitted, models_folder, tmp_path, reference):
+    settings = {"training": {"kl_coefficient": 0.5, "kl_reference": reference, "max_updates": 1}}
+    Trainer(session(models_folder, tmp_path, **settings), fitted[0] / "results" / "adapters").run()
+    rows = [row for row in outcome(tmp_path)[1] if row["event"] == "update"]
+    assert (abs(rows[0]["divergence/agent_0"]) < 1e-4) == (reference == "start")
+
+
 def test_a_nan_stops_the_run_and_saves_nothing_half_done(models_folder, tmp_path, monkeypatch):
     real, seen = policy_gradient.policy_loss, []
 
     def policy_loss(*arguments):
         seen.append(1)
-        return real(*arguments) * (float("nan") if len(seen) == 8 else 1.0)
+        return real(*arguments) * (float("nan") if len(seen) == 6 else 1.0)
 
     monkeypatch.setattr(policy_gradient, "policy_loss", policy_loss)
     with pytest.raises(NonFiniteLoss, match="policy loss of agent_1 is not finite"):
@@ -375,7 +402,7 @@ def test_a_nan_stops_the_run_and_saves_nothing_half_done(models_folder, tmp_path
     saved = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert saved == ["metrics.jsonl", "nonfinite.json", "step_00000001"]
     rows = [json.loads(line) for line in (tmp_path / "checkpoints" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["event"] for row in rows] == ["evaluation", "rollout", "update", "update", "rollout", "update"]
+    assert [row["event"] for row in rows] == ["evaluation", "rollout", "update", "rollout", "update"]
     assert not (tmp_path / "results").exists()
 
 

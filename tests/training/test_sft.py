@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support.toy import Toy, make_team, numbers, rollout_settings, tasks
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from collm import domains
 from collm.common.errors import ConfigError, NonFiniteLoss
 from collm.config.job import WarmStartConfig
+from collm.llm import sources
 from collm.training import sft
 from collm.training.rollout import Rollout
 from collm.training.sft import Example, SupervisedFit
@@ -97,6 +99,35 @@ def test_every_example_is_seen_once_an_epoch(team, monkeypatch):
         order = [token for who, tokens in seen for token in tokens if who == agent]
         assert set(order[:7]) == set(order[9:16]) == set(range(10, 17))
         assert order[:7] != order[9:16]
+
+
+def test_the_schedule_moves_the_rate_alone(team):
+    """OneCycleLR cycles AdamW's beta1 between 0.85 and 0.95 unless it is told not to."""
+    fit = fit_of(team, epochs=6)
+    rates = set()
+    while not fit.done:
+        fit.step()
+        for optimiser in fit.optimisers:
+            (group,) = optimiser.param_groups
+            assert group["betas"] == (0.9, 0.999)
+            rates.add(group["lr"])
+    assert len(rates) > 3
+
+
+def test_pretraining_keeps_its_beta(models_folder, monkeypatch):
+    seen, real = set(), torch.optim.AdamW.step
+
+    def step(self, *arguments):
+        seen.update(group["betas"] for group in self.param_groups)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    model = AutoModelForCausalLM.from_pretrained(models_folder / "tiny")
+    tokenizer = AutoTokenizer.from_pretrained(models_folder / "tiny")
+    sources.pretrain(
+        model, tokenizer, ["red sea"], {"steps": 8, "batch_size": 1, "window": 8, "learning_rate": 1e-3}, 0
+    )
+    assert seen == {(0.9, 0.95)}
 
 
 def test_agents_learn_their_own_part(team):

@@ -19,7 +19,9 @@ RELEASED: dict[str, dict[str, Any]] = {
         "update_epochs": 1,
         "shuffle": False,
         "gradient_clip": None,
+        "advantage_floor": 0.0,
         "advantage_clip": None,
+        "score": "raw",
         "global_information": False,
         "td_lambda": 0.0,
         "ratio_clip": None,
@@ -162,6 +164,14 @@ def _check_critics(job: Job, where: str) -> None:
 
 
 def _check_options(job: Job, where: str) -> None:
+    rollout = job.rollout
+    cuts = rollout.top_p < 1 or rollout.top_k is not None
+    if job.training.score == "sampled" and job.training.kl_coefficient and cuts:
+        raise ConfigError(
+            f"{where}: training.score is sampled with training.kl_coefficient {job.training.kl_coefficient:g} and "
+            f"rollout.top_p {rollout.top_p:g}, rollout.top_k {rollout.top_k}; a divergence from a policy that never "
+            "draws some tokens is infinite: set score to raw, kl_coefficient to 0, or top_p to 1 and top_k to null"
+        )
     if job.training.kl_coefficient and job.team.adapter == "full":
         raise ConfigError(
             f"{where}: training.kl_coefficient is {job.training.kl_coefficient} with team.adapter full; the reference "

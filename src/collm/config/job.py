@@ -107,7 +107,13 @@ class TrainingConfig:
     gradient_clip: float | None = setting("Largest gradient norm.", above=0)
     value_loss_coefficient: float = setting("Factor of the value loss.", above=0)
     normalize_advantage: bool = setting("Normalise advantages.")
+    advantage_floor: float = setting(
+        "Least deviation of returns, as a share of the reward's range.", minimum=0, below=1
+    )
     advantage_clip: float | None = setting("Clamp of advantages.", above=0)
+    score: str = setting(
+        "Policy that log-probabilities are of: the softmax, or as sampled.", choices=("raw", "sampled")
+    )
     global_information: bool = setting("Critics see m_t.")
     micro_batch_tokens: int = setting("Padded tokens per forward and backward pass.", minimum=16)
     checkpoint_every: int = setting("Rollouts between checkpoints.", minimum=1)
@@ -117,7 +123,8 @@ class TrainingConfig:
     shared_backbone: bool = setting("Local critics are value heads on their agents.")
     value_clip: float | None = setting("Largest change of a value that is rewarded.", above=0)
     ratio_clip: float | None = setting("Clip of the importance ratio around 1.", above=0, below=1)
-    kl_coefficient: float = setting("Weight of the divergence from the base.", minimum=0)
+    kl_coefficient: float = setting("Weight of the divergence from the reference.", minimum=0)
+    kl_reference: str = setting("Policy to stay close to: that of the start, or the base.", choices=("start", "base"))
     entropy_coefficient: float = setting("Weight of the entropy bonus.", minimum=0)
     gradient_checkpointing: bool = setting("Compute layers again in the backward pass.")
     offload_optimiser: bool = setting("Optimiser states live in main memory.")

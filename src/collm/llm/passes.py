@@ -52,7 +52,11 @@ class Passes(Protocol):
         ...
 
     def logprobs(
-        self, adapter: str | None, pairs: Sequence[Pair], entropy_gradient: bool = False
+        self,
+        adapter: str | None,
+        pairs: Sequence[Pair],
+        entropy_gradient: bool = False,
+        sampling: Sampling | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities of responses by one teacher-forced pass, full softmax (paper §5.2).
 
@@ -60,6 +64,7 @@ class Passes(Protocol):
             adapter: the active one (`Member.activate`), which takes the gradient; None scores without adapters.
             pairs: (prompt ids, response ids); prompts that stand several times in a row may be computed once.
             entropy_gradient: whether the entropy carries a gradient.
+            sampling: score under the policy that draws so (`sampling.as_sampled`) instead of the full softmax.
         Returns:
             ([batch] sum of token log-probabilities, [batch] mean entropy per token in nats), in float32 or float64.
         """

@@ -6,6 +6,7 @@ it was decoded in nor on what was sampled before; no generator state has to be s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,11 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int | None = None
+
+    @property
+    def truncates(self) -> bool:
+        """Whether improbable tokens are never drawn."""
+        return self.top_k is not None or self.top_p < 1.0
 
 
 @dataclass(frozen=True)
@@ -80,16 +86,41 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tor
         [rows] token ids.
     """
     scaled = logits / sampling.temperature
-    if sampling.top_k is None and sampling.top_p >= 1.0:
+    if not sampling.truncates:
         cumulative = torch.softmax(scaled, -1).cumsum(-1)
         return _invert(cumulative, uniform)
+    probabilities, order = _kept(scaled, sampling)
+    place = _invert(probabilities.cumsum(-1), uniform)
+    return order.gather(-1, place[:, None])[:, 0]
+
+
+def as_sampled(logits: torch.Tensor, drawn: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Logits of the policy that samples: tempered, and next to minus infinity where top-k or top-p cuts a token off.
+
+    Which tokens are kept is no matter of differentiation: between two jumps it does not change. The drawn token counts
+    as kept, also if a policy that has moved since would cut it off; its importance ratio stays finite.
+
+    Args:
+        logits: [rows, vocabulary], float32 at least.
+        drawn: [rows] ids of the tokens that are scored.
+    """
+    scaled = logits / sampling.temperature
+    if not sampling.truncates:
+        return scaled
+    probabilities, order = _kept(scaled.detach(), sampling)
+    kept = torch.zeros_like(scaled, dtype=torch.int8).scatter_add_(-1, order, (probabilities > 0).to(torch.int8)) > 0
+    kept.scatter_(-1, drawn[:, None], True)
+    return scaled.masked_fill(~kept, torch.finfo(scaled.dtype).min / 4)
+
+
+def _kept(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities of the most probable tokens, 0 where top-p cuts one off, and their ids: [rows, tokens] each."""
     values, order = _head(scaled, sampling)
     probabilities = torch.softmax(values, -1)
     if sampling.top_p < 1.0:
         before = probabilities.cumsum(-1) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
-    place = _invert(probabilities.cumsum(-1), uniform)
-    return order.gather(-1, place[:, None])[:, 0]
+    return probabilities, order
 
 
 def _head(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,7 +188,7 @@ class _Rows:
         self._uniform = torch.from_numpy(np.stack([uniforms(key, sampling.max_new_tokens) for key in keys])).float()
         self._sampling, self._ends = sampling, ends
         self._tokens: list[list[int]] = [[] for _ in keys]
-        self._logprob = [0.0] * len(keys)
+        self._scores: list[tuple[list[tuple[int, int]], torch.Tensor]] = []  # per token: (row, response), [rows]
         self._ended = [False] * len(keys)
         self._live = list(range(len(keys)))  # batch row -> response
 
@@ -170,13 +201,23 @@ class _Rows:
         response is still open."""
         uniform = self._uniform[self._live, count].to(logits.device)
         tokens = pick(logits, uniform, self._sampling)
-        chosen = (logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
-        for row, (index, token) in enumerate(zip(self._live, tokens.tolist(), strict=True)):
-            if not self._ended[index]:
-                self._tokens[index].append(token)
-                self._logprob[index] += chosen[row]
-                self._ended[index] = token in self._ends
+        open_rows = [(row, index) for row, index in enumerate(self._live) if not self._ended[index]]
+        self._scores.append((open_rows, logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)))
+        drawn = tokens.tolist()
+        for row, index in open_rows:
+            self._tokens[index].append(drawn[row])
+            self._ended[index] = drawn[row] in self._ends
         return tokens
+
+    def _logprobs(self) -> list[float]:
+        """Log-probability of every response; they are read from the device once, at the end."""
+        sums = [0.0] * len(self._tokens)
+        of_rows = iter(torch.cat([scores for _, scores in self._scores]).tolist())
+        for open_rows, scores in self._scores:
+            of_token = list(itertools.islice(of_rows, len(scores)))
+            for row, index in open_rows:
+                sums[index] += of_token[row]
+        return sums
 
     def compact(self, groups: int) -> torch.Tensor | None:
         """Rows to keep as soon as at most half are open; groups keep equal sizes, padded with ended rows."""
@@ -195,6 +236,6 @@ class _Rows:
     def results(self, copies: int) -> list[list[Generated]]:
         flat = [
             Generated(tuple(tokens), logprob, ended)
-            for tokens, logprob, ended in zip(self._tokens, self._logprob, self._ended, strict=True)
+            for tokens, logprob, ended in zip(self._tokens, self._logprobs(), self._ended, strict=True)
         ]
         return [flat[start : start + copies] for start in range(0, len(flat), copies)]

@@ -160,7 +160,9 @@ def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str,
         stream = stream * (window // max(1, len(stream)) + 2)
     tokens = torch.tensor(stream)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options["learning_rate"], total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, options["learning_rate"], total_steps=steps, cycle_momentum=False
+    )
     draw = random.Random(seed)
     losses = []
     model.train()

@@ -3,11 +3,12 @@ score and value. Above this module nobody knows tokenizers, adapters or devices.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from accelerate import Accelerator
@@ -75,6 +76,7 @@ class Team:
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         for base in dict.fromkeys(member.base for member in self.members):
             base.choose_passes(self._pass_settings(recompute))
+        self._references: list[Member] = []  # of the agents, if any are kept
         self.cut_prompts = 0
         self.engines: Engines | None = None  # decode here, unless a backend of their own serves the agents
 
@@ -123,10 +125,27 @@ class Team:
         self.cut_prompts += cut > 0
         return ids
 
-    def text_ids(self, critic: int, text: str) -> tuple[int, ...]:
-        """Token ids of plain text for a critic, in its own base's tokenizer; the last ones if it is too long."""
+    def text_ids(self, critic: int, text: str, agent: int | None = None) -> tuple[int, ...]:
+        """Token ids of plain text for a critic; the last ones if it is too long.
+
+        Args:
+            agent: whose tokenizer makes them; None: that of the critic's own base.
+        """
         base = self.critics[critic].base
-        return tuple(base.tokenizer(text)["input_ids"][-base.context :])
+        tokenizer = base.tokenizer if agent is None else self.agents[agent].base.tokenizer
+        return tuple(tokenizer(text)["input_ids"][-base.context :])
+
+    def continued(self, critic: int, ids: tuple[int, ...], text: str) -> tuple[int, ...]:
+        """Ids of a text and its continuation for a critic, no beginning-of-text token between; the last that fit."""
+        base = self.critics[critic].base
+        return (*ids, *base.tokenizer(text, add_special_tokens=False)["input_ids"])[-base.context :]
+
+    def prompt_text(self, agent: int, ids: tuple[int, ...]) -> str:
+        """The text of a prompt as an agent reads it, marks of its chat template included, less what begins any text."""
+        tokenizer = self.agents[agent].base.tokenizer
+        own = ids[1:] if ids and ids[0] == tokenizer.bos_token_id else ids
+        text: str = tokenizer.decode(own, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
 
     # generation
 
@@ -197,14 +216,20 @@ class Team:
     # scoring
 
     def logprobs(
-        self, agent: int, pairs: Sequence[Pair], entropy_gradient: bool = False, reference: bool = False
+        self,
+        agent: int,
+        pairs: Sequence[Pair],
+        entropy_gradient: bool = False,
+        reference: bool = False,
+        sampling: Sampling | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities of responses by one teacher-forced pass, full softmax (paper §5.2).
 
         Args:
             pairs: (prompt ids, response ids); padding stands right and is never seen or counted.
             entropy_gradient: whether the entropy carries a gradient.
-            reference: score with the adapter off, which is the base that the agent started from.
+            reference: score with what `keep_reference` kept, or else with the adapter off, which is the base.
+            sampling: score under the policy that draws so instead of the full softmax.
         Returns:
             ([batch] sum of token log-probabilities, [batch] mean entropy per token in nats).
         Raises:
@@ -213,8 +238,31 @@ class Team:
         member = self.agents[agent]
         if reference and member.adapter is None:
             raise ModelError(f"{member.name} is a whole model: there is no base to refer to; use team.adapter lora")
+        if reference and self._references:
+            member = self._references[agent]
         member.activate()
-        return member.base.passes.logprobs(None if reference else member.adapter, pairs, entropy_gradient)
+        adapter = None if reference and not self._references else member.adapter
+        return member.base.passes.logprobs(adapter, pairs, entropy_gradient, sampling)
+
+    @torch.no_grad()
+    def keep_reference(self) -> None:
+        """Keep frozen copies of the agents' adapters as they are now, on the same bases: what divergences refer to.
+
+        They are neither trained nor saved.
+
+        Raises:
+            ModelError: an agent is a whole copy, of which no second one is kept.
+        """
+        for agent in self.agents:
+            if agent.adapter is None:
+                raise ModelError(f"{agent.name} is a whole model: no copy of it is kept; use team.adapter lora")
+            name, settings = f"reference_of_{agent.name}", cast(LoraConfig, agent.model.peft_config[agent.adapter])
+            with torch.random.fork_rng():  # its initial numbers are overwritten
+                agent.base.add_adapter(name, copy.deepcopy(settings))
+            reference = Member(name, agent.base, agent.model, name, with_head=False)
+            for (_, kept), (_, own) in zip(reference.parameters(), agent.parameters(), strict=False):  # no value head
+                kept.copy_(own).requires_grad_(False)
+            self._references.append(reference)
 
     def values(self, critic: int, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """[batch] values read at the last token of each text; no vocabulary logits are computed."""

@@ -59,9 +59,14 @@ def signal(
     values: Mapping[int, Mapping[Unit, float]],
     agents: int,
     of_actions: bool,
-    normalise: bool,
-    limit: float | None = None,
+    returns: Sequence[float],
+    scaling: policy_gradient.Scaling,
 ) -> Signal:
-    """What joint samples teach every agent, from its own critic's targets and values; `limit` clamps advantages."""
+    """What joint samples teach every agent, from its own critic's targets and values.
+
+    Args:
+        returns: [samples] discounted rewards to the end of the episode.
+        scaling: how advantages are normalised and clamped; samples whose returns do not differ teach nothing.
+    """
     raw = {agent: advantages(agent, samples, targets[agent], values[agent], of_actions) for agent in range(agents)}
-    return Signal(policy_gradient.scaled(raw, samples, normalise, limit), values)
+    return Signal(policy_gradient.scaled(raw, samples, returns, scaling), values)

@@ -7,7 +7,7 @@
         MAREINFORCE     b = 0                        `mareinforce`
         MARLOO          b = mean of the others       `marloo`
         MAREMAX         b = best of the group        `maremax`
-    normalisation               (A - mean) / deviation over the group
+    normalisation               (A - mean) / deviation over the group; 0 if its returns do not differ
 
 Every agent i then ascends rho_i * A_i^k * grad log pi_i(a_i^k | h_i) (`policy_gradient`). GRPO is MAGRPO with one agent
 (section 6.2).
@@ -93,12 +93,14 @@ ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def group_advantages(
-    method: str, node: Node, agent: int, gamma: float, normalise: bool, total: bool = False
+    method: str, node: Node, agent: int, gamma: float, scaling: policy_gradient.Scaling, total: bool = False
 ) -> torch.Tensor:
-    """A of an agent's K responses at a node, [K] in float64."""
+    """A of an agent's K responses at a node as they enter the loss, [K] in float64."""
     returns = R(G(node, gamma), node.actions, agent, len(node.responses[agent]), total)
     advantage = ADVANTAGES[method](returns)
-    return policy_gradient.normalise(advantage) if normalise else advantage
+    if scaling.normalise:
+        advantage = policy_gradient.normalise(advantage, scaling.floor, returns)
+    return policy_gradient.clip(advantage, scaling.limit)
 
 
 def signal(
@@ -106,21 +108,18 @@ def signal(
     nodes: Sequence[Node],
     agents: int,
     gamma: float,
-    normalise: bool,
-    limit: float | None = None,
+    scaling: policy_gradient.Scaling,
     total: bool = False,
 ) -> Signal:
     """What a rollout teaches: every joint sample has the advantage of the response that an agent gives in it.
 
     Args:
-        normalise: by mean and deviation of each group.
-        limit: advantages are clamped to plus or minus this.
+        scaling: how the advantages of a group are normalised and clamped.
         total: see `R`.
     """
     advantages: dict[int, dict[Sample, float]] = {agent: {} for agent in range(agents)}
     for agent in range(agents):
         for node in nodes:
-            group = group_advantages(method, node, agent, gamma, normalise, total)
-            of_response: list[float] = policy_gradient.clip(group, limit).tolist()
+            of_response: list[float] = group_advantages(method, node, agent, gamma, scaling, total).tolist()
             advantages[agent] |= {(node, j): of_response[action[agent]] for j, action in enumerate(node.actions)}
     return Signal(advantages)

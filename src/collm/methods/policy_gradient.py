@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from collm.methods.signal import Sample
 
 SMALLEST_DEVIATION = 1e-6
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How advantages are brought to one scale before they enter the loss.
+
+    Attributes:
+        normalise: by mean and deviation of the samples that are compared with each other.
+        limit: advantages are clamped to plus or minus this; None: not at all.
+        floor: deviation of returns, in units of reward, below which samples do not differ; 0 is off.
+    """
+
+    normalise: bool
+    limit: float | None = None
+    floor: float = 0.0
 
 
 def rho(log_pi: torch.Tensor, log_pi_old: torch.Tensor) -> torch.Tensor:
@@ -51,16 +67,30 @@ def kl_loss(
     return weight * (log_pi - log_pi_reference.detach()).square() / 2.0
 
 
-def normalise(advantage: torch.Tensor) -> torch.Tensor:
-    """(A - mean) / max(population deviation, 1e-6) over a vector; a single value stays as it is."""
+def normalise(advantage: torch.Tensor, floor: float = 0.0, returns: torch.Tensor | None = None) -> torch.Tensor:
+    """(A - mean) / max(population deviation, floor, 1e-6) over a vector; a single value stays as it is.
+
+    Where the returns themselves deviate by less than `floor`, the samples do not differ in what they earned: what their
+    advantages differ by is rounding or the critic's own noise, which a division by its deviation would turn into a full
+    step. All advantages are 0 then.
+
+    Args:
+        floor: in units of reward; 0 leaves the guard against a division by zero alone.
+        returns: what the samples earned, undiminished by any baseline; None: the advantages tell.
+    """
     if advantage.numel() < 2:
         return advantage
+    contrast = (advantage if returns is None else returns).std(unbiased=False)
+    if floor and contrast < floor:
+        return torch.zeros_like(advantage)
     centred = advantage - advantage.mean()
-    return centred / advantage.std(unbiased=False).clamp(min=SMALLEST_DEVIATION)
+    return centred / advantage.std(unbiased=False).clamp(min=max(SMALLEST_DEVIATION, floor))
 
 
-def normalise_by(advantage: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Normalise [samples] advantages within each turn.
+def normalise_by(
+    advantage: torch.Tensor, turn: torch.Tensor, floor: float = 0.0, returns: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Normalise [samples] advantages within each turn; `floor` and `returns` as in `normalise`.
 
     Returns shrink from turn to turn; while the critic has not learnt that, one mean over all turns would push the
     responses of whole turns up and those of others down. A turn with a single sample, which has no deviation of its
@@ -70,10 +100,11 @@ def normalise_by(advantage: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     turns = sorted(set(turn.tolist()))
     if not any(int((turn == number).sum()) > 1 for number in turns):
         return advantage
-    overall, result = normalise(advantage), advantage.clone()
+    returns = advantage if returns is None else returns
+    overall, result = normalise(advantage, floor, returns), advantage.clone()
     for number in turns:
         own = turn == number
-        result[own] = normalise(advantage[own]) if int(own.sum()) > 1 else overall[own]
+        result[own] = normalise(advantage[own], floor, returns[own]) if int(own.sum()) > 1 else overall[own]
     return result
 
 
@@ -83,19 +114,23 @@ def clip(advantage: torch.Tensor, limit: float | None) -> torch.Tensor:
 
 
 def scaled(
-    raw: Mapping[int, Sequence[float]], samples: Sequence[Sample], normalise: bool, limit: float | None
+    raw: Mapping[int, Sequence[float]], samples: Sequence[Sample], returns: Sequence[float], scaling: Scaling
 ) -> dict[int, dict[Sample, float]]:
     """Advantages per agent as they enter the loss: normalised within each turn and clamped, as asked for.
 
     Args:
         raw: [agent][samples].
+        returns: [samples] discounted rewards to the end of the episode, which say whether samples differ.
     Returns:
         [agent][joint sample].
     """
     turns = torch.tensor([node.turn for node, _ in samples])
+    earned = torch.tensor(returns, dtype=torch.get_default_dtype())
     advantages = {}
     for agent, numbers in raw.items():
         advantage = torch.tensor(numbers, dtype=torch.get_default_dtype())
-        advantage = clip(normalise_by(advantage, turns) if normalise else advantage, limit)
+        if scaling.normalise:
+            advantage = normalise_by(advantage, turns, scaling.floor, earned)
+        advantage = clip(advantage, scaling.limit)
         advantages[agent] = dict(zip(samples, advantage.tolist(), strict=True))
     return advantages

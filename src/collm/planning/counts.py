@@ -101,14 +101,21 @@ def responses_per_episode(job: Job) -> int:
 
 
 def training_counts(job: Job, train: int) -> tuple[int, int, int]:
-    """(rollouts, joint samples, updates) of a training run on `train` tasks, where `max_updates` may end it."""
+    """(rollouts, joint samples, updates) of a training run on `train` tasks, where `max_updates` may end it.
+
+    Under semantics paper minibatches are full over the whole run: what a rollout leaves over waits for the next one.
+    """
     plan = job.training
     released = job.semantics == "released"
     samples_per_rollout = min(plan.tasks_per_rollout, train) * joint_samples_per_task(job)
-    updates_per_rollout = math.ceil(samples_per_rollout / plan.minibatch_size) * plan.update_epochs
-    updates_per_rollout *= job.team.num_agents if released else 1
     rollouts = math.ceil(train / plan.tasks_per_rollout) * plan.epochs
-    samples, updates = train * plan.epochs * joint_samples_per_task(job), rollouts * updates_per_rollout
+    samples = train * plan.epochs * joint_samples_per_task(job)
+    if released:
+        per_rollout = math.ceil(samples_per_rollout / plan.minibatch_size) * plan.update_epochs * job.team.num_agents
+        updates_per_rollout, updates = float(per_rollout), rollouts * per_rollout
+    else:
+        updates_per_rollout = samples_per_rollout / plan.minibatch_size * plan.update_epochs
+        updates = math.ceil(samples / plan.minibatch_size) * plan.update_epochs
     if plan.max_updates is None or updates <= plan.max_updates:
         return rollouts, samples, updates
     rollouts = math.ceil(plan.max_updates / updates_per_rollout)

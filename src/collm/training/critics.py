@@ -13,10 +13,12 @@ from typing import Protocol
 
 import torch
 
+from collm.common.errors import ConfigError
 from collm.config.job import TrainingConfig
 from collm.llm.batching import by_length
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
-from collm.methods import actor_critic, collm_cc, collm_dc
+from collm.methods import actor_critic, collm_cc, collm_dc, policy_gradient
 from collm.methods.registry import Row
 from collm.methods.signal import Node, Sample, Signal, Unit
 from collm.runs.distributed import Processes
@@ -24,11 +26,22 @@ from collm.runs.distributed import Processes
 
 @dataclass(frozen=True)
 class Context:
-    """What learning has to know of the episodes: discount gamma, turns H, largest reward (for m_t)."""
+    """What learning has to know of the episodes.
+
+    Attributes:
+        gamma: discount.
+        turns: H.
+        max_reward: the largest one, as the learner sees it (for m_t).
+        reward_range: largest less smallest reward, as the learner sees them.
+        sampling: score responses under the policy that samples them (temperature, top-p, top-k); None: under the plain
+            softmax (paper §5.2).
+    """
 
     gamma: float
     turns: int
     max_reward: float
+    reward_range: float
+    sampling: Sampling | None = None
 
 
 class ActorCritic(Protocol):
@@ -47,8 +60,8 @@ class ActorCritic(Protocol):
         values: Mapping[int, Mapping[Unit, float]],
         agents: int,
         of_actions: bool,
-        normalise: bool,
-        limit: float | None = None,
+        returns: Sequence[float],
+        scaling: policy_gradient.Scaling,
     ) -> Signal: ...
 
 
@@ -58,13 +71,35 @@ METHODS: dict[str, ActorCritic] = {"joint": collm_cc, "local": collm_dc}  # by t
 class Critics:
     """The critics of a team, as functions of units; none for Monte Carlo methods."""
 
-    def __init__(self, team: Team, row: Row, settings: TrainingConfig, context: Context, informed: bool):
-        """`informed`: whether critics are told m_t."""
+    def __init__(
+        self,
+        team: Team,
+        row: Row,
+        settings: TrainingConfig,
+        context: Context,
+        informed: bool,
+        reads_as_actors: bool = False,
+    ):
+        """Critics of the method `row`.
+
+        Args:
+            informed: whether critics are told m_t.
+            reads_as_actors: as in the released code a local critic reads the token ids of its agent, and a joint one
+                the agents' prompts with their chat marks, in the tokenizer of agent 0.
+        Raises:
+            ConfigError: critics read ids of a tokenizer that their own model does not share.
+        """
         self.team, self.settings, self.context, self.informed = team, settings, context, informed
         self._method = METHODS[row.critics] if row.critics is not None else None
         self.processes = Processes.of(team.accelerator)
         self.of_actions = settings.critic_type == "q"
         self.shared = settings.shared_backbone and row.critics == "local"
+        self.reads_as_actors = reads_as_actors
+        self.reads_ids = self.shared or (reads_as_actors and row.critics == "local")
+        if reads_as_actors and self._method is not None:
+            self._check_tokenizers()
+        floor = settings.advantage_floor * context.reward_range
+        self.scaling = policy_gradient.Scaling(settings.normalize_advantage, settings.advantage_clip, floor)
 
     def __len__(self) -> int:
         return 0 if self._method is None else len(self.team.critics)
@@ -83,17 +118,38 @@ class Critics:
     def text(self, critic: int, unit: Unit) -> tuple[int, ...]:
         """Token ids of what a critic reads of a unit, in the critic's own tokenizer.
 
-        A critic that shares its agent's backbone reads the agent's prompt (and response) as the agent itself did.
+        A critic that shares its agent's backbone reads the agent's prompt (and response) as the agent itself did. So
+        does any local critic of the released code, where a joint one reads in agent 0's tokenizer.
         """
         node, j = unit
         information = self._information(node)
         responses = None if j is None else [node.responses[agent][k] for agent, k in enumerate(node.actions[j])]
-        if self.shared:
-            ids = node.prompts[critic] + (responses[critic].tokens if responses else ())
-            return ids + (self.team.text_ids(critic, f"\n\n{information}") if information else ())
-        prompts = ["\n\n".join(message["content"] for message in messages) for messages in node.observations]
         joint_action = [response.text for response in responses] if responses else None
+        if self.reads_ids:
+            ids = node.prompts[critic] + (responses[critic].tokens if responses else ())
+            return self.team.continued(critic, ids, f"\n\n{information}" if information else "")
+        if self.reads_as_actors:
+            read = [self.team.prompt_text(agent, ids) for agent, ids in enumerate(node.prompts)]
+            return self.team.text_ids(critic, self.method.critic_reads(critic, read, joint_action, None), agent=0)
+        prompts = ["\n\n".join(message["content"] for message in messages) for messages in node.observations]
         return self.team.text_ids(critic, self.method.critic_reads(critic, prompts, joint_action, information))
+
+    def _check_tokenizers(self) -> None:
+        """Refuse token ids that mean something else to a critic."""
+        for critic, member in enumerate(self.team.critics):
+            base, agent = member.base, self.team.agents[self.agents(critic)[0]].base
+            if base.folder == agent.folder:
+                continue
+            theirs, known = agent.tokenizer.get_vocab(), base.tokenizer.get_vocab()
+            rows = base.model.get_input_embeddings().weight.shape[0]
+            other = sorted(token for token, number in theirs.items() if known.get(token, number) != number)
+            if other or max(theirs.values()) >= rows or not theirs.keys() & known.keys():
+                example = f" (token {other[0]!r}: {theirs[other[0]]} and {known[other[0]]})" if other else ""
+                raise ConfigError(
+                    f"semantics released: {member.name} on model {base.name!r} reads token ids of {agent.name!r}, "
+                    f"which mean something else there{example}; take one model for agents and critics, or set "
+                    "semantics to paper"
+                )
 
     def _information(self, node: Node) -> str | None:
         if not self.informed:
@@ -140,12 +196,6 @@ class Critics:
         values: Mapping[int, Mapping[Unit, float]],
     ) -> Signal:
         """What joint samples teach the agents, by the method's own file; targets and values are [critic]."""
-        return self.method.signal(
-            samples,
-            targets,
-            values,
-            len(self.team.agents),
-            self.of_actions,
-            self.settings.normalize_advantage,
-            self.settings.advantage_clip,
-        )
+        returns = actor_critic.targets(samples, {}, self.context.gamma, 1.0, self.of_actions)
+        agents = len(self.team.agents)
+        return self.method.signal(samples, targets, values, agents, self.of_actions, returns, self.scaling)

@@ -51,8 +51,9 @@ class Learner:
         self.team, self.row, self.settings, self.evidence = team, row, settings, evidence
         rule = RULES[semantics]
         informed = settings.global_information and rule.informs_critics
-        self.critics = Critics(team, row, settings, context, informed)
-        self.policies = EarlierPolicies(team, settings)
+        self.sampling = context.sampling
+        self.critics = Critics(team, row, settings, context, informed, rule.reads_as_actors)
+        self.policies = EarlierPolicies(team, settings, context.sampling)
         self.rule = rule(row, settings, self.critics, self.policies, context.gamma)
         self.processes = Processes.of(team.accelerator)
         self.optimisers = {member.name: self._optimiser(member) for member in team.members}
@@ -65,17 +66,20 @@ class Learner:
         kind = OffloadedAdamW if self.settings.offload_optimiser else torch.optim.AdamW
         return kind(parameters, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
 
-    def update(self, nodes: Sequence[Node], draw: random.Random, last: bool = False) -> Iterator[dict[str, float]]:
+    def update(
+        self, nodes: Sequence[Node], draw: random.Random, last: bool = False, more: bool = False
+    ) -> Iterator[dict[str, float]]:
         """Train on the nodes of a rollout; yields the metrics of every optimiser step.
 
         Args:
             nodes: in the order of play (depth first within a task).
             draw: decides the order of minibatches; like the nodes the same in all processes.
             last: flush buffers that are not full (end of an epoch; released semantics only).
+            more: rollouts follow, so that samples which fill no minibatch wait for them (paper semantics only).
         Raises:
             NonFiniteLoss: a loss or gradient is NaN or infinite; the sample is saved to `evidence`.
         """
-        for batch in self.rule.batches(nodes, draw, last):
+        for batch in self.rule.batches(nodes, draw, last, more):
             yield self._step(batch)
 
     def _step(self, batch: Batch) -> dict[str, float]:
@@ -93,9 +97,13 @@ class Learner:
                 trained[member.name] = member
         signal = batch.signal or self.critics.signal(batch.samples, targets, values)
         for agent in batch.agents:
-            member = self.team.agents[agent]
-            metrics |= self._backward_policy(agent, batch, self._advantage(agent, batch, signal))
-            trained[member.name] = member
+            member, advantage = self.team.agents[agent], self._advantage(agent, batch, signal)
+            metrics |= self._backward_policy(agent, batch, advantage)
+            if self._learns(advantage):
+                trained[member.name] = member
+            elif member.name not in trained:
+                self.optimisers[member.name].zero_grad(set_to_none=True)
+                metrics[f"gradient_norm/{member.name}"] = 0.0
         for member in trained.values():
             metrics[f"gradient_norm/{member.name}"] = self._optimise(member, batch)
         metrics["gradient_norm"] = max(starting(metrics, "gradient_norm/agent"))
@@ -108,6 +116,11 @@ class Learner:
     def _advantage(self, agent: int, batch: Batch, signal: Signal) -> torch.Tensor:
         """[samples] advantages of an agent."""
         return self._tensor([signal.advantages[agent][sample] for sample in batch.samples])
+
+    def _learns(self, advantage: torch.Tensor) -> bool:
+        """Whether an agent's loss has a gradient: otherwise momentum and weight decay alone would move it."""
+        regularised = self.settings.entropy_coefficient or self.settings.kl_coefficient
+        return bool(regularised) or not self.rule.rests or bool((advantage != 0).any())
 
     def _tensor(self, numbers: Sequence[float]) -> torch.Tensor:
         return torch.tensor(numbers, device=self.team.device, dtype=torch.get_default_dtype())
@@ -220,9 +233,10 @@ class Learner:
         answers = list(groups)
         samples = [index for group in groups.values() for index in group]
         copies = torch.tensor([len(group) for group in groups.values()], device=self.team.device)
-        now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=self.settings.entropy_coefficient > 0)
+        reference = self.policies.reference_logprobs(agent, answers, pairs)  # first: it activates another adapter
+        with_entropy = self.settings.entropy_coefficient > 0
+        now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=with_entropy, sampling=self.sampling)
         old = self.policies.old_logprobs(answers, now) if self.rule.importance_ratio else None
-        reference = self.policies.reference_logprobs(agent, answers, pairs)
         now, entropy = now.repeat_interleave(copies), entropy.repeat_interleave(copies)
         old = None if old is None else old.repeat_interleave(copies)
         reference = None if reference is None else reference.repeat_interleave(copies)

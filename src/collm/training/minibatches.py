@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,15 +24,20 @@ class Batch:
 
 
 def paper_batches(
-    nodes: Sequence[Node], minibatch_size: int, update_epochs: int, draw: random.Random, by_node: bool
+    samples: Sequence[Sample], minibatch_size: int, update_epochs: int, draw: random.Random, by_node: bool
 ) -> list[Batch]:
     """Shuffled minibatches of joint samples for `update_epochs` passes; every batch trains all agents.
 
     Nodes are shuffled whole, so that responses to one prompt mostly share a minibatch. `by_node`: they always do
     (groups of the Monte Carlo methods); otherwise minibatches are cut at exactly `minibatch_size` joint samples.
+
+    Args:
+        samples: those of one node stand one after another.
     """
-    agents = tuple(range(len(nodes[0].prompts)))
-    groups = joint_samples(nodes, by_node=True)
+    if not samples:
+        return []
+    agents = tuple(range(len(samples[0][0].prompts)))
+    groups = [list(group) for _, group in itertools.groupby(samples, key=lambda sample: id(sample[0]))]
     batches = []
     for _ in range(update_epochs):
         order = list(groups)
@@ -46,6 +52,14 @@ def joint_samples(nodes: Sequence[Node], by_node: bool) -> list[list[Sample]]:
     if by_node:
         return [[(node, j) for j in range(len(node.actions))] for node in nodes]
     return [[(node, j)] for node in nodes for j in range(len(node.actions))]
+
+
+def filling(groups: Sequence[Sequence[Sample]], minibatch_size: int) -> int:
+    """How many of the first `groups`, which are of one size, fill whole minibatches."""
+    if not groups:
+        return 0
+    per_minibatch = max(1, minibatch_size // len(groups[0]))
+    return len(groups) // per_minibatch * per_minibatch
 
 
 def _whole_groups(groups: Sequence[list[Sample]], size: int) -> list[list[Sample]]:

@@ -1,4 +1,5 @@
-"""Log-probabilities that a rollout's updates refer to: under the policy that played, and under the base alone."""
+"""Log-probabilities that a rollout's updates refer to: under the policy that played, and under the reference of a
+divergence."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ import torch
 
 from collm.config.job import TrainingConfig
 from collm.llm.batching import Pair, by_prompt
+from collm.llm.sampling import Sampling
 from collm.llm.team import Team
-from collm.methods.signal import Node
+from collm.methods.signal import Node, Sample
 from collm.runs.distributed import Processes
-from collm.training.minibatches import Batch
 
 Answer = tuple[int, Node, int]  # agent, node, response: what one agent said at a node
 
@@ -30,29 +31,35 @@ def answer(agent: int, node: Node, j: int) -> Answer:
 class EarlierPolicies:
     """What is remembered of one rollout, from before its first step; sound for the nodes of that rollout only."""
 
-    def __init__(self, team: Team, settings: TrainingConfig):
-        self.team, self.settings = team, settings
+    def __init__(self, team: Team, settings: TrainingConfig, sampling: Sampling | None):
+        """`sampling`: score under the policy that draws so; None: under the plain softmax."""
+        self.team, self.settings, self.sampling = team, settings, sampling
         self.processes = Processes.of(team.accelerator)
         self.old: dict[Answer, torch.Tensor] = {}  # log pi_old
         self.reference: dict[Answer, torch.Tensor] = {}  # log pi_reference
 
-    def forget(self) -> None:
-        """Begin a rollout."""
-        self.old, self.reference = {}, {}
+    def begin(self, old: Mapping[Answer, float] | None = None) -> None:
+        """Begin a rollout; `old` holds log pi_old of responses of earlier ones that are still to be learnt from."""
+        self.old = {name: torch.tensor(score, device=self.team.device) for name, score in (old or {}).items()}
+        self.reference = {}
 
     @torch.no_grad()
-    def remember(self, batches: Sequence[Batch], skip: Sequence[Batch]) -> None:
-        """Score all samples of later minibatches before the first step changes the policy."""
+    def remember(self, samples: Sequence[Sample], skip: Sequence[Sample] = ()) -> None:
+        """Score samples before the first step changes the policy, but for responses that `skip` has or that are known.
+
+        Args:
+            skip: samples of the first minibatch, whose own pass scores them.
+        """
         for agent in range(len(self.team.agents)):
-            known = {answer(agent, node, j) for batch in skip for node, j in batch.samples}
-            missing = {answer(agent, *sample): pair(agent, *sample) for batch in batches for sample in batch.samples}
+            known = {answer(agent, *sample) for sample in skip} | set(self.old)
+            missing = {answer(agent, *sample): pair(agent, *sample) for sample in samples}
             missing = {name: both for name, both in missing.items() if name not in known}
             pairs = list(missing.values())
             mine = self.processes.share([len(prompt) + len(response) for prompt, response in pairs])
             scores = torch.zeros(len(pairs), device=self.team.device)
             for part in by_prompt([pairs[index] for index in mine], self.settings.micro_batch_tokens):
                 places = [mine[index] for index in part]
-                logprobs, _ = self.team.logprobs(agent, [pairs[place] for place in places])
+                logprobs, _ = self.team.logprobs(agent, [pairs[place] for place in places], sampling=self.sampling)
                 scores[places] = logprobs.to(scores.dtype)
             self.processes.add(scores)
             self.keep(dict(zip(missing, scores, strict=True)))
@@ -67,10 +74,10 @@ class EarlierPolicies:
 
     @torch.no_grad()
     def reference_logprobs(self, agent: int, answers: Sequence[Answer], pairs: Sequence[Pair]) -> torch.Tensor | None:
-        """[answers] log pi under the base with its adapters off, once per rollout; None without a KL term."""
+        """[answers] log pi_reference (`Team.keep_reference`), once per rollout; None without a KL term."""
         if not self.settings.kl_coefficient:
             return None
         if any(name not in self.reference for name in answers):
-            scores, _ = self.team.logprobs(agent, pairs, reference=True)
+            scores, _ = self.team.logprobs(agent, pairs, reference=True, sampling=self.sampling)
             self.reference |= dict(zip(answers, scores, strict=True))
         return torch.stack([self.reference[name] for name in answers])

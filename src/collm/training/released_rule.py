@@ -1,9 +1,9 @@
 """The update rule of the released code (comlrl 1.3.6, without its plain faults): what `semantics: released` changes.
 
 One buffer per agent, filled in the order of play; a full buffer is split by turn; the critic steps within every agent's
-update; targets and advantages are fixed at rollout and normalised within a minibatch; no importance ratio; critics are
-not told the turn or the last reward; returns of crossed joint actions are summed. What that code has no setting for is
-fixed in `collm.config.checks.RELEASED`.
+update; targets and advantages are fixed at rollout and normalised within a minibatch; no importance ratio; critics read
+tokens of the agents' tokenizers and are not told the turn or the last reward; returns of crossed joint actions are
+summed. What that code has no setting for is fixed in `collm.config.checks.RELEASED`.
 """
 
 from __future__ import annotations
@@ -38,15 +38,22 @@ class ReleasedRule:
 
     importance_ratio = False
     informs_critics = False
+    reads_as_actors = True
+    rests = False
 
     def __init__(self, row: Row, settings: TrainingConfig, critics: Critics, policies: EarlierPolicies, gamma: float):
         self.row, self.settings, self.gamma = row, settings, gamma
         self.critics, self.policies = critics, policies
         self.buffers = Buffers(len(critics.team.agents))
 
-    def batches(self, nodes: Sequence[Node], draw: random.Random, last: bool) -> list[Batch]:
-        """The optimiser steps of buffers that this rollout fills, in order; `last` also empties those not full."""
-        self.policies.forget()
+    def batches(self, nodes: Sequence[Node], draw: random.Random, last: bool, more: bool) -> list[Batch]:
+        """The optimiser steps of buffers that this rollout fills, in order.
+
+        Args:
+            last: of an epoch: buffers that are not full are emptied too.
+            more: changes nothing.
+        """
+        self.policies.begin()
         groups, size = self.row.critics is None, self.settings.minibatch_size
         if groups:
             size = max(1, size // max(len(node.actions) for node in nodes))
@@ -60,9 +67,8 @@ class ReleasedRule:
         self, nodes: Sequence[Node]
     ) -> tuple[Mapping[int, Mapping[Sample, float]], dict[int, dict[Sample, float]]]:
         """Monte Carlo: [agent][joint sample] advantages within groups, and no targets."""
-        agents, settings = len(self.critics.team.agents), self.settings
-        normalise, limit = settings.normalize_advantage, settings.advantage_clip
-        signal = monte_carlo.signal(self.row.name, nodes, agents, self.gamma, normalise, limit, total=True)
+        agents, scaling = len(self.critics.team.agents), self.critics.scaling
+        signal = monte_carlo.signal(self.row.name, nodes, agents, self.gamma, scaling, total=True)
         return signal.advantages, {}
 
     def _errors(self, nodes: Sequence[Node]) -> tuple[dict[int, dict[Sample, float]], dict[int, dict[Sample, float]]]:
@@ -85,9 +91,8 @@ class ReleasedRule:
         raw = [advantage for lesson in lessons for advantage in lesson.advantages]
         if self.row.critics is None:
             return Batch(samples, (agent,), Signal({agent: dict(zip(samples, raw, strict=True))}))
-        normalise, limit = self.settings.normalize_advantage, self.settings.advantage_clip
-        advantages = policy_gradient.scaled({agent: raw}, samples, normalise, limit)
         y = [target for lesson in lessons for target in lesson.targets]
+        advantages = policy_gradient.scaled({agent: raw}, samples, y, self.critics.scaling)
         units = [actor_critic.unit(sample, self.critics.of_actions) for sample in samples]
         values = {unit: target - error for unit, target, error in zip(units, y, raw, strict=True)}
         critic = next(number for number in range(len(self.critics)) if agent in self.critics.agents(number))

@@ -120,7 +120,11 @@ class SupervisedFit:
         ]
         self.schedules = [
             torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, rate, total_steps=self.total + 1, pct_start=rising_share(self.total + 1)
+                optimiser,
+                rate,
+                total_steps=self.total + 1,
+                pct_start=rising_share(self.total + 1),
+                cycle_momentum=False,  # the rate alone: AdamW keeps its beta1
             )
             for optimiser in self.optimisers
         ]

@@ -64,11 +64,21 @@ class Trainer:
         setup.start_tracker()
         shared = self.settings.shared_backbone and method.critics == "local"
         self.team = setup.team("shared" if shared else method.critics)
-        if start is not None and not self.resumable.resumes:
+        refers = start is not None and self.settings.kl_coefficient > 0 and self.settings.kl_reference == "start"
+        if start is not None and (refers or not self.resumable.resumes):
             self.team.load_agents(start)
+        if refers:
+            self.team.keep_reference()  # before a checkpoint moves the agents on
         self.rollout = setup.rollout(self.team)
         scale, shift = self.job.rollout.reward_scale, self.job.rollout.reward_shift
-        context = Context(self.job.rollout.discount, self.job.rollout.turns, scale * setup.domain.max_reward + shift)
+        span = abs(scale) * (setup.domain.max_reward - setup.domain.min_reward)
+        context = Context(
+            self.job.rollout.discount,
+            self.job.rollout.turns,
+            scale * setup.domain.max_reward + shift,
+            span,
+            self.rollout.sampling if self.settings.score == "sampled" else None,
+        )
         evidence = setup.folders.nonfinite
         self.learner = Learner(self.team, method, self.settings, self.job.semantics, context, evidence)
         self.counters = Counters()
@@ -168,14 +178,14 @@ class Trainer:
         counters, nodes = self.counters, played.nodes()
         joint_actions = sum(len(node.actions) for node in nodes)
         draw = random.Random(derive("minibatches", self.setup.seed, counters.iteration))
-        last = (counters.iteration + 1) % self.per_epoch == 0
+        last, more = (counters.iteration + 1) % self.per_epoch == 0, counters.iteration + 1 < self.total
         with self.resumable.changing():
             counters.env_step += joint_actions
             counters.samples += joint_actions
             counters.tokens += played.tokens
             row = self._rollout_row(played, nodes)
             self._log(row)
-            for metrics in self.learner.update(nodes, draw, last=last):
+            for metrics in self.learner.update(nodes, draw, last, more):
                 counters.update += 1
                 facts = {"iteration": counters.iteration, "update": counters.update, "env_step": counters.env_step}
                 self._log({"event": "update", **facts, **metrics})

@@ -12,6 +12,7 @@ from collm.llm.batching import Pair, copies_per_prompt
 from collm.llm.packed.attention import Layout, Rows
 from collm.llm.packed.decoder import PackedDecoder, PackedTokens, token_ids, token_positions
 from collm.llm.packed.lora_linear import StackedLinear
+from collm.llm.sampling import Sampling, as_sampled
 
 CHUNK = 1 << 22  # logits computed at once: 16 MB in float32
 
@@ -23,6 +24,7 @@ def logprobs(
     dtype: torch.dtype,
     device: torch.device,
     entropy_gradient: bool = False,
+    sampling: Sampling | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """([batch] sums of token log-probabilities, [batch] mean entropy per token in nats) of responses.
 
@@ -31,12 +33,13 @@ def logprobs(
         pairs: (prompt ids, response ids); prompts that stand several times in a row are computed once.
         dtype: of the products.
         entropy_gradient: whether the entropy carries a gradient.
+        sampling: score under the policy that draws so instead of the full softmax.
     """
     copies = copies_per_prompt(pairs)
     tokens = _prompts_shared(pairs, copies, device) if copies > 1 else _prompts_repeated(pairs, device)
     states = decoder.states(tokens, adapter, dtype)
     targets = token_ids([response for _, response in pairs], device)
-    chosen, entropy = _TokenScores.apply(states.to(dtype), decoder.output, targets, entropy_gradient)
+    chosen, entropy = _TokenScores.apply(states.to(dtype), decoder.output, targets, entropy_gradient, sampling)
     lengths = torch.tensor([len(response) for _, response in pairs], device=device)
     rows = torch.repeat_interleave(torch.arange(len(pairs), device=device), lengths)
     zeros = torch.zeros(len(pairs), device=device, dtype=chosen.dtype)
@@ -101,7 +104,12 @@ class _TokenScores(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: torch.Tensor, output: StackedLinear, targets: torch.Tensor, with_entropy: bool
+        ctx: Any,
+        states: torch.Tensor,
+        output: StackedLinear,
+        targets: torch.Tensor,
+        with_entropy: bool,
+        sampling: Sampling | None,
     ) -> Any:
         size = max(1, CHUNK // output.weight.shape[0])
         exact = torch.promote_types(states.dtype, torch.float32)
@@ -110,6 +118,8 @@ class _TokenScores(torch.autograd.Function):
         scores, entropies = [], []
         for part, drawn in zip(states.split(size), targets.split(size), strict=True):
             logits = output(part).to(exact)
+            if sampling is not None:
+                logits = as_sampled(logits, drawn, sampling)
             logits -= logits.amax(-1, keepdim=True)
             probabilities = logits.exp()
             mass = probabilities.sum(-1, keepdim=True)
@@ -120,6 +130,8 @@ class _TokenScores(torch.autograd.Function):
             entropies.append(entropy[:, 0])
             if ctx.directions is not None:
                 ctx.directions.append(_directions(output, drawn, logits, total, probabilities, entropy, with_entropy))
+        if ctx.directions is not None and sampling is not None:  # logits there are these divided by the temperature
+            ctx.directions = [[part / sampling.temperature for part in parts] for parts in ctx.directions]
         score, entropy = torch.cat(scores), torch.cat(entropies)
         if not with_entropy:
             ctx.mark_non_differentiable(entropy)
@@ -132,7 +144,7 @@ class _TokenScores(torch.autograd.Function):
         if ctx.with_entropy:
             of_states = torch.cat([direction[1] for direction in ctx.directions])
             gradient += of_states * of_entropies[:, None].to(of_states.dtype)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 def _directions(

@@ -37,10 +37,14 @@ class PackedPasses:
         return decode(stepper, requests, sampling, ends, device)
 
     def logprobs(
-        self, adapter: str | None, pairs: Sequence[Pair], entropy_gradient: bool = False
+        self,
+        adapter: str | None,
+        pairs: Sequence[Pair],
+        entropy_gradient: bool = False,
+        sampling: Sampling | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Passes.logprobs`."""
-        return logprobs(self._decoder, adapter, pairs, self._dtype, self._settings.device, entropy_gradient)
+        return logprobs(self._decoder, adapter, pairs, self._dtype, self._settings.device, entropy_gradient, sampling)
 
     def last_states(self, adapter: str | None, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         """See `Passes.last_states`."""

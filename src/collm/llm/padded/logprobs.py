@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from collm.llm.batching import Pair, copies_per_prompt
+from collm.llm.sampling import Sampling, as_sampled
 
 
 def logprobs(
@@ -22,6 +23,7 @@ def logprobs(
     device: torch.device,
     entropy_gradient: bool = False,
     share: bool = True,
+    sampling: Sampling | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """([batch] sums of token log-probabilities, [batch] mean entropy per token in nats) of responses.
 
@@ -31,6 +33,7 @@ def logprobs(
         pad: id to pad with.
         entropy_gradient: whether the entropy carries a gradient.
         share: compute prompts that stand several times in a row once, by way of the model's cache.
+        sampling: score under the policy that draws so instead of the full softmax.
     """
     copies = copies_per_prompt(pairs) if share else 1
     if copies > 1:
@@ -40,6 +43,8 @@ def logprobs(
     logits = exact(causal.get_output_embeddings()(hidden)).to(device)
     rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)]).to(device)
     targets = torch.tensor([token for _, response in pairs for token in response], device=device)
+    if sampling is not None:
+        logits = as_sampled(logits, targets, sampling)
     total = logits.logsumexp(-1)
     chosen = logits.gather(-1, targets[:, None])[:, 0] - total
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):

@@ -43,12 +43,16 @@ class PaddedPasses:
         return grouped(self._adapted, names)
 
     def logprobs(
-        self, adapter: str | None, pairs: Sequence[Pair], entropy_gradient: bool = False
+        self,
+        adapter: str | None,
+        pairs: Sequence[Pair],
+        entropy_gradient: bool = False,
+        sampling: Sampling | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Passes.logprobs`."""
         share = not self._recomputes  # sharing prompts needs the cache
         with self._pass_of(adapter):
-            return logprobs(self._causal, pairs, self._pad, self._settings.device, entropy_gradient, share)
+            return logprobs(self._causal, pairs, self._pad, self._settings.device, entropy_gradient, share, sampling)
 
     def last_states(self, adapter: str | None, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         """See `Passes.last_states`."""
