@@ -54,7 +54,7 @@ class Member:
         if self.adapter is None:
             own = list(self.model.named_parameters())
         else:
-            own = [item for item in self.model.named_parameters() if f".{self.adapter}." in item[0]]
+            own = [item for item in self.model.named_parameters() if self.adapter in item[0].split(".")]
         head = [(f"value_head.{name}", part) for name, part in self.head.named_parameters()] if self.head else []
         return own + head
 

@@ -33,6 +33,11 @@ class PassSettings:
 class Passes(Protocol):
     """Everything that a team asks of a model."""
 
+    @property
+    def mixes(self) -> bool:
+        """Whether `decode` serves several adapters in one batch; if not, it is called with one at a time."""
+        ...
+
     def decode(
         self,
         adapters: Sequence[str | None],
@@ -43,7 +48,7 @@ class Passes(Protocol):
         """Sample responses in one batch, without gradients.
 
         Args:
-            adapters: one per group of requests; `Request.group` counts them.
+            adapters: one per group of requests; `Request.group` counts them. One alone unless `mixes`.
             requests: ordered by group, the same number of requests per group and of keys per request.
             ends: ids of the tokens that end a response.
         Returns:

@@ -147,7 +147,10 @@ class Team:
         mixed = decode_mode == "mixed"
         share = len(self.agents) if mixed else 1  # of the rows of a batch
         distinct = merge_prompts(prompts, max(1, max_rows // share))
-        pools = [id(member.model) if mixed and member.adapter else agent for agent, member in enumerate(self.agents)]
+        pools = [
+            id(member.model) if mixed and member.adapter and member.base.passes.mixes else agent
+            for agent, member in enumerate(self.agents)
+        ]
         parts: list[list[Response]] = [[] for _ in distinct]
         for batch in decoding_batches(distinct, pools, max_rows):
             started = time.perf_counter()
