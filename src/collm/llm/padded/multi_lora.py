@@ -17,7 +17,6 @@ from peft import PeftModel
 
 from collm.llm.adapters import adapted_modules, is_plain_lora
 
-
 ROUTED = re.compile(r"(^|\.)\w*experts\.\d+(\.|$)")  # modules that see the tokens a router sends them, not rows
 
 

@@ -15,8 +15,8 @@ from collm.llm.adapters import activate
 from collm.llm.batching import Pair
 from collm.llm.memory_savers import recomputing
 from collm.llm.padded.decoding import PaddedStepper
-from collm.llm.padded.logprobs import last_states, logprobs
 from collm.llm.padded.kv_cache import shares_prompts
+from collm.llm.padded.logprobs import last_states, logprobs
 from collm.llm.padded.multi_lora import grouped, ungrouped
 from collm.llm.passes import PassSettings
 from collm.llm.sampling import Generated, Request, Sampling, decode
