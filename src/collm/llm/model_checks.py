@@ -88,9 +88,18 @@ def _refuse(title: str, folder: Path, what: str, names: Sequence[str]) -> None:
 
 
 def check_vocabulary(title: str, tokenizer: Any, model: Any) -> None:
-    """ModelError if the tokenizer has ids that the model has no embedding for."""
+    """ModelError if prompts can have ids that the model has no embedding for.
+
+    Added tokens that no prompt is made with may be more than the model knows, as in some published models.
+    """
     rows = model.get_input_embeddings().weight.shape[0]
-    largest = max(tokenizer.get_vocab().values(), default=0)
+    added = set(tokenizer.added_tokens_decoder)
+    ids = {token for token in tokenizer.get_vocab().values() if token not in added}
+    ids |= {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+    if tokenizer.chat_template:
+        prompt = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+        ids |= set(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    largest = max(ids)
     if largest >= rows:
         raise ModelError(
             f"{title}: its tokenizer has ids up to {largest}, its embedding has {rows} rows; save the tokenizer that "

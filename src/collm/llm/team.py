@@ -63,7 +63,7 @@ class Team:
             device_maps: of bases that are spread over GPUs.
             recompute: layers are computed again for gradients.
         Raises:
-            ModelError: a model is not there or cannot be used.
+            ModelError: a model is not there or cannot be used, or parts of its adapters would never be trained.
         """
         self.accelerator = accelerator or Accelerator(cpu=True)
         self.settings, self.device, self.seed = settings, self.accelerator.device, seed
@@ -75,6 +75,8 @@ class Team:
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         for base in dict.fromkeys(member.base for member in self.members):
             base.choose_passes(self._pass_settings(recompute))
+        for member in self.members:
+            member.check_trained(speaks=member in self.agents)
         self.cut_prompts = 0
         self.engines: Engines | None = None  # decode here, unless a backend of their own serves the agents
 
