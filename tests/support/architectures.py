@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from collm.common.errors import ModelError
 from collm.common.files import write_json
+from collm.common.seeds import derive
+from collm.llm.packed.passes import PackedPasses
+from collm.llm.sampling import Sampling
+from collm.llm.team import Team
+from support.toy import team_settings
 
 PLAIN: dict[str, Any] = {
     "vocab_size": 320,
@@ -36,7 +45,14 @@ DELTA: dict[str, Any] = {
     "linear_conv_kernel_dim": 4,
     "layer_types": ["linear_attention", "full_attention"],
 }
-STATES: dict[str, Any] = {**PLAIN, "state_size": 8, "expand": 2, "conv_kernel": 4}
+STATES: dict[str, Any] = {
+    **OLD,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "state_size": 8,
+    "expand": 2,
+    "conv_kernel": 4,
+}
 MAMBA2: dict[str, Any] = {
     "mamba_n_heads": 8,
     "mamba_d_head": 8,
@@ -165,3 +181,69 @@ def make(kind: str, tokenizer: Path, out: Path, seed: int = 0) -> Path:
         shutil.copyfile(tokenizer / file, out / file)
     write_json(out / "model.json", {"name": out.name, "spec": {}, "parameters": model.num_parameters()})
     return out
+
+
+ADAPTED = {"falcon_h1": ["q_proj", "v_proj"], "mamba": ["in_proj", "x_proj"], "mamba2": ["in_proj"]}
+"""Targets of adapters where `all-linear` is refused."""
+REQUESTS = [
+    (agent, tuple(range(20, 20 + n)), [derive(agent, n, k) for k in range(2)]) for n in (3, 9) for agent in (0, 1)
+]
+
+
+def team_of(kind: str, folder: Path, critics: str | None = None, deviation: float = 0.3, **changes: Any) -> Team:
+    """Two LoRA agents on the model in `folder`, whose adapters differ by much."""
+    lora = {"rank": 4, "alpha": 8, "targets": ADAPTED.get(kind, "all-linear")}
+    settings = team_settings(**{"agents": (kind, kind), "critic": kind, "lora": lora, **changes})
+    team = Team(settings, {kind: folder}, 0, critics)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for member in team.members:
+            for name, part in member.parameters():
+                if "lora_B" in name or "lora_embedding_A" in name:
+                    part.copy_(deviation * torch.randn(part.shape, generator=draw))
+    return team
+
+
+def tokens_of(team: Team, mode: str) -> list[list[tuple[int, ...]]]:
+    """What the agents say to `REQUESTS`, two responses each."""
+    answers = team.respond(REQUESTS, Sampling(12), mode, 64)
+    return [[response.tokens for response in group] for group in answers]
+
+
+def largest_difference(team: Team, mode: str = "mixed") -> float:
+    """Nats per token between decoding and scoring, the largest of all responses; scored by twos with their prompt."""
+    worst = 0.0
+    for (agent, _, _), group in zip(REQUESTS, team.respond(REQUESTS, Sampling(12), mode, 64), strict=True):
+        with torch.no_grad():
+            scores, _ = team.logprobs(agent, [(response.prompt, response.tokens) for response in group])
+        pairs = zip(scores.tolist(), group, strict=True)
+        worst = max(worst, *(abs(score - response.logprob) / len(response.tokens) for score, response in pairs))
+    return worst
+
+
+def table_row(kind: str, tokenizer: Path, root: Path) -> str:
+    """What a team on a random model of `kind` does, as a line of docs/architectures.md.
+
+    Raises:
+        AssertionError: agents do not say the same decoded together and alone, or are scored otherwise than decoded.
+    """
+    folder = make(kind, tokenizer, root / kind)
+    targets = ", ".join(ADAPTED.get(kind, ["all-linear"]))
+    try:
+        team = team_of(kind, folder)
+    except ModelError as error:
+        reason = re.sub(rf"^model '{kind}' (\(\w+\) is not supported: )?", "", str(error))
+        reason = re.split(r" by \d| \(\w+Error|;", reason)[0]
+        return f"| `{kind}` | {targets} | refused | {reason} |"
+    assert tokens_of(team, "mixed") == tokens_of(team, "sequential"), kind
+    assert largest_difference(team) < 1e-4, kind
+    passes = team.agents[0].base.passes
+    way = "packed" if isinstance(passes, PackedPasses) else "padded"
+    together = "together" if passes.mixes else "one after another"
+    return f"| `{kind}` | {targets} | {way} | agents decode {together} |"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        for kind in SIZES:
+            print(table_row(kind, Path(sys.argv[1]), Path(name)))

@@ -48,12 +48,11 @@ class Base:
             raise ModelError(f"no model {name!r} in {folder}; make it with: python src/make_model.py --model {name}")
         self.name, self.folder, self.device = name, folder, device
         title = f"model {name!r}"
+        self.context = context_length(check_config(title, folder).get_text_config(decoder=True), folder)
         self.tokenizer: Any = load_tokenizer(title, folder)
-        check_config(title, folder)
         self.model = load_causal(name, folder, dtype, device, device_map).eval()
         self.model.requires_grad_(False)
         check_vocabulary(title, self.tokenizer, self.model)
-        self.context = context_length(self.model.config.get_text_config(decoder=True), folder)
         self.ends = end_tokens(title, self.tokenizer, self.model.generation_config)
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else min(self.ends)

@@ -63,8 +63,9 @@ def load(title: str, folder: Path, **options: Any) -> Any:
     Raises:
         ModelError: weights are missing, damaged or of other shapes; without this they would be random numbers.
     """
+    loaded: Any
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except torch.OutOfMemoryError:
@@ -73,6 +74,7 @@ def load(title: str, folder: Path, **options: Any) -> Any:
         raise ModelError(
             f"{title} cannot be loaded from {folder} ({first_line(error)}); save or download it again"
         ) from error
+    model, report = loaded
     _refuse(title, folder, "are missing", sorted(report["missing_keys"]))
     _refuse(title, folder, "have other shapes", sorted(str(key[0]) for key in report["mismatched_keys"]))
     return model

@@ -64,17 +64,18 @@ def repeat_rows(cache: Any, copies: int) -> None:
     """Let every row of a cache with layers of any kind stand `copies` times in a row."""
     for layer in cache.layers:
         if isinstance(layer, LinearAttentionCacheLayerMixin):
-            rows = _rows_of(layer)
-            layer.reorder_cache(torch.arange(rows, device=layer.device).repeat_interleave(copies))
+            rows: Any = torch.arange(_rows_of(layer), device=layer.device)
+            layer.reorder_cache(rows.repeat_interleave(copies))
         else:
             layer.batch_repeat_interleave(copies)
 
 
 def select_rows(cache: Any, rows: torch.Tensor) -> None:
     """Keep the rows with the indices `rows` [kept] of a cache with layers of any kind."""
+    chosen: Any = rows  # transformers asks for a LongTensor, which is a name of the past
     for layer in cache.layers:
         if isinstance(layer, LinearAttentionCacheLayerMixin):
-            layer.reorder_cache(rows)
+            layer.reorder_cache(chosen)
         else:
             layer.batch_select_indices(rows)
 

@@ -7,6 +7,7 @@ batches is found here, and not in the first rollout, or never.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -24,7 +25,8 @@ STEPS = 3  # tokens after each
 @torch.no_grad()
 def trouble(causal: PreTrainedModel, pad: int, settings: PassSettings) -> str | None:
     """Why `causal` cannot take padded passes; None if they say the same as plain passes on one sequence at a time."""
-    pairs = _pairs(causal.get_input_embeddings().weight.shape[0])
+    embedding: Any = causal.get_input_embeddings()
+    pairs = _pairs(len(embedding.weight))
     with settings.autocast():
         plain = torch.stack([_plain(causal, *pair, settings.device) for pair in pairs])
         try:
