@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from support.architectures import make
 from support.toy import make_team
+from transformers import AutoConfig
 
 from collm.common.errors import ModelError
+from collm.common.files import write_json
 from collm.planning import model_shapes
 
 PUBLISHED = {
@@ -50,3 +53,35 @@ def test_unknown_model_names_the_known_ones(tmp_path):
         model_shapes.shape_of_spec("mine", {"source": "hub", "id": "someone/else"})
     with pytest.raises(ModelError, match="no model in"):
         model_shapes.shape_of_spec("mine", {"source": "folder", "path": str(tmp_path)})
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gptj", "gpt_neo", "opt", "mpt", "falcon", "bloom", "gemma3", "qwen3_5"])
+def test_other_names_and_nested_settings(kind, models_folder, tmp_path):
+    """Sizes are those that transformers itself reads in the same file."""
+    folder = make(kind, models_folder / "tiny", tmp_path / kind)
+    shape, text = model_shapes.shape_of_folder(folder), AutoConfig.from_pretrained(folder).get_text_config(decoder=True)
+    assert (shape.hidden, shape.layers, shape.heads) == (32, 2, 4)
+    assert (shape.vocabulary, shape.context) == (320, 2048 if kind == "falcon" else 256)
+    assert shape.key_heads == (getattr(text, "num_key_value_heads", None) or 4)
+    assert shape.intermediate == {"opt": 48, "gemma3": 48, "qwen3_5": 48}.get(kind, 128)
+
+
+def test_multimodal_settings_that_are_left_out_are_transformers_own(tmp_path):
+    """As published: what is as by default stands in no file."""
+    text = {"model_type": "gemma3_text", "hidden_size": 2560, "num_hidden_layers": 34, "intermediate_size": 10_240}
+    write_json(tmp_path / "config.json", {"model_type": "gemma3", "text_config": text})
+    shape = model_shapes.shape_of_config(tmp_path)
+    assert (shape.hidden, shape.layers, shape.heads, shape.key_heads, shape.width) == (2560, 34, 8, 4, 256)
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("mamba", "number of attention heads"), ("rwkv", "number of attention")])
+def test_models_without_attention_are_refused_by_name(kind, missing, models_folder, tmp_path):
+    folder = make(kind, models_folder / "tiny", tmp_path / kind)
+    with pytest.raises(ModelError, match=rf"names no {missing}.*such as Mamba and RWKV, are not supported"):
+        model_shapes.shape_of_folder(folder)
+
+
+def test_damaged_settings_are_one_line(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="config.json is damaged"):
+        model_shapes.shape_of_config(tmp_path)

@@ -9,15 +9,21 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoTokenizer
 
 from collm.common.errors import ModelError
 from collm.domains.base import Message
+from collm.llm.adapters import outside_decoder
 from collm.llm.memory_savers import load_causal, spread
+from collm.llm.model_checks import check_config, check_vocabulary
+from collm.llm.model_config import context_length
 from collm.llm.packed.decoder import obstacle
 from collm.llm.packed.passes import PackedPasses
+from collm.llm.padded import probe
 from collm.llm.padded.passes import PaddedPasses
 from collm.llm.passes import Passes, PassSettings
+from collm.llm.tokenizer import end_tokens, first_line, load_tokenizer
+
+LOGIT_SETTINGS = {"final_logit_softcapping": None, "logits_scaling": 1, "logit_scale": 1}  # what changes nothing
 
 
 class Base:
@@ -35,53 +41,93 @@ class Base:
         """Load the model in `dtype`, frozen, and its tokenizer; `device_map` spreads it over GPUs.
 
         Raises:
-            ModelError: it is not there, never ends a response, or transforms its logits after the output layer.
+            ModelError: it is not there, is damaged, never ends a response, does not say how much it can read, or
+                transforms its logits after the output layer.
         """
         if not (folder / "config.json").is_file():
             raise ModelError(f"no model {name!r} in {folder}; make it with: python src/make_model.py --model {name}")
         self.name, self.folder, self.device = name, folder, device
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        title = f"model {name!r}"
+        self.context = context_length(check_config(title, folder).get_text_config(decoder=True), folder)
+        self.tokenizer: Any = load_tokenizer(title, folder)
         self.model = load_causal(name, folder, dtype, device, device_map).eval()
         self.model.requires_grad_(False)
-        self.context = int(self.model.config.max_position_embeddings)
-        self.ends = self._ends()
+        check_vocabulary(title, self.tokenizer, self.model)
+        self.ends = end_tokens(title, self.tokenizer, self.model.generation_config)
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else min(self.ends)
         self._check_head()
         self.adapted: PeftModel | None = None
 
     def add_adapter(self, name: str, lora: LoraConfig) -> PeftModel:
-        """Put a further adapter on this model, initialised by PEFT; returns the model with its adapters."""
+        """Put a further adapter on this model, initialised by PEFT; returns the model with its adapters.
+
+        Modules that no text passes, like those of an encoder of images, are left out.
+
+        Raises:
+            ModelError: PEFT has no adapter for the modules that `lora` names.
+        """
+        targets = lora.target_modules
         if self.adapted is None:
-            self.adapted = get_peft_model(self.model, lora, adapter_name=name).eval()
-        else:
-            self.adapted.add_adapter(name, lora)
+            self._outside = outside_decoder(self.model)
+        lora.exclude_modules = self._outside
+        try:
+            if self.adapted is None:
+                self.adapted = get_peft_model(self.model, lora, adapter_name=name).eval()
+            else:
+                self.adapted.add_adapter(name, lora)
+        except ValueError as error:
+            named = targets if isinstance(targets, str) else ", ".join(targets or ())
+            raise ModelError(
+                f"model {self.name!r} ({type(self.model).__name__}) takes no adapter with team.lora.targets {named}: "
+                f"{first_line(error)}; name other modules there, or use team.adapter full"
+            ) from error
         return self.adapted
 
     def choose_passes(self, settings: PassSettings) -> None:
         """Take packed passes, or padded ones if the model needs them, which is announced with the reason.
 
         To be called when all adapters are there.
+
+        Raises:
+            ModelError: padded passes do not give what the model gives.
         """
         reason = spread(self.model) or obstacle(self.model)
         if reason is None:
             self.passes = PackedPasses(self.model, settings)
         else:
             print(f"model {self.name}: general passes of transformers, since {reason}", file=sys.stderr)
-            self.passes = PaddedPasses(self.model, self.adapted, self.pad, settings)
+            self.passes = self._padded_passes(settings)
 
-    def _ends(self) -> frozenset[int]:
-        ids = {self.tokenizer.eos_token_id}
-        generation = self.model.generation_config.eos_token_id
-        ids |= set(generation) if isinstance(generation, (list, tuple)) else {generation}
-        ends = frozenset(int(token) for token in ids if token is not None)
-        if not ends:
-            raise ModelError(f"model {self.name!r} has no end token; responses could never end")
-        return ends
+    def _padded_passes(self, settings: PassSettings) -> PaddedPasses:
+        trouble = probe.trouble(self.model, self.pad, settings)
+        if trouble is not None:
+            raise ModelError(
+                f"model {self.name!r} ({type(self.model).__name__}) is not supported: {trouble}; choose another one "
+                "(docs/architectures.md)"
+            )
+        passes = PaddedPasses(self.model, self.adapted, self.pad, settings)
+        if self.adapted is not None and len(self.adapted.peft_config) > 1 and not passes.mixes:
+            print(
+                f"model {self.name}: agents are decoded one after another, since adapters of these kinds do not mix in "
+                f"a batch: {', '.join(passes.ungrouped)}",
+                file=sys.stderr,
+            )
+        return passes
 
     @torch.no_grad()
     def _check_head(self) -> None:
-        """Scoring applies the output layer to chosen positions only: refuse models that do more than that."""
+        """Scoring applies the output layer to chosen positions only: refuse models that do more than that.
+
+        Small logits show no difference where large ones would be capped: settings that say so are refused as well.
+        """
+        text = self.model.config.get_text_config(decoder=True)
+        for setting, nothing in LOGIT_SETTINGS.items():
+            if getattr(text, setting, nothing) not in (nothing, None):
+                raise ModelError(
+                    f"model {self.name!r} transforms its logits after the output layer ({setting} is "
+                    f"{getattr(text, setting)}); not supported"
+                )
         ids = torch.tensor([[min(self.ends)] * 3], device=self.device)
         whole = self.model(input_ids=ids).logits
         parts = self.model.get_output_embeddings()(self.model.get_decoder()(input_ids=ids).last_hidden_state)

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from collm.common.errors import ModelError
 from collm.llm.adapters import activate
+from collm.llm.padded.passes import PaddedPasses
 
 if TYPE_CHECKING:
     from collm.llm.base_model import Base
@@ -54,9 +55,47 @@ class Member:
         if self.adapter is None:
             own = list(self.model.named_parameters())
         else:
-            own = [item for item in self.model.named_parameters() if f".{self.adapter}." in item[0]]
+            own = [item for item in self.model.named_parameters() if self.adapter in item[0].split(".")]
         head = [(f"value_head.{name}", part) for name, part in self.head.named_parameters()] if self.head else []
         return own + head
+
+    def check_trained(self, speaks: bool) -> None:
+        """Every part of the adapter must be among `parameters`, and be reached by what it is trained by.
+
+        Packed passes serve no other adapters than such; with padded ones a text of a few tokens shows it.
+
+        Args:
+            speaks: whether it is an agent, so that log-probabilities train it; a value head trains it in any case.
+        Raises:
+            ModelError: names the parts that would never be trained.
+        """
+        if self.adapter is None:
+            return
+        self.activate()
+        own = self.parameters()
+        known = {id(part) for _, part in own}
+        idle = [name for name, part in self.model.named_parameters() if part.requires_grad and id(part) not in known]
+        if not idle and isinstance(self.base.passes, PaddedPasses):
+            self._backward_of_a_text(speaks)
+            idle = [name for name, part in own if part.grad is None]
+            for _, part in own:
+                part.grad = None
+        if idle:
+            more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+            raise ModelError(
+                f"{self.name}: parts of its adapter would never be trained: {', '.join(idle[:3])}{more}; name only "
+                f"modules in team.lora.targets that {'an agent' if speaks else 'a critic'} uses"
+            )
+
+    @torch.enable_grad()
+    def _backward_of_a_text(self, speaks: bool) -> None:
+        text = tuple(range(3, 11))
+        loss = torch.zeros((), device=self.base.device)
+        if speaks:
+            loss = loss + self.base.passes.logprobs(self.adapter, [(text[:4], text[4:])])[0].sum()
+        if self.head is not None:
+            loss = loss + self.value(self.base.passes.last_states(self.adapter, [text])).sum()
+        loss.backward()
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's format (or the whole model), and the value head, below `folder`/name."""

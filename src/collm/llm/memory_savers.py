@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from collm.common.errors import ModelError
+from collm.llm.model_checks import load
 
 HOME = torch.device("cpu")
 
@@ -86,18 +87,18 @@ def load_causal(
     """A causal model on `device`, or with `device_map` "auto" spread over all GPUs.
 
     Raises:
-        ModelError: there is no GPU to spread it over, or they do not hold it.
+        ModelError: weights are missing or damaged, there is no GPU to spread it over, or they do not hold it.
     """
     model: Any
     if device_map is None:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        model = load(f"model {name!r}", folder, dtype=dtype)
         return model.to(device)
     if device.type != "cuda":
         raise ModelError(
             f"models.{name}.device_map is {device_map}, which spreads a model over GPUs, and this run is on {device}; "
             "set it to null"
         )
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map=device_map)
+    model = load(f"model {name!r}", folder, dtype=dtype, device_map=device_map)
     left = sorted(part for part, place in model.hf_device_map.items() if str(place) in ("cpu", "disk"))
     if left:
         raise ModelError(

@@ -220,9 +220,12 @@ def gguf_file(package: str) -> Path:
 def _folder(
     spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path, device: str
 ) -> dict[str, Any]:
+    from collm.llm import model_checks
+
     source = Path(spec.get("path", ""))
     if not (source / "config.json").is_file():
         raise ModelError(f"model folder {source} holds no config.json; set models.<name>.path to a saved model")
+    model_checks.check(f"model folder {source}", source)
     shutil.copytree(source, out, dirs_exist_ok=True)
     return {"parameters": count_parameters(out), "label": source.name}
 
@@ -231,6 +234,7 @@ def _hub(
     spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path, device: str
 ) -> dict[str, Any]:
     from collm.data import hub
+    from collm.llm import model_checks
 
     if not spec.get("id"):
         raise ModelError("a model of source hub needs the key `id` under models.<name>, like Qwen/Qwen3-1.7B")
@@ -239,6 +243,7 @@ def _hub(
     for file in Path(snapshot).iterdir():
         if file.is_file():
             (out / file.name).symlink_to(file.resolve())
+    model_checks.check(f"model {spec['id']} of the hub", out)
     return {"parameters": count_parameters(out), "revision": sha, "label": spec["id"]}
 
 

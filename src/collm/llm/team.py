@@ -64,7 +64,7 @@ class Team:
             device_maps: of bases that are spread over GPUs.
             recompute: layers are computed again for gradients.
         Raises:
-            ModelError: a model is not there or cannot be used.
+            ModelError: a model is not there or cannot be used, or parts of its adapters would never be trained.
         """
         self.accelerator = accelerator or Accelerator(cpu=True)
         self.settings, self.device, self.seed = settings, self.accelerator.device, seed
@@ -76,6 +76,8 @@ class Team:
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         for base in dict.fromkeys(member.base for member in self.members):
             base.choose_passes(self._pass_settings(recompute))
+        for member in self.members:
+            member.check_trained(speaks=member in self.agents)
         self._references: list[Member] = []  # of the agents, if any are kept
         self.cut_prompts = 0
         self.engines: Engines | None = None  # decode here, unless a backend of their own serves the agents
@@ -166,7 +168,10 @@ class Team:
         mixed = decode_mode == "mixed"
         share = len(self.agents) if mixed else 1  # of the rows of a batch
         distinct = merge_prompts(prompts, max(1, max_rows // share))
-        pools = [id(member.model) if mixed and member.adapter else agent for agent, member in enumerate(self.agents)]
+        pools = [
+            id(member.model) if mixed and member.adapter and member.base.passes.mixes else agent
+            for agent, member in enumerate(self.agents)
+        ]
         parts: list[list[Response]] = [[] for _ in distinct]
         for batch in decoding_batches(distinct, pools, max_rows):
             started = time.perf_counter()

@@ -6,16 +6,17 @@ No weights are read and torch is not imported, so that a plan can be made before
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from collm.common.errors import ModelError
+from collm.llm import model_config
 
 DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 SCRATCH_WIDENING = 3  # intermediate over hidden size of models made from scratch
+USUAL_WIDENING = 4  # the same where a config.json names no intermediate size (GPT-2, Bloom, Falcon)
 
 
 @dataclass(frozen=True)
@@ -107,35 +108,34 @@ PUBLISHED = {
 
 
 def shape_of_folder(path: str | Path) -> Shape:
-    """Shape of a prepared model from its config.json and model.json; ModelError if either is missing."""
-    facts = _read(Path(path) / "model.json")
+    """Shape of a prepared model from its config.json and model.json; ModelError as for `shape_of_config`."""
+    facts = model_config.read_json(Path(path) / "model.json")
     return dataclasses.replace(shape_of_config(path), counted=facts["parameters"])
 
 
 def shape_of_config(path: str | Path) -> Shape:
-    """Shape of a saved model from its config.json alone; ModelError if it is missing."""
-    raw = _read(Path(path) / "config.json")
-    text = raw.get("text_config", raw)
-    heads = text["num_attention_heads"]
+    """Shape of a saved model from its config.json alone, by any of the names that architectures use.
+
+    Raises:
+        ModelError: it is missing, damaged, or names no attention heads or other sizes.
+    """
+    folder = Path(path)
+    text = model_config.text_config(folder)
+    needed = {what: model_config.needed_size(text, what, folder) for what in model_config.NEEDED}
+    hidden, heads = needed["hidden size"], needed["number of attention heads"]
     return Shape(
-        hidden=text["hidden_size"],
-        layers=text["num_hidden_layers"],
+        hidden=hidden,
+        layers=needed["number of layers"],
         heads=heads,
-        key_heads=text.get("num_key_value_heads") or heads,
-        width=text.get("head_dim") or text["hidden_size"] // heads,
-        intermediate=text["intermediate_size"],
-        vocabulary=text["vocab_size"],
-        context=text["max_position_embeddings"],
-        tied=bool(text.get("tie_word_embeddings", False)),
-        biased=text.get("model_type") == "qwen2",
-        normed=text.get("model_type") == "qwen3",
+        key_heads=model_config.size(text, "number of key heads") or heads,
+        width=model_config.size(text, "width of a head") or hidden // heads,
+        intermediate=model_config.size(text, "intermediate size") or USUAL_WIDENING * hidden,
+        vocabulary=needed["vocabulary"],
+        context=model_config.context_length(text, folder),
+        tied=bool(getattr(text, "tie_word_embeddings", False)),
+        biased=getattr(text, "model_type", None) == "qwen2",
+        normed=getattr(text, "model_type", None) == "qwen3",
     )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise ModelError(f"no model in {file.parent}; make it with: python src/make_model.py (rule `model`)")
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def shape_of_spec(name: str, spec: Mapping[str, Any]) -> Shape:

@@ -25,6 +25,7 @@ from collm.runs import member_state
 from collm.runs.signals import Stopping
 from collm.training import evaluation
 from collm.training.learner import Context, Learner
+from collm.training.mismatch import Mismatch
 from collm.training.rollout import Node, Played
 from collm.training.setup import RunSetup
 
@@ -81,6 +82,7 @@ class Trainer:
         )
         evidence = setup.folders.nonfinite
         self.learner = Learner(self.team, method, self.settings, self.job.semantics, context, evidence)
+        self.mismatch = Mismatch(self.team)
         self.counters = Counters()
         self.resumable.begin(self)
         self._earlier_seconds = self.counters.seconds  # spent by interrupted attempts
@@ -183,8 +185,10 @@ class Trainer:
             counters.env_step += joint_actions
             counters.samples += joint_actions
             counters.tokens += played.tokens
-            row = self._rollout_row(played, nodes)
+            differences = self.mismatch.row(nodes)
+            row = self._rollout_row(played, nodes) | (differences if counters.iteration == 0 else {})
             self._log(row)
+            self.mismatch.check(differences)
             for metrics in self.learner.update(nodes, draw, last, more):
                 counters.update += 1
                 facts = {"iteration": counters.iteration, "update": counters.update, "env_step": counters.env_step}

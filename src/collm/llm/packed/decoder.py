@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from collm.llm.adapters import adapted_modules, is_plain_lora
 from collm.llm.packed.attention import Heads, Layout, attend
 from collm.llm.packed.lora_linear import Gate, Identity, Norm, StackedLinear
 
@@ -41,15 +40,17 @@ def obstacle(causal: PreTrainedModel) -> str | None:
     if kinds != {"full_attention"}:
         return f"layers of kinds {', '.join(sorted(kinds))}, not full_attention alone"
     projections = {name for stack in STACKS for name in stack}
+    adapted = dict(adapted_modules(causal))
+    for path, module in adapted.items():
+        if path.split(".")[-1] not in projections:
+            return f"an adapter on {path}, which is no projection of a layer"
+        tuner: Any = module
+        dropped = is_plain_lora(module) and any(not isinstance(p, nn.Identity) for p in tuner.lora_dropout.values())
+        if dropped or not is_plain_lora(module):
+            return f"the adapter on {path} is more than LoRA without dropout"
     for path, module in causal.named_modules():
-        if isinstance(module, BaseTunerLayer):
-            if path.split(".")[-1] not in projections:
-                return f"an adapter on {path}, which is no projection of a layer"
-            tuner: Any = module
-            odd = tuner.use_dora if isinstance(module, Linear) else {"kind": True}
-            if any(odd.values()) or any(not isinstance(drop, nn.Identity) for drop in tuner.lora_dropout.values()):
-                return f"the adapter on {path} is more than LoRA without dropout"
-        elif path.split(".")[-1] in projections and type(module) is not nn.Linear:
+        own = path not in adapted and path.split(".")[-1] in projections
+        if own and type(module) is not nn.Linear:
             return f"{path} is a {type(module).__name__}, not a Linear"
     if any(parameter.requires_grad for name, parameter in causal.named_parameters() if ".lora_" not in name):
         return "its own weights are trained"

@@ -18,6 +18,8 @@ from collm.llm.sampling import Generated, Request, Sampling, decode
 class PackedPasses:
     """Sequences in one row without padding, adapters in the products; needs `obstacle(causal) is None`."""
 
+    mixes = True
+
     def __init__(self, causal: PreTrainedModel, settings: PassSettings):
         """`causal` has all its adapters."""
         self._causal, self._settings = causal, settings

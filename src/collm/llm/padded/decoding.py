@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from collm.llm.padded.kv_cache import decoding_cache
-from collm.llm.padded.logprobs import padded_left
+from collm.llm.padded.kv_cache import decoding_cache, repeat_rows, select_rows
+from collm.llm.padded.logprobs import padded_left, takes_positions
 
 
 class PaddedStepper:
@@ -21,6 +21,7 @@ class PaddedStepper:
         """`room`: tokens that will be appended at most; `pad`: id to pad with, never seen."""
         self.decoder, self.head = causal.get_decoder(), causal.get_output_embeddings()
         self.cache = decoding_cache(causal.config, room)
+        self.positioned = takes_positions(self.decoder)
         self.pad, self.device = pad, device
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
@@ -31,20 +32,20 @@ class PaddedStepper:
 
     def _run(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Logits after the last of the tokens `ids` [rows, tokens], which follow what is in the cache."""
+        places = {"position_ids": positions} if self.positioned else {}
         out = self.decoder(
-            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True
+            input_ids=ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **places
         )
-        self.cache = out.past_key_values
         return self.head(out.last_hidden_state[:, -1]).to(self.device)
 
     def repeat(self, copies: int) -> None:
         """Let every row stand `copies` times in a row."""
-        self.cache.batch_repeat_interleave(copies)
+        repeat_rows(self.cache, copies)
         self.mask, self.position = (part.repeat_interleave(copies, 0) for part in (self.mask, self.position))
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep the rows with the indices `rows` [kept]."""
-        self.cache.batch_select_indices(rows)
+        select_rows(self.cache, rows)
         self.mask, self.position = self.mask[rows], self.position[rows]
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:

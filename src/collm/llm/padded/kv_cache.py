@@ -1,4 +1,8 @@
-"""Key and value cache for decoding that writes in place: a step costs one read of the cache, not a copy of it."""
+"""Cache for decoding. Keys and values are written in place: a step costs one read of them, not a copy of them.
+
+Layers of linear attention, convolutions and state spaces (Qwen3-Next, Qwen3.5, LFM2, Bamba) keep states of a fixed size
+instead; transformers can reorder their rows, and rows are repeated and chosen by that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, PretrainedConfig
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 
 class RoomyLayer(DynamicLayer):
@@ -54,3 +58,34 @@ def decoding_cache(config: PretrainedConfig, room: int) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def repeat_rows(cache: Any, copies: int) -> None:
+    """Let every row of a cache with layers of any kind stand `copies` times in a row."""
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionCacheLayerMixin):
+            rows: Any = torch.arange(_rows_of(layer), device=layer.device)
+            layer.reorder_cache(rows.repeat_interleave(copies))
+        else:
+            layer.batch_repeat_interleave(copies)
+
+
+def select_rows(cache: Any, rows: torch.Tensor) -> None:
+    """Keep the rows with the indices `rows` [kept] of a cache with layers of any kind."""
+    chosen: Any = rows  # transformers asks for a LongTensor, which is a name of the past
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionCacheLayerMixin):
+            layer.reorder_cache(chosen)
+        else:
+            layer.batch_select_indices(rows)
+
+
+def _rows_of(layer: LinearAttentionCacheLayerMixin) -> int:
+    states = [*layer.conv_states.values(), *layer.recurrent_states.values()]
+    return next((len(state) for state in states if state is not None), 0)
+
+
+def shares_prompts(config: PretrainedConfig) -> bool:
+    """Whether a cache of prompts may be continued with gradients: states of a fixed size are overwritten in place."""
+    layers = DynamicCache(config=config).layers
+    return not any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)

@@ -6,6 +6,7 @@ once, gradients included.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -66,6 +67,11 @@ def last_states(
     return hidden[torch.arange(len(texts), device=device), last]
 
 
+def takes_positions(decoder: nn.Module) -> bool:
+    """Whether a decoder is told positions; one with ALiBi (Bloom, MPT) reads them off the mask."""
+    return "position_ids" in inspect.signature(decoder.forward).parameters
+
+
 def exact(logits: torch.Tensor) -> torch.Tensor:
     """Logits in float32 at least: sums over a vocabulary need it."""
     return logits if logits.dtype == torch.float64 else logits.float()
@@ -108,7 +114,10 @@ def _hidden_shared(
 ) -> torch.Tensor:
     """The same where each prompt stands `copies` times in a row: it is computed once, gradients included."""
     ids, mask, positions = padded_left([prompt for prompt, _ in pairs[::copies]], pad, device)
-    first = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
+    positioned = takes_positions(decoder)
+    first = decoder(
+        input_ids=ids, attention_mask=mask, use_cache=True, **({"position_ids": positions} if positioned else {})
+    )
     states = first.last_hidden_state[:, -1:].to(device).repeat_interleave(copies, 0)
     answers = padded([response[:-1] for _, response in pairs], pad, device)
     if answers.shape[1]:
@@ -117,7 +126,8 @@ def _hidden_shared(
         mask = torch.cat([mask.repeat_interleave(copies, 0), torch.ones_like(answers)], -1)
         start = positions[:, -1:].repeat_interleave(copies, 0) + 1
         places = start + torch.arange(answers.shape[1], device=device)
-        then = decoder(input_ids=answers, attention_mask=mask, position_ids=places, past_key_values=cache)
+        following = {"position_ids": places} if positioned else {}
+        then = decoder(input_ids=answers, attention_mask=mask, past_key_values=cache, **following)
         states = torch.cat([states, then.last_hidden_state.to(device)], 1)
     rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
     columns = torch.cat([torch.arange(len(r)) for _, r in pairs])

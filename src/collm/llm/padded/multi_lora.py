@@ -8,20 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import Linear
+
+from collm.llm.adapters import adapted_modules, is_plain_lora
+
+ROUTED = re.compile(r"(^|\.)\w*experts\.\d+(\.|$)")  # modules that see the tokens a router sends them, not rows
+
+
+def ungrouped(model: PeftModel) -> list[str]:
+    """Kinds of the adapted modules that `grouped` cannot serve, each with one module's path; empty if it serves all."""
+    places: dict[str, str] = {}
+    for path, module in adapted_modules(model):
+        if not is_plain_lora(module) or (ROUTED.search(path) and "shared" not in path):
+            places.setdefault(type(module).__name__, path.removeprefix("base_model.model."))
+    return [f"{kind} ({path})" for kind, path in places.items()]
 
 
 class Grouping:
-    """Rows of the batch: `adapters` in order, each with the same number of consecutive rows."""
+    """Rows of the batch: `adapters` in order, each with the same number of consecutive rows.
+
+    Every adapted module of the model must be one that `ungrouped` does not name.
+    """
 
     def __init__(self, model: PeftModel, adapters: Sequence[str]):
         self.adapters = list(adapters)
-        self.layers: list[Any] = [module for module in model.modules() if isinstance(module, Linear)]
+        self.layers: list[Any] = [module for _, module in adapted_modules(model)]
         dtype = next(iter(self.layers)).base_layer.weight.dtype
         self._weights = [self._stack(layer, dtype) for layer in self.layers]
 

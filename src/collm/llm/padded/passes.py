@@ -10,12 +10,14 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from collm.common.errors import ModelError
 from collm.llm.adapters import activate
 from collm.llm.batching import Pair
 from collm.llm.memory_savers import recomputing
 from collm.llm.padded.decoding import PaddedStepper
+from collm.llm.padded.kv_cache import shares_prompts
 from collm.llm.padded.logprobs import last_states, logprobs
-from collm.llm.padded.multi_lora import grouped
+from collm.llm.padded.multi_lora import grouped, ungrouped
 from collm.llm.passes import PassSettings
 from collm.llm.sampling import Generated, Request, Sampling, decode
 
@@ -26,6 +28,14 @@ class PaddedPasses:
     def __init__(self, causal: PreTrainedModel, adapted: PeftModel | None, pad: int, settings: PassSettings):
         """`adapted`: `causal` with its adapters; None of a whole copy. `pad`: id to pad with."""
         self._causal, self._adapted, self._pad, self._settings = causal, adapted, pad, settings
+        self._shares = shares_prompts(causal.config)
+        self.ungrouped = [] if adapted is None else ungrouped(adapted)
+        """Kinds of adapted modules because of which agents are decoded one after another."""
+
+    @property
+    def mixes(self) -> bool:
+        """See `Passes.mixes`."""
+        return not self.ungrouped
 
     def decode(
         self, adapters: Sequence[str | None], requests: Sequence[Request], sampling: Sampling, ends: frozenset[int]
@@ -40,7 +50,14 @@ class PaddedPasses:
             return self._settings.autocast()
         names = [adapter for adapter in adapters if adapter is not None]
         activate(self._adapted, names[0])
-        return grouped(self._adapted, names)
+        if self.mixes:
+            return grouped(self._adapted, names)
+        if len(set(names)) > 1:
+            raise ModelError(
+                f"adapters {', '.join(names)} cannot be decoded in one batch: {', '.join(self.ungrouped)}; "
+                "decode them one after another"
+            )
+        return contextlib.nullcontext()
 
     def logprobs(
         self,
@@ -50,7 +67,7 @@ class PaddedPasses:
         sampling: Sampling | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Passes.logprobs`."""
-        share = not self._recomputes  # sharing prompts needs the cache
+        share = self._shares and not self._recomputes  # sharing prompts needs the cache
         with self._pass_of(adapter):
             return logprobs(self._causal, pairs, self._pad, self._settings.device, entropy_gradient, share, sampling)
 
