@@ -124,15 +124,16 @@ def check_team(domain: str, method: str, team: Mapping[str, Any]) -> None:
             f"{where}: team.num_agents is {number}; {domain} is played by {' or '.join(map(str, sizes))} agents: "
             "set team.num_agents to one of them"
         )
+    own = method if method in METHODS else ROWS[method].like
     if single and number != 1:
         raise ConfigError(
-            f"{where}: team.num_agents is {number}; {method} is one agent alone: "
-            f"set methods.{method if method in METHODS else ROWS[method].like}.team.num_agents to 1"
+            f"{where}: team.num_agents is {number}; {method} is one agent alone: set methods.{own}.team.num_agents to 1"
         )
     if len(models) != number:
+        alone = f"; {method} is one agent alone: set methods.{own}.team.agents to one name" if single else ""
         raise ConfigError(
             f"{where}: team.agents names {len(models)} models for team.num_agents {number}; "
-            "give one name for all agents or one per agent"
+            f"give one name for all agents or one per agent{alone}"
         )
 
 

@@ -18,8 +18,10 @@ def read_files(files: Iterable[str | Path]) -> list[Mapping[str, Any]]:
     Raises:
         ConfigError: names the file and, where there is one, the line.
     """
-    places = {Path(file).resolve(): Path(file) for file in reversed([*files])}
-    return [_read(file) for file in reversed(places.values())]
+    places: dict[Path, Path] = {}
+    for file in map(Path, files):
+        places.setdefault(file.resolve(), file)
+    return [_read(file) for file in places.values()]
 
 
 class _DuplicateKey(Exception):
@@ -31,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping as it is written, before merges are resolved."""
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -71,7 +73,9 @@ def _yaml(file: Path, text: str) -> Any:
     try:
         loader = _Loader(text)
         try:
-            return loader.get_single_data()
+            node = loader.get_single_node()
+            # Deep: a mapping that holds itself is refused here, and not by whoever walks through it.
+            return None if node is None else loader.construct_object(node, deep=True)
         finally:
             loader.dispose()
     except _DuplicateKey as error:

@@ -54,7 +54,9 @@ class _Shadowed:
         cure: dict[str, Any] = {}
         for winner in winners:
             cure = merge(cure, _nested([*winner.layer, *winner.key.split(".")], self.entry.value))
-        return f"{self.entry.name}: {_flow(self.entry.value)} does not reach {losses}; write {_flow(cure)[1:-1]}"
+        # Braces around several keys, so that the line is YAML by itself.
+        cure_text = _flow(cure)[1:-1] if len(cure) == 1 else _flow(cure)
+        return f"{self.entry.name}: {_flow(self.entry.value)} does not reach {losses}; write {cure_text}"
 
 
 def shadowed(contents: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[str]:
