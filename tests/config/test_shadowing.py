@@ -59,9 +59,9 @@ def test_the_example_of_the_fault_list(load):
     [
         # A method's block of the defaults wins over the defaults.
         (
-            ["defaults: {rollout: {generations: 3}}"],
-            "defaults.rollout.generations: 3",
-            "(defaults.methods.magrpo.rollout",
+            ["defaults: {training: {tasks_per_rollout: 5}}"],
+            "defaults.training.tasks_per_rollout: 5",
+            "magrpo (defaults.methods.magrpo.training.tasks_per_rollout: 4 wins)",
         ),
         # A method's block of a domain wins over the domain's.
         (

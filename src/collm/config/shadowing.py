@@ -49,7 +49,7 @@ class _Shadowed:
 
     def line(self) -> str:
         """One line: what does not reach whom, and what to write instead."""
-        winners = self.winners.values()
+        winners = sorted(self.winners.values(), key=lambda winner: len(winner.layer))
         losses = ", ".join(f"{winner.where} ({winner.name}: {_flow(winner.value)} wins)" for winner in winners)
         cure: dict[str, Any] = {}
         for winner in winners:
