@@ -185,11 +185,12 @@ def test_a_list_of_models_of_another_length_is_refused_by_key(overlay, name, mod
 
 
 def test_the_warm_start_that_a_method_starts_from_is_checked_too(overlay):
-    text = (
-        "domains: [tldr]\nmethods: [grpo]\nbaselines: [raw]\n"
-        "domain: {tldr: {methods: {grpo: {warm_start: {source: best_of_n}}}}}"
+    message = refused(
+        overlay,
+        "domains: [tldr]\nmethods: [magrpo]\nbaselines: []\n"
+        "domain: {tldr: {rollout: {turns: 2}, methods: {magrpo: {rollout: {turns: 1}}}}}",
     )
-    assert "best_of_n needs a pretrained model" in refused(overlay, text)
+    assert message.startswith("tldr/warm_start: rollout.turns is 2; at most 1 is possible in tldr")
 
 
 def test_a_list_of_models_for_one_agent_alone_is_refused_by_key(overlay):
