@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from collm.common import cli
-from collm.common.errors import ConfigError
+from collm.common.errors import ConfigError, ModelError
 from collm.common.files import write_json, write_jsonl
 from collm.config.job import Job
 from collm.config.load import load_config
@@ -30,12 +30,11 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_processes(parser)
     parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
     arguments = parser.parse_args(argv)
+    _check_arguments(arguments.method, arguments.adapters)
     distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
-    if arguments.adapters and len(arguments.method) > 1:
-        raise ConfigError(f"--adapters belong to one --method, and {len(arguments.method)} were given")
     settings = load_config(arguments.config)
-    for method in arguments.method:
-        evaluate(resolve_job(settings, arguments.domain, method), arguments)
+    for job in [resolve_job(settings, arguments.domain, method) for method in arguments.method]:
+        evaluate(job, arguments)
     return 0
 
 
@@ -58,6 +57,19 @@ def evaluate(job: Job, arguments: argparse.Namespace) -> None:
     timed = evaluation.latency(alone, setup.test[: plan.latency_tasks], arguments.seed)
     write_jsonl(folders.out / "samples.jsonl", rows)
     write_json(folders.out / "evaluation.json", record.finish(latency=timed, summary=evaluation.summary(rows)))
+
+
+def _check_arguments(methods: list[str], adapters: Path | None) -> None:
+    """Refuse adapters that would serve no row or several, and rows named twice, before anything is loaded."""
+    cli.each_once("--method", methods)
+    if adapters is None:
+        return
+    if len(methods) > 1:
+        raise ConfigError(f"--adapters belong to one --method, and {len(methods)} were given")
+    if methods[0] in UNTRAINED:
+        raise ConfigError(f"--adapters are given, and --method {methods[0]} is untrained and has none; leave them out")
+    if not adapters.is_dir():
+        raise ModelError(f"--adapters {adapters} is no folder; give the adapters/ of a run")
 
 
 if __name__ == "__main__":

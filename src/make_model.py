@@ -6,10 +6,12 @@ import random
 import sys
 from pathlib import Path
 
+from collm import domains
 from collm.common import cli
 from collm.common.errors import ConfigError
 from collm.config.job import build_domain
 from collm.config.load import load_config
+from collm.config.messages import known
 from collm.config.resolve import model_spec, resolve_job
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
@@ -29,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     chosen = device.choose(arguments.device)
     print(device.in_words(chosen, arguments.device), file=sys.stderr, flush=True)
     settings = load_config(arguments.config)
+    if arguments.domain is not None:
+        known("domain", arguments.domain, domains.NAMES)
     spec = model_spec(settings, arguments.model, arguments.domain)
     texts: list[str] = []
     if spec["source"] == "scratch":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,12 +17,13 @@ from collm.sandbox import shared
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the good rows, name every malformed one on stderr; the status is 2 if there was one."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--domain", required=True, help=f"one of {', '.join(domains.NAMES)}")
     parser.add_argument("--profile", default="paper", help=f"reward definition: {' or '.join(PROFILES)}")
     parser.add_argument("--sandbox", default="refuse", help=f"for model-written code: {' or '.join(shared.POLICIES)}")
     parser.add_argument("cases", type=Path, metavar="CASES.jsonl", help="one object with id and inputs per line")
     arguments = parser.parse_args(argv)
+    shared.check_policy(arguments.sandbox)
     domain = domains.get(arguments.domain)({}, arguments.profile)
     try:
         lines = arguments.cases.read_bytes().split(b"\n")

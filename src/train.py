@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 from collm.common import cli
+from collm.common.errors import ConfigError, ModelError
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, starts_from
+from collm.methods.registry import BASELINES, METHODS, WARM_STARTS
 from collm.runs import distributed
 from collm.runs.folders import RunFolders
 from collm.training.setup import prepare_run
@@ -23,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_processes(parser)
     parser.add_argument("--start", type=Path, help="warm-started adapters; default: the conventional place if enabled")
     arguments = parser.parse_args(argv)
+    _check_arguments(arguments.method, arguments.start)
     distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
@@ -34,6 +37,15 @@ def main(argv: list[str] | None = None) -> int:
     Trainer(setup, start).run()
     setup.accelerator.end_training()
     return 0
+
+
+def _check_arguments(method: str, start: Path | None) -> None:
+    """Refuse rows that are not trained here, and a start that is not there, before anything is loaded."""
+    if method in BASELINES:
+        stage = "src/warm_start.py" if method in WARM_STARTS else "src/evaluate.py, it is not trained"
+        raise ConfigError(f"--method {method} is no method of this stage: {', '.join(METHODS)}; use {stage}")
+    if start is not None and not start.is_dir():
+        raise ModelError(f"--start {start} is no folder; give the adapters/ of a warm start")
 
 
 if __name__ == "__main__":

@@ -132,17 +132,18 @@ def test_methods_alike_share_settings(overlay):
 
 def test_one_agent_alone_keeps_to_what_the_defaults_say_of_it(overlay):
     merged = overlay(
-        "domain: {tldr: {training: {epochs: 5}, rollout: {turns: 3}, team: {num_agents: 2}},\n"
-        "         arxiv: {methods: {magrpo: {training: {epochs: 6}}, ac: {rollout: {turns: 2}}}}}\n"
+        "domains: [str_build, house_build]\n"
+        "domain: {str_build: {training: {epochs: 5}, rollout: {turns: 3}, team: {num_agents: 2}},\n"
+        "         house_build: {methods: {magrpo: {training: {epochs: 6}}, ac: {rollout: {turns: 2}}}}}\n"
         "defaults: {methods: {magrpo: {rollout: {turns: 4}}}}\n"
     )
     for name in ("grpo", "ac", "raw", "warm_start_single"):
-        job = resolve_job(merged, "tldr", name)
+        job = resolve_job(merged, "str_build", name)
         assert (job.team.num_agents, job.rollout.turns) == (1, 1)
-    assert resolve_job(merged, "tldr", "ac").training.epochs == 5
-    assert resolve_job(merged, "tldr", "magrpo").rollout.turns == 3
-    assert resolve_job(merged, "arxiv", "ac").rollout.turns == 2
-    assert resolve_job(merged, "arxiv", "grpo").training.epochs == 6
+    assert resolve_job(merged, "str_build", "ac").training.epochs == 5
+    assert resolve_job(merged, "str_build", "magrpo").rollout.turns == 3
+    assert resolve_job(merged, "house_build", "ac").rollout.turns == 2
+    assert resolve_job(merged, "house_build", "grpo").training.epochs == 6
 
 
 def test_every_option_has_the_papers_choice_as_default():

@@ -6,14 +6,82 @@ import argparse
 import atexit
 import errno
 import gc
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
-from collm.common.errors import CollmError, Interrupted
+from collm.common.errors import CollmError, ConfigError, Interrupted
 
 USER_ERROR = 2
 INTERRUPTED = 130
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
+LARGEST_SEED = 2**32 - 1
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that refuses in one line, as all errors meant for the user are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and leave with the status of a user error."""
+        self.exit(USER_ERROR, f"error: {' '.join(message.split())}; {self.prog} --help lists all options\n")
+
+
+def seed_number(text: str) -> int:
+    """Type of an option that is a seed."""
+    return _whole(text, 0, LARGEST_SEED, "a seed")
+
+
+def count(text: str) -> int:
+    """Type of an option that counts something: processes, threads, cores."""
+    return _whole(text, 1, 1 << 20, "a count")
+
+
+def amount(text: str) -> float:
+    """Type of an option that is a finite number of at least 0."""
+    number = _number(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is refused; write a number of at least 0")
+    return number
+
+
+def rate(text: str) -> float:
+    """Type of an option that is a finite number above 0."""
+    number = _number(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is refused; write a number above 0")
+    return number
+
+
+def each_once(option: str, names: Iterable[object]) -> None:
+    """ConfigError if an option names something twice."""
+    names = [*names]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"{option} names {twice[0]} twice; name each once")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _whole(text: str, least: int, most: int, what: str) -> int:
+    number = _number(text)
+    if not (least <= number <= most and number.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text!r} is refused; {what} is a whole number from {least} to {most}")
+    return int(number)
 
 
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
@@ -45,7 +113,7 @@ def parser(
 ) -> argparse.ArgumentParser:
     """An argument parser with the options that scripts have in common, in one wording; `method` may be its default."""
     layout = argparse.ArgumentDefaultsHelpFormatter
-    result = argparse.ArgumentParser(description=description, formatter_class=layout)
+    result = Parser(description=description, formatter_class=layout)
     result.add_argument(
         "--config",
         nargs="+",
@@ -60,13 +128,13 @@ def parser(
         words = "method or baseline, e.g. collm_cc"
         result.add_argument("--method", required=default is None, default=default, help=words)
     if seed:
-        result.add_argument("--seed", type=int, default=0, help="seed of the run")
+        result.add_argument("--seed", type=seed_number, default=0, help="seed of the run")
     return result
 
 
 def add_threads(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that compute with torch."""
-    layout.add_argument("--threads", type=int, help="threads of torch; default: torch's own choice")
+    layout.add_argument("--threads", type=count, help="threads of torch; default: torch's own choice")
 
 
 def add_device(layout: argparse.ArgumentParser, default: str = "auto") -> None:
@@ -84,7 +152,7 @@ def add_reuse(layout: argparse.ArgumentParser) -> None:
 def add_processes(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that several processes can share."""
     words = "processes of this machine that share the work, one per GPU; --threads is for all of them together"
-    layout.add_argument("--processes", type=int, default=1, help=words)
+    layout.add_argument("--processes", type=count, default=1, help=words)
 
 
 def _report(message: str) -> int:

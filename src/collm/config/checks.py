@@ -30,6 +30,13 @@ RELEASED: dict[str, dict[str, Any]] = {
     },
 }  # what comlrl 1.3.6 does and has no setting for
 
+NEEDED = {
+    "scratch": ("layers", "hidden", "heads", "vocabulary", "context", "pretrain"),
+    "wheel": ("package",),
+    "folder": ("path",),
+    "hub": ("id",),
+}  # keys that a model's source cannot do without
+
 
 def fix(resolved: dict[str, Any]) -> dict[str, Any]:
     """Set what the released update rule fixes in resolved settings; returns what the changed keys were, dotted."""
@@ -64,42 +71,79 @@ def _reward_bounds(domain: str, options: str, profile: str, num_agents: int) -> 
     return built.min_reward, built.max_reward
 
 
-def check_job(job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse settings that contradict each other.
+def check_model(name: str, spec: Mapping[str, Any]) -> None:
+    """ConfigError if a model lacks a key that its source needs, or has a shape that cannot be made."""
+    missing = [key for key in NEEDED[spec["source"]] if not spec.get(key)]
+    if missing:
+        raise ConfigError(
+            f"models.{name}: source {spec['source']} needs the key {missing[0]}; write models.{name}.{missing[0]}"
+        )
+    if spec["source"] == "scratch" and spec["hidden"] % (2 * spec["heads"]):
+        raise ConfigError(
+            f"models.{name}.hidden is {spec['hidden']} with {spec['heads']} heads; every head takes an even share: "
+            f"write a multiple of {2 * spec['heads']:g}"
+        )
 
-    Args:
-        models: specifications of all models by name.
+
+def check_job(job: Job) -> None:
+    """Refuse settings that contradict each other, before anything is made of them.
+
     Raises:
         ConfigError: names job, key, value and what to set.
     """
     where = f"{job.domain}/{job.method}"
-    _check_team(job, where)
+    reward_bounds(job.domain, job.options, job.profile, job.team.num_agents)
     _check_backend(job, where)
     if job.method in METHODS:
         _check_groups(job, where)
         _check_critics(job, where)
         _check_options(job, where)
     _check_early_stop(job, where)
+    _check_turns(job, where)
     if job.method in UNTRAINED or not job.warm_start.enabled:
         return
-    if job.warm_start.source == "best_of_n" and all(models[name]["source"] == "scratch" for name in job.team.agents):
+    if job.warm_start.source == "best_of_n" and all(
+        job.models[name]["source"] == "scratch" for name in job.team.agents
+    ):
         raise ConfigError(
             f"{where}: warm_start.source best_of_n needs a pretrained model; scratch models know nothing yet: "
             "use demonstrations"
         )
 
 
-def _check_team(job: Job, where: str) -> None:
-    team = job.team
-    if len(team.agents) != team.num_agents:
+def check_team(domain: str, method: str, team: Mapping[str, Any]) -> None:
+    """Refuse a team that the domain has no roles for, or whose list of models is not one per agent.
+
+    Args:
+        team: the resolved block, with a list of models under `agents`.
+    Raises:
+        ConfigError: names job, key, value and what is allowed.
+    """
+    where, number, models, single = f"{domain}/{method}", team["num_agents"], team["agents"], ROWS[method].single
+    sizes = domains.get(domain).team_sizes
+    if sizes is not None and number not in sizes:
         raise ConfigError(
-            f"{where}: team.agents names {len(team.agents)} models for team.num_agents {team.num_agents}; "
-            "give one name for all agents or one per agent"
+            f"{where}: team.num_agents is {number}; {domain} is played by {' or '.join(map(str, sizes))} agents: "
+            "set team.num_agents to one of them"
         )
-    if ROWS[job.method].single and team.num_agents != 1:
+    own = method if method in METHODS else ROWS[method].like
+    if single and number != 1:
         raise ConfigError(
-            f"{where}: team.num_agents is {team.num_agents}; {job.method} is one agent alone: "
-            f"set methods.{job.method if job.method in METHODS else ROWS[job.method].like}.team.num_agents to 1"
+            f"{where}: team.num_agents is {number}; {method} is one agent alone: set methods.{own}.team.num_agents to 1"
+        )
+    if len(models) != number:
+        alone = f"; {method} is one agent alone: set methods.{own}.team.agents to one name" if single else ""
+        raise ConfigError(
+            f"{where}: team.agents names {len(models)} models for team.num_agents {number}; "
+            f"give one name for all agents or one per agent{alone}"
+        )
+
+
+def _check_turns(job: Job, where: str) -> None:
+    longest = domains.get(job.domain).max_turns
+    if longest is not None and job.rollout.turns > longest:
+        raise ConfigError(
+            f"{where}: rollout.turns is {job.rollout.turns}; at most {longest} is possible in {job.domain}"
         )
 
 

@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from collm.common.errors import ConfigError
-from collm.config.checks import check_job
+from collm.config.checks import check_model
 from collm.config.messages import describe
-from collm.config.resolve import merge, resolve_job
+from collm.config.numbers import check_numbers, whole_numbers
+from collm.config.read_files import read_files
+from collm.config.resolve import merge, resolve_job, rows, starts_from
 from collm.config.schema import schema
+from collm.config.shadowing import shadowed
 
 
 def load_config(files: Iterable[str | Path]) -> dict[str, Any]:
     """Read YAML or JSON files, merge them (later ones win) and check the result.
 
+    What a later file says in vain, because an earlier one says otherwise of a domain or a method, is told on stderr.
+
     Raises:
         ConfigError: a file is missing or no mapping, or a key or value is not allowed.
     """
+    contents = read_files(files)
     config: dict[str, Any] = {}
-    for file in map(Path, files):
-        if not file.is_file():
-            raise ConfigError(f"configuration file {file} is not there; the default one is config/config.yaml")
-        text = file.read_text(encoding="utf-8")
-        try:
-            # YAML would read JSON's 5e-06 as text.
-            content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-        except (yaml.YAMLError, json.JSONDecodeError) as error:
-            kind = "JSON" if file.suffix == ".json" else "YAML"
-            raise ConfigError(f"{file} is not valid {kind}: {' '.join(str(error).split())}") from error
-        if not isinstance(content, Mapping):
-            raise ConfigError(f"{file} holds no mapping of keys to values")
+    for content in contents:
         config = merge(config, content)
     check_config(config)
-    return config
+    _warn(contents, config)
+    return whole_numbers(config)
+
+
+def check_files(files: Iterable[str | Path], config: Mapping[str, Any]) -> None:
+    """Check files that somebody else has merged, which is how Snakemake reads its own.
+
+    Warnings go to stderr; call it once per start, not in every job.
+
+    Args:
+        files: in the order in which they were merged; one that is named twice counts where it stands first.
+        config: what was made of them, a checked configuration (`check_config`).
+    Raises:
+        ConfigError: a file is no mapping or no YAML, or has a key twice; names file and line.
+    """
+    _warn(read_files(files), config)
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -47,12 +57,39 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: names the key, the value, what is allowed and the nearest valid key.
     """
+    check_numbers(config)
     validator = jsonschema.Draft202012Validator(schema())
     errors = sorted(validator.iter_errors(config), key=lambda error: (len(error.absolute_path), str(error.path)))
     if errors:
         raise ConfigError(describe(errors[0]))
+    for seed in config["seeds"]:
+        if not isinstance(seed, int):
+            raise ConfigError(f"seeds: {seed!r} is refused: seeds name folders; write {int(seed)}")
     if config["data"]["source"] == "path" and not config["data"].get("path"):
         raise ConfigError("data.source is 'path' but data.path is empty; set data.path to the folder of data sets")
+    if not [*config["methods"], *config["baselines"]]:
+        raise ConfigError("methods and baselines are both empty, so there is nothing to run; name at least one of them")
+    for name, spec in config["models"].items():
+        check_model(name, spec)
     for domain in config["domains"]:
-        for method in [*config["methods"], *config["baselines"]]:
-            check_job(resolve_job(config, domain, method), config["models"])
+        _check_rows(config, domain)
+
+
+def _check_rows(config: Mapping[str, Any], domain: str) -> None:
+    """Resolve, and so check, every row of a domain and the warm starts that rows start from."""
+    jobs = [resolve_job(config, domain, row) for row in (*config["methods"], *config["baselines"])]
+    starts = {starts_from(job.method, job.warm_start.enabled) for job in jobs if job.method in config["methods"]}
+    for start in sorted(start for start in starts if start):
+        resolve_job(config, domain, start)
+    if not rows(config, domain):
+        raise ConfigError(
+            f"{domain}: no row is left to run: warm_start.enabled is false, and baselines name warm starts alone; "
+            "set it to true or name another row"
+        )
+
+
+def _warn(contents: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
+    """Say once what files say in vain; of several processes that train together the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        for line in shadowed(contents, config):
+            print(f"warning: {line}", file=sys.stderr, flush=True)

@@ -39,6 +39,11 @@ def describe(error: jsonschema.ValidationError) -> str:
     if error.validator == "required":
         missing = [key for key in rule if key not in refused]
         return f"{path or 'configuration'}: key {missing[0]} is missing; start from config/config.yaml"
+    if error.validator == "uniqueItems":
+        twice = next(entry for entry in refused if refused.count(entry) > 1)
+        return f"{path}: {twice!r} stands twice; name each once"
+    if error.validator == "minItems" and not refused:
+        return f"{path}: [] is refused: it is empty; name at least one"
     hint = ""
     if error.validator == "type" and isinstance(refused, str) and "number" in str(rule):
         hint = "; YAML reads 5e-6 as text, write 5.0e-6"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from collm import domains
 from collm.common.errors import ConfigError
-from collm.config.checks import fix, reward_bounds
+from collm.config.checks import check_job, check_team, fix, reward_bounds
 from collm.config.job import (
     BLOCKS,
     EvaluationConfig,
@@ -20,6 +20,7 @@ from collm.config.job import (
     WarmStartConfig,
 )
 from collm.config.messages import known
+from collm.config.numbers import whole_numbers
 from collm.config.setting import names
 from collm.methods.registry import BASELINES, METHODS, ROWS, WARM_STARTS, lineage, start_of
 
@@ -41,10 +42,11 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
     (`checks.RELEASED`); what they were is kept under "fixed".
 
     Raises:
-        ConfigError: unknown domain or method, or a key that no file sets.
+        ConfigError: unknown domain or method, a key that no file sets, or a team that the domain has no roles for.
     """
     known("domain", domain, domains.NAMES)
     known("method", method, [*METHODS, *BASELINES])
+    config = whole_numbers(config)
     resolved: dict[str, Any] = {}
     for layer in _layers(config, domain, method):
         resolved = merge(resolved, layer)
@@ -54,6 +56,7 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
     team = resolved["team"]
     if isinstance(team["agents"], str):
         team["agents"] = [team["agents"]] * team["num_agents"]
+    check_team(domain, method, team)
     models = sorted({*team["agents"], team["critic"]})
     source = resolved["data"]["source"] or config["data"]["source"]
     resolved["data"] = {**config["data"], **resolved["data"], "source": source}
@@ -68,36 +71,44 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
     return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
 
 
-def _layers(config: Mapping[str, Any], domain: str, method: str) -> Iterator[Mapping[str, Any]]:
-    """Blocks in the order in which they win: defaults < defaults.methods < domain < domain.methods.
+def layer_paths(domain: str, method: str) -> list[tuple[str, ...]]:
+    """Keys that lead to the layers of a job, those that win last.
 
-    Of a row that is `like` another one (see `collm.methods.registry`) the other's block comes right below its own. What
-    `defaults.methods` says of one agent alone comes above the domain's block, which is about teams (their turns, say).
+    Their order is defaults < defaults.methods < domain < domain.methods. Of a row that is `like` another one (see
+    `collm.methods.registry`) the other's block comes right below its own. What `defaults.methods` says of one agent
+    alone comes above the domain's block, which is about teams (their turns, say).
     """
-    defaults, own = config["defaults"], config.get("domain", {}).get(domain, {})
+    defaults, own = ("defaults",), ("domain", domain)
     rows = lineage(method)
-    yield _without_methods(defaults)
-    yield from _of_methods(defaults, [row for row in rows if not ROWS[row].single])
-    yield _without_methods(own)
-    yield from _of_methods(defaults, [row for row in rows if ROWS[row].single])
-    yield from _of_methods(own, rows)
+    return [
+        defaults,
+        *((*defaults, "methods", row) for row in rows if not ROWS[row].single),
+        own,
+        *((*defaults, "methods", row) for row in rows if ROWS[row].single),
+        *((*own, "methods", row) for row in rows),
+    ]
 
 
-def _without_methods(layer: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in layer.items() if key != "methods"}
-
-
-def _of_methods(layer: Mapping[str, Any], rows: Iterable[str]) -> list[Mapping[str, Any]]:
-    return [layer.get("methods", {}).get(row, {}) for row in rows]
+def _layers(config: Mapping[str, Any], domain: str, method: str) -> Iterator[Mapping[str, Any]]:
+    """Blocks of a merged configuration in the order in which they win (see `layer_paths`)."""
+    for path in layer_paths(domain, method):
+        block: Mapping[str, Any] = config
+        for key in path:
+            block = block.get(key, {})
+        yield {key: value for key, value in block.items() if key != "methods"}
 
 
 def resolve_job(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> Job:
-    """The settings of one job as frozen dataclasses; raises ConfigError as `resolve_settings` does."""
+    """The settings of one job as frozen dataclasses, checked against each other.
+
+    Raises:
+        ConfigError: as `resolve_settings` and `checks.check_job` do.
+    """
     raw = resolve_settings(config, domain, method)
     plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "sandbox", "tracker")}
     mappings = {key: raw[key] for key in ("options", "data", "models")}
     team = TeamConfig(**{**raw["team"], "agents": tuple(raw["team"]["agents"])})
-    return Job(
+    job = Job(
         **plain,
         **mappings,
         raw=raw,
@@ -107,6 +118,8 @@ def resolve_job(config: Mapping[str, Any], domain: str, method: str = "warm_star
         training=TrainingConfig(**raw["training"]),
         evaluation=EvaluationConfig(**raw["evaluation"]),
     )
+    check_job(job)
+    return job
 
 
 def starts_from(method: str, enabled: bool) -> str | None:

@@ -39,7 +39,7 @@ def setting(
     if choices:
         keywords["enum"] = list(choices)
     if entries:
-        keywords |= {"type": ["string", "array"], "items": {"type": "string"}}
+        keywords |= {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
     return dataclasses.field(
         metadata={"description": description, "keywords": keywords, "nullable": nullable, "block": block}
     )

@@ -21,7 +21,7 @@ def activate(model: PeftModel, adapter: str) -> None:
 
 def adapted_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Paths and modules of `model` that PEFT has put something on, of whatever kind."""
-    kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+    kinds: tuple[type, ...] = (BaseTunerLayer, AuxiliaryTrainingWrapper)
     return [(path, module) for path, module in model.named_modules() if isinstance(module, kinds)]
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from collm.common import cli
 from collm.config.job import build_domain
 from collm.config.load import load_config
+from collm.config.messages import known
 from collm.config.resolve import resolve_job
+from collm.domains import NAMES
 from collm.domains.base import Domain
 from collm.report.results import Results, load
 
@@ -48,6 +50,9 @@ def open_report(arguments: argparse.Namespace) -> Report:
     """
     settings = load_config(arguments.config)
     if arguments.domains:
+        cli.each_once("--domains", arguments.domains)
+        for name in arguments.domains:
+            known("domain", name, NAMES)
         settings["domains"] = arguments.domains
     loaded = load(settings, arguments.results, arguments.data, arguments.partial)
     domains = build_domains(settings, loaded.domains())

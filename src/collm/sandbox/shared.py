@@ -31,14 +31,19 @@ def start(policy: str = "refuse") -> Sandbox:
         ConfigError: unknown policy. SandboxError: isolation is missing, or the walls do not stand.
     """
     global _running
-    if policy not in POLICIES:
-        raise ConfigError(f"sandbox: {policy!r} is unknown; allowed are {', '.join(POLICIES)}")
+    check_policy(policy)
     with _lock:
         if _running is None or not _running.workers:
             sandbox = Sandbox(allow_weak=policy == "allow_weak", workers=min(MOST_WORKERS, os.cpu_count() or 1))
             _running = sandbox.__enter__()
             print(_running.layers.line(), file=sys.stderr, flush=True)
         return _running
+
+
+def check_policy(policy: str) -> None:
+    """ConfigError unless `policy` is one of `POLICIES`."""
+    if policy not in POLICIES:
+        raise ConfigError(f"sandbox: {policy!r} is unknown; allowed are {', '.join(POLICIES)}")
 
 
 def run(programs: Sequence[Program]) -> list[Verdict]:
