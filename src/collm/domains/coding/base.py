@@ -159,11 +159,9 @@ class CodingDomain(Domain):
         role = self.roles[agent] if self.num_agents == 2 else "single"
         if not turn:
             return prompts.first(role, task.fields)
-        if not history:
-            raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
         return [
             *history[-1].observation,
-            {"role": "assistant", "content": printable(history[-1].response)},
+            {"role": "assistant", "content": self._last_response(task, turn, history)},
             {"role": "user", "content": prompts.follow_up(role, feedback, task.fields["entry_point"])},
         ]
 
