@@ -134,9 +134,9 @@ class Team:
             ids, cut = base.encoder.messages(messages, limit)
         except TooLong as error:
             raise ModelError(
-                f"a prompt of agent {agent} has {error.tokens} tokens of system text and chat template, which are "
-                f"never cut, and {limit} are possible; raise team.max_prompt_tokens, lower rollout.max_new_tokens, or "
-                "take a model with a longer context"
+                f"a prompt of agent {agent} has {error.tokens} tokens that are never cut (system text, chat template, "
+                f"mark of a cut), and {limit} are possible; raise team.max_prompt_tokens, lower "
+                "rollout.max_new_tokens, or take a model with a longer context"
             ) from None
         return ids, cut > 0
 
