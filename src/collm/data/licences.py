@@ -14,8 +14,8 @@ PUBLIC = frozenset(
     {
         "210f8a6c68355aff4ac57f8306e8bf48b0584b6b67ed3ae60eb0bec8f8842f6d",  # tldr/tldr_1945.jsonl.gz
         "d915156bc10972b9f630fd4669020f7211b15b3f3c106fd31ba2c08bd01692b2",  # tldr/tldr_500.jsonl
-        "cc0517d7c8c26689ceb5ec51148894cc92efdd6071ee9f51ce1e89ba52ca7a04",  # arxiv_abstract/abstracts_100_300.jsonl.gz
-        "a6ddde4143000a71fad662f1df6a7cdd1fc2f7a5e6e945b6a87363e0161a039a",  # arxiv_abstract/arxiv_cs_500_with_ids.jsonl
+        "cc0517d7c8c26689ceb5ec51148894cc92efdd6071ee9f51ce1e89ba52ca7a04",  # arxiv_abstract/abstracts_100_300
+        "a6ddde4143000a71fad662f1df6a7cdd1fc2f7a5e6e945b6a87363e0161a039a",  # arxiv_abstract/arxiv_cs_500_with_ids
         "3d2d7bba94b5a2ce14644eb12f9f76aabe4eff93c0d97940f9eb946d13983cfa",  # coophumaneval/test.jsonl
         "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",  # humaneval/HumanEval.jsonl.gz
         "490069844bf24128c8b5a149cc7dc7dd1027d69e79674be61135e9b43907fe0c",  # mbpp/mbpp_collab_test257.jsonl

@@ -284,7 +284,8 @@ def _refuse_overlap(domain: Domain, kept: Mapping[str, Kept]) -> None:
         first, second = shared[0]
         raise DataError(
             f"train and test overlap in {len(shared)} rows: {first} (train) and {second} (test) hold the "
-            f"same {domain.name} task; choose {_key(domain, 'train')} and {_key(domain, 'test')} so that no row is in both"
+            f"same {domain.name} task; choose {_key(domain, 'train')} and {_key(domain, 'test')} so that no row is in "
+            "both"
         )
 
 
