@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.tokenizers import llama_like, qwen_like
+from support.family_tokenizers import llama_like, qwen_like
 from support.toy import make_team
 
 from collm.common.errors import ModelError
