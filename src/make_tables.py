@@ -28,9 +28,10 @@ def main(argv: list[str] | None = None) -> int:
         write_atomic(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     for sentence in tables.without_reference(results):
         print(sentence, file=sys.stderr)
-    write_atomic(out / "main.md", table_text.markdown(main_table, domains, report.estimator))
+    cuts = tables.cut_notes(results)
+    write_atomic(out / "main.md", table_text.markdown(main_table, domains, report.estimator, cuts))
     write_atomic(out / "overview.md", table_text.overview(main_table, domains))
-    write_atomic(out / "main.tex", table_text.latex(main_table, domains, report.estimator))
+    write_atomic(out / "main.tex", table_text.latex(main_table, domains, report.estimator, cuts))
     write_json(out / "metrics.json", tables.metric_tree(main_table, rewards))
     return 0
 

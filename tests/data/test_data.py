@@ -155,8 +155,11 @@ def test_repeated_and_unusable_rows_are_dropped_and_listed(tmp_path):
     ("settings", "message"),
     [
         ({"source": "hubb"}, "data.source: 'hubb' is unknown; did you mean 'hub'"),
-        ({"train": "trian[0:2]"}, "data.train: the source has no split 'trian'; did you mean 'train'.*test, train"),
-        ({"test": "test[3:]"}, r"data.test: 'test\[3:\]' holds no row, split 'test' has 3"),
+        (
+            {"train": "trian[0:2]"},
+            "domain.toy.data.train: the source has no split 'trian'; did you mean 'train'.*test, train",
+        ),
+        ({"test": "test[3:]"}, r"domain.toy.data.test: 'test\[3:\]' holds no row, split 'test' has 3"),
         ({"train": "train", "test": "train[-1:]"}, r"overlap in 1 rows: toy.jsonl:train:6 \(train\) and .*n:6 \(te"),
         ({"source": "path"}, "data.path is empty"),
         ({"source": "path", "path": "no/such/folder"}, "there is no folder no/such/folder.*embedded or hub"),
@@ -174,14 +177,16 @@ def test_overlap_is_found_by_content_and_the_first_rows_are_named(tmp_path):
 
 
 def test_all_rows_unusable(tmp_path):
-    with pytest.raises(DataError, match=r"data.test: all 1 rows were dropped.*too few words"):
+    with pytest.raises(DataError, match=r"domain.toy.data.test: all 1 rows were dropped.*too few words"):
         prepared(tmp_path / "toy", Toy(test=["short"]))
 
 
 def test_a_domain_without_slices_for_the_source(tmp_path):
     domain = Toy()
     domain.slices = {"path": ("train", "test")}
-    with pytest.raises(DataError, match="data.train is null and toy has no slice of its own for source embedded"):
+    with pytest.raises(
+        DataError, match="domain.toy.data.train is null and toy has no slice of its own for source embedded"
+    ):
         prepared(tmp_path / "toy", domain)
 
 
@@ -199,6 +204,48 @@ def test_a_folder(tmp_path):
     assert (manifest["source"], manifest["origin"]) == ("path", settings["path"])
     assert manifest["label"] == "data from a folder"
     assert manifest["splits"]["train"]["rows"] == 2
+
+
+def test_ones_own_rows_have_no_public_licence(tmp_path):
+    """The fault: the manifest claimed the public set's licence for whatever stood in the folder."""
+    settings = collection(tmp_path, '{"text": "a"}\n')
+    own = "the user's own rows (toy/train.jsonl, toy/test.jsonl): licence not known"
+    assert prepared(tmp_path / "toy", **settings)["licence"] == own
+    assert prepared(tmp_path / "other")["licence"] == "MIT"
+
+
+@needs_collection
+def test_public_files_keep_their_licence_until_a_byte_changes(tmp_path):
+    domain = domains.get("str_build")({"generated": 2})
+    folder = tmp_path / "collection" / "str_build"
+    folder.mkdir(parents=True)
+    content = (COLLECTION / "str_build" / "data.csv").read_text()
+    settings = {"source": "path", "path": str(folder.parent), "train": "paper[0:8]", "test": "generated"}
+    for more, licence in (("", domain.licence), ("ZZ,2\n", "the user's own rows (str_build/data.csv)")):
+        (folder / "data.csv").write_text(content.rstrip("\n") + "\n" + more if more else content)
+        assert prepared(tmp_path / "out", domain, **settings)["licence"].startswith(licence)
+
+
+@needs_collection
+@pytest.mark.parametrize("name", domains.NAMES)
+def test_every_domains_public_files_are_known(tmp_path, name):
+    domain = domains.get(name)({})
+    settings = {"source": "path", "path": str(COLLECTION)}
+    assert prepared(tmp_path / name, domain, **settings)["licence"] == domain.licence
+
+
+def test_lone_surrogates_are_recorded(tmp_path, capsys):
+    """The fault: each became "?" and nobody was told."""
+    folder = tmp_path / "collection" / "tldr"
+    folder.mkdir(parents=True)
+    (folder / "train.jsonl").write_text(r'{"prompt": "a \ud800 b \udfff", "completion": "\ud83d\ude00"}' + "\n")
+    (folder / "test.jsonl").write_text('{"prompt": "c"}\n')
+    settings = {"source": "path", "path": str(folder.parent), "train": "train", "test": "test"}
+    manifest = prepared(tmp_path / "out", domains.get("tldr")({}), **settings)
+    assert manifest["replaced"] == [{"split": "train", "origin": "tldr/train.jsonl:1", "characters": 2}]
+    assert read_jsonl(tmp_path / "out" / "train.jsonl")[0]["fields"]["prompt"] == "a ? b ?"
+    assert "tldr: 2 lone surrogates" in capsys.readouterr().err
+    assert prepared(tmp_path / "plain")["replaced"] == []
 
 
 @pytest.mark.parametrize(
@@ -243,7 +290,7 @@ def test_hub_rows_carry_the_commit(tmp_path, monkeypatch):
     manifest = prepared(tmp_path / "toy", source="hub")
     assert asked == [tmp_path / "lock.json", "announced", ("owner/toy", None, commit, {"train", "test"})]
     assert (manifest["revision"], manifest["origin"], manifest["label"]) == (commit, "owner/toy", "hub data")
-    with pytest.raises(DataError, match="data.test: the source has no split 'tests'.*extra, test, train"):
+    with pytest.raises(DataError, match="domain.toy.data.test: the source has no split 'tests'.*extra, test, train"):
         prepared(tmp_path / "toy", source="hub", test="tests")
 
 

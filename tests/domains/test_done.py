@@ -31,8 +31,8 @@ SETTINGS = RolloutConfig(
 class Words:
     """A stand-in for a team: response k is the word of that number."""
 
-    def prompt(self, agent, messages, reserve):
-        return (1,)
+    def fitted_prompt(self, agent, messages, reserve):
+        return (1,), False
 
     def respond(self, requests, sampling, decode, max_rows):
         return [

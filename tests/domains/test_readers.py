@@ -37,6 +37,11 @@ def test_json_list_knows_where_items_begin(tmp_path):
     assert origins(path) == {"posts/a.json:3": {"x": "[,"}, "posts/a.json:5": {"x": [1, 2]}, "posts/a.json:7": {"x": 3}}
 
 
+def test_elements_on_one_line_are_told_by_number(tmp_path):
+    path = write(tmp_path, "a.json", '[{"x": 1}, {"x": 2},\n{"x": 3}]')
+    assert list(origins(path)) == ["posts/a.json:1, element 1", "posts/a.json:1, element 2", "posts/a.json:2"]
+
+
 def test_one_json_object_is_one_row(tmp_path):
     assert origins(write(tmp_path, "a.json", '{"x": 1}')) == {"posts/a.json:1": {"x": 1}}
 
@@ -64,7 +69,12 @@ def test_empty_file_has_no_rows(tmp_path, name):
         ("a.jsonl", '{"x": 1}\n[1, 2]', r"a\.jsonl:2: a row must be an object of named fields, not \[1, 2\]"),
         ("a.jsonl", b'{"x": 1}\n{"x": "\xff"}', r"a\.jsonl:2: not UTF-8"),
         ("a.jsonl", "[" * 100_000, r"a\.jsonl:1: not a JSON object"),
-        ("a.json", '[{"x": 1},\n{"x" 2}]', r"a\.json:2: not valid JSON"),
+        ("a.json", '[{"x": 1},\n{"x" 2}]', r"a\.json:2, element 2: not valid JSON"),
+        ("a.json", '[{"x": 1}, {"x": 2}, {"x" 3}, {}]', r"a\.json:1, element 3: not valid JSON"),
+        ("a.json", '[{"x": 1} {"x": 2}, {}]', r"a\.json:1, element 2: not valid JSON"),
+        ("a.json", '[{"x": 1}, {"x": NaN}]', r"a\.json, element 2: not valid JSON \(NaN is no JSON number"),
+        ("a.json", '[{"x": 1}, {"x": 2}, 7]', r"a\.json:1, element 3: a row must be an object"),
+        ("a.json", '{"x" 1}', r"a\.json:1: not valid JSON"),
         ("a.json", '[{"x": 1},\n\n 7]', r"a\.json:3: a row must be an object"),
         ("a.csv", "a,b\n1,2\n3\n", r"a\.csv:3: 1 cells, the header names 2 fields"),
         ("a.csv", "a,a\n1,2\n", r"a\.csv:1: the header must name every field once, not 'a', 'a'"),

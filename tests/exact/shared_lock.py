@@ -93,8 +93,8 @@ class TableTeam:
         """The place of a text, the next one if it is new."""
         return (self.places.setdefault(text, len(self.places)),)
 
-    def prompt(self, agent, messages, reserve):
-        return self.text_ids(agent, messages[0]["content"])
+    def fitted_prompt(self, agent, messages, reserve):
+        return self.text_ids(agent, messages[0]["content"]), False
 
     def respond(self, requests, sampling, decode, max_rows):
         chances = [agent.table.detach().softmax(-1).tolist() for agent in self.agents]

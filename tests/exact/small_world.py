@@ -151,6 +151,7 @@ def make_team(
         dtype="float64",
         precision="fp32",
         chat_template=False,
+        chat_template_arguments={},
         max_prompt_tokens=None,
     )
     team = Team(settings, {name: folder / name, "judge": folder / "judge"}, seed, critics)

@@ -94,29 +94,38 @@ def test_only_critics_value(team):
 # prompts
 
 
-def test_cut_prompts_keep_their_end_and_are_counted(models_folder):
+def test_cut_prompts_keep_both_ends_and_are_told(models_folder):
+    team = make_team(models_folder, max_prompt_tokens=40)
+    long, short = ([{"role": "user", "content": text}] for text in ("dog " + "red fox " * 90 + "zebra", "red"))
+    ids, cut = team.fitted_prompt(0, long, 8)
+    text = team.agents[0].base.tokenizer.decode(ids)
+    assert cut and 30 <= len(ids) <= 40
+    assert text.startswith("<|user|>dog red") and text.endswith("zebra<|end|><|assistant|>") and " [...] " in text
+    assert team.prompt(0, long, 8) == ids
+    ids, cut = team.fitted_prompt(0, short, 8)
+    assert not cut and len(ids) < 40
+
+
+def test_what_is_never_cut_must_fit(models_folder):
     team = make_team(models_folder, max_prompt_tokens=20)
-    long, short = ([{"role": "user", "content": text}] for text in ("red fox " * 30 + "zebra", "red"))
-    whole, _ = team.agents[0].base.encode(long, True, None)
-    assert team.prompt(0, long, 8) == whole[-20:]
-    assert team.cut_prompts == 1
-    assert len(team.prompt(0, short, 8)) < 20
-    assert team.cut_prompts == 1
+    messages = [{"role": "system", "content": "red fox " * 30}, {"role": "user", "content": "zebra " * 50}]
+    with pytest.raises(ModelError, match=r"tokens that are never cut .*and 20 are possible; raise team.max_p"):
+        team.prompt(0, messages, 8)
 
 
 def test_prompt_leaves_room_for_the_response(models_folder):
     team = make_team(models_folder)
     ids = team.prompt(0, [{"role": "user", "content": "zebra " * 300}], 100)
-    assert len(ids) == 256 - 100
+    assert 256 - 105 <= len(ids) <= 256 - 100
     with pytest.raises(ModelError, match="context of 256 tokens, and rollout.max_new_tokens is 256"):
         team.prompt(0, [{"role": "user", "content": "a"}], 256)
 
 
 def test_chat_template_adds_roles(models_folder):
-    base = make_team(models_folder).agents[0].base
-    chat, plain = (base.encode([{"role": "user", "content": "red"}], chat, None)[0] for chat in (True, False))
-    assert base.tokenizer.decode(chat) == "<|user|>red<|end|><|assistant|>"
-    assert base.tokenizer.decode(plain) == "red"
+    for chat, expected in ((True, "<|user|>red<|end|><|assistant|>"), (False, "red")):
+        team = make_team(models_folder, chat_template=chat)
+        ids = team.prompt(0, [{"role": "user", "content": "red"}], 8)
+        assert team.agents[0].base.tokenizer.decode(ids) == expected
 
 
 # decoding
@@ -387,8 +396,12 @@ def test_two_bases_and_a_critic_on_another(models_folder, tmp_path):
     assert all(not torch.equal(before[name], after[name]) for name in ("agent_0", "agent_1", "critic"))
 
 
-def test_critics_text_keeps_its_end(models_folder):
+def test_critics_text_keeps_both_ends_and_is_counted(models_folder):
     team = make_team(models_folder, "joint", critic="other")
-    ids = team.text_ids(0, "red fox " * 300 + "zebra")
-    assert len(ids) == 192
-    assert team.critics[0].base.tokenizer.decode(ids).endswith("zebra")
+    ids = team.text_ids(0, "dog " + "red fox " * 300 + "zebra")
+    assert 187 <= len(ids) <= 192
+    text = team.critics[0].base.tokenizer.decode(ids)
+    assert text.startswith("dog red") and text.endswith("zebra")
+    team.text_ids(0, "red")
+    assert team.cut_texts() == {"cut_texts/critic": 0.5}
+    assert team.cut_texts() == {}

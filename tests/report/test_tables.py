@@ -422,3 +422,47 @@ def test_interquartile_mean_by_configuration(tmp_path):
     middle = frame.groupby("task")["metric.score"].mean().sort_values().iloc[1:3].mean()
     assert main_rows(tmp_path).loc[("tldr", "collm_cc", "score")]["point"] == pytest.approx(middle, rel=1e-5)
     assert "interquartile mean" in (tmp_path / "results" / "tables" / "main.md").read_text(encoding="utf-8")
+
+
+# what was cut
+
+
+def change_lines(path: Path, change) -> None:
+    rows = read_jsonl(path)
+    for place, row in enumerate(rows):
+        change(place, row)
+    write_jsonl(path, rows)
+
+
+def test_notes_say_what_was_cut(tmp_path):
+    """Cut prompts, unfinished responses and cut texts of critics stand under the table, by method."""
+    small(tmp_path, [0])
+    assert run(tmp_path) == 0
+    tables_folder = tmp_path / "results" / "tables"
+    assert "cut" not in (tables_folder / "main.md").read_text()
+
+    def cut(place, row):
+        row["turns"][0]["cut_prompts"] = [place < 3, False]
+        row["turns"][0]["cut_responses"] = [True, place != 0]
+
+    def cut_texts(place, row):
+        if row["event"] == "update":
+            row["cut_texts/critic"] = 0.25
+
+    run_folder = tmp_path / "results" / "tldr" / "collm_cc" / "seed0"
+    change_lines(run_folder / "samples.jsonl", cut)
+    change_lines(run_folder / "metrics.jsonl", cut_texts)
+    assert run(tmp_path) == 0
+    text = " ".join((tables_folder / "main.md").read_text().split())
+    assert "TLDR: prompts were cut to fit: CoLLM-CC 12 %." in text  # 3 of 24
+    assert "TLDR: responses had not ended: CoLLM-CC 96 %." in text  # 23 of 24
+    assert "TLDR: texts of critics were cut to fit: CoLLM-CC 25 %." in text
+    latex = (tables_folder / "main.tex").read_text()
+    assert r"prompts were cut to fit: CoLLM-CC 12 \%." in latex
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0001, "under 1 %"), (0.03, "3 %"), (0.9999, "over 99 %"), (1.0, "100 %")]
+)
+def test_shares_are_not_rounded_away(share, text):
+    assert tables.percent(share) == text

@@ -87,6 +87,7 @@ def sample_line(
         targets = [[x, y, z, "planks"] for x in range(2) for y in range(2) for z in range(2)]
         record = {"targets": targets, "built": targets[:4], "from": [0, 0, 0], "size": [2, 2, 2]}
     turn = {"turn": 0, "responses": ["a", "b"], "parts": parts, "metrics": metrics, "tokens": [20, 30]}
+    turn |= {"cut_prompts": [False, False], "cut_responses": [False, False]}
     return {
         "domain": domain,
         "method": method,

@@ -125,6 +125,7 @@ def team_settings(**changes) -> TeamConfig:
         "dtype": "float32",
         "precision": "fp32",
         "chat_template": True,
+        "chat_template_arguments": {},
         "max_prompt_tokens": None,
     }
     return TeamConfig(**{**plain, **changes})

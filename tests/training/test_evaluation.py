@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 from support.toy import Toy, make_team, rollout_settings, tasks
 
+from collm.common.seeds import derive
 from collm.training import evaluation
-from collm.training.rollout import Rollout
+from collm.training.rollout import Rollout, cut_shares
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +86,26 @@ def test_latency_is_that_of_the_slowest_agent(team, monkeypatch):
     monkeypatch.setattr(team, "respond", respond)
     assert evaluation.latency(rollout, tasks(3), 0) == {"seconds": 2.0, "tasks": 3, "turns": 6}
     assert evaluation.latency(rollout, [], 0) == {"seconds": None, "tasks": 0, "turns": 0}
+
+
+def test_what_was_cut_is_in_rows_and_summary(models_folder):
+    """Prompts that were cut to fit and responses that had not ended, per agent; none is silent."""
+
+    class Lengthy(Toy):
+        def observe(self, task, agent, turn, history, feedback):
+            text = "red fox " * 300 if agent == 1 and task.id == "toy-0" else "red"
+            return [{"role": "user", "content": text}]
+
+    team = make_team(models_folder)
+    rollout = Rollout(team, Lengthy({}), rollout_settings())
+    rows = evaluation.sample_rows(rollout, tasks(4), 1, 0, {})
+    turns = [turn for row in rows for turn in row["turns"]]
+    assert [turn["cut_prompts"] for turn in turns] == [[False, True], *[[False, False]] * 3]
+    played = rollout.play(tasks(4), [derive("evaluation", 0, task.id, 0) for task in tasks(4)], generations=1).nodes()
+    ended = [[group[0].ended for group in node.responses] for node in played]
+    assert [turn["cut_responses"] for turn in turns] == [[not end for end in pair] for pair in ended]
+    summary = evaluation.summary(rows)
+    assert (summary["cut_prompts/agent_0"], summary["cut_prompts/agent_1"]) == (0.0, 0.25)
+    assert summary["cut_responses/agent_1"] == sum(not pair[1] for pair in ended) / 4
+    shares = cut_shares(played)
+    assert shares == {name: summary[name] for name in shares} and len(shares) == 4

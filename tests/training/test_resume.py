@@ -254,6 +254,13 @@ def test_max_updates_ends_a_run(models_folder, tmp_path):
 def test_cut_prompts_are_counted_per_rollout(unbroken):
     _, _, (_, rows) = unbroken
     assert {row["cut_prompts"] for row in rows if row["event"] == "rollout"} == {0}
+    for row in rows:
+        if row["event"] == "update":
+            assert row["cut_texts/critic"] == 0.0
+        else:
+            assert [row[f"cut_prompts/agent_{agent}"] for agent in (0, 1)] == [0.0, 0.0]
+            assert all(0 <= row[f"cut_responses/agent_{agent}"] <= 1 for agent in (0, 1))
+    assert any(row["cut_responses/agent_0"] > 0 for row in rows if row["event"] == "rollout")
 
 
 def test_another_number_of_threads_is_said_and_recorded(models_folder, tmp_path, monkeypatch, capsys):

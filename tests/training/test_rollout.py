@@ -190,7 +190,7 @@ def test_no_prompt_holds_another_agents_response_in_the_toy(team):
 
 @pytest.mark.parametrize("feedback", ["position", "score", "perfect"])
 def test_no_prompt_holds_another_agents_response_in_str_build(models_folder, feedback):
-    team = make_team(models_folder, max_prompt_tokens=60)
+    team = make_team(models_folder, max_prompt_tokens=120)
     domain = domains.get("str_build")({**STR_BUILD, "feedback": feedback})
     settings = rollout_settings(turns=4, generations=2, max_new_tokens=40)
     task = domain.task(next(iter(domain.embedded(0).values()))[0], 0)

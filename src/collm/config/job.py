@@ -42,6 +42,7 @@ class TeamConfig:
     dtype: str = setting("Storage of frozen bases.", choices=("float32", "bfloat16"))
     precision: str = setting("Autocast precision.", choices=("fp32", "bf16"))
     chat_template: bool = setting("Render prompts with the tokenizer's chat template.")
+    chat_template_arguments: Mapping[str, Any] = setting("What the chat template is given, by name.", mapping=True)
     max_prompt_tokens: int | None = setting("Longest prompt; null means what the context leaves.", minimum=16)
 
 

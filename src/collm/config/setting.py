@@ -22,6 +22,7 @@ def setting(
     below: float | None = None,
     entries: bool = False,
     nullable: bool = False,
+    mapping: bool = False,
     block: type | None = None,
 ) -> Any:
     """A dataclass field that files may set; its annotation gives its type.
@@ -32,6 +33,7 @@ def setting(
         minimum, maximum: least and greatest number; `above` and `below` are limits that are themselves not allowed.
         entries: files may give one text or a list of them.
         nullable: files may say null, for which something else is put before the job is made.
+        mapping: files give names of their own choice with a value each.
         block: the setting is a block of further settings, declared by this dataclass.
     """
     limits = {"minimum": minimum, "maximum": maximum, "exclusiveMinimum": above, "exclusiveMaximum": below}
@@ -40,6 +42,8 @@ def setting(
         keywords["enum"] = list(choices)
     if entries:
         keywords |= {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
+    if mapping:
+        keywords["type"] = "object"
     return dataclasses.field(
         metadata={"description": description, "keywords": keywords, "nullable": nullable, "block": block}
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from collm.common.errors import DataError, RowError, UnusableRow
 from collm.common.files import atomic_folder, read_jsonl, sha256, write_atomic, write_json
-from collm.data import hub
+from collm.data import hub, licences
 from collm.domains.base import Domain, RawRow, Task
 from collm.domains.options import nearest
 
@@ -105,7 +106,8 @@ def prepare(
         lock: file that remembers which hub commit a null revision meant.
 
     Returns:
-        The manifest, as written to out/manifest.json.
+        The manifest, as written to out/manifest.json. "dropped" lists rows that were left out, "replaced" rows with
+        characters that are none (lone surrogates), each of which became "?".
 
     Raises:
         RowError: a row is malformed; names file, line and field.
@@ -116,18 +118,21 @@ def prepare(
         raise DataError(f"data.source: {name!r} is unknown; {nearest(name, LABELS)}")
     chosen = expressions(domain, settings)
     source = _load(domain, settings, chosen, seed, Path(lock))
-    kept, dropped = _split(domain, source, chosen)
+    kept, dropped, replaced = _split(domain, source, chosen)
+    folder = Path(settings["path"]) if name == "path" else None
     manifest = {
         "domain": domain.name,
         "source": name,
         "origin": source.origin,
         "revision": source.revision,
-        "licence": domain.licence,
+        "licence": licences.licence(domain, folder, (origin for rows in kept.values() for _, origin in rows)),
         "seed": seed,
         "label": LABELS[name],
         "splits": {split: {"slice": chosen[split], "rows": len(rows)} for split, rows in kept.items()},
         "dropped": dropped,
+        "replaced": replaced,
     }
+    _say_replaced(domain, replaced)
     _write(Path(out), manifest, kept)
     return manifest
 
@@ -153,7 +158,7 @@ def load_tasks(path: str | Path) -> list[Task]:
 def tasks(domain: Domain, settings: Mapping[str, Any], seed: int) -> dict[str, list[Task]]:
     """Tasks by split as `prepare` would write them, without writing anything; raises as it does."""
     chosen = expressions(domain, settings)
-    kept, _ = _split(domain, _load(domain, settings, chosen, seed, LOCK), chosen)
+    kept, *_ = _split(domain, _load(domain, settings, chosen, seed, LOCK), chosen)
     return {split: [task for task, _ in rows] for split, rows in kept.items()}
 
 
@@ -165,11 +170,35 @@ def expressions(domain: Domain, settings: Mapping[str, Any]) -> dict[str, str]:
         expression = settings.get(split) or default
         if expression is None:
             raise DataError(
-                f"data.{split} is null and {domain.name} has no slice of its own for source "
+                f"{_key(domain, split)} is null and {domain.name} has no slice of its own for source "
                 f'{settings["source"]}; write one like "train[0:1000]" or use {" or ".join(domain.slices)}'
             )
         chosen[split] = expression
     return chosen
+
+
+def _key(domain: Domain, split: str) -> str:
+    """The configuration key of a split's slice."""
+    return f"domain.{domain.name}.data.{split}"
+
+
+def surrogates(value: Any) -> int:
+    """Lone surrogates in the texts of a row's fields: `domains.base.printable` makes each a "?"."""
+    if isinstance(value, str):
+        return sum("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, Mapping):
+        return sum(map(surrogates, value.values()))
+    return sum(map(surrogates, value)) if isinstance(value, list) else 0
+
+
+def _say_replaced(domain: Domain, replaced: Sequence[Mapping[str, Any]]) -> None:
+    if replaced:
+        total, first = sum(row["characters"] for row in replaced), replaced[0]["origin"]
+        print(
+            f'{domain.name}: {total} lone surrogates, which are no characters, became "?" in {len(replaced)} rows, the '
+            f"first is {first}; the manifest lists them",
+            file=sys.stderr,
+        )
 
 
 def _load(domain: Domain, settings: Mapping[str, Any], expressions: Mapping[str, str], seed: int, lock: Path) -> Source:
@@ -203,14 +232,19 @@ def _load_hub(domain: Domain, settings: Mapping[str, Any], expressions: Mapping[
 
 def _split(
     domain: Domain, source: Source, expressions: Mapping[str, str]
-) -> tuple[dict[str, Kept], list[dict[str, str]]]:
+) -> tuple[dict[str, Kept], list[dict[str, str]], list[dict[str, Any]]]:
     dropped: list[dict[str, str]] = []
+    replaced: list[dict[str, Any]] = []
     kept = {}
     for split in SPLITS:
-        chosen = select(expressions[split], source.splits, f"data.{split}")
+        chosen = select(expressions[split], source.splits, _key(domain, split))
         kept[split] = _tasks(domain, split, chosen, dropped)
+        rows = {row.origin: row for _, row in chosen}
+        for _, origin in kept[split]:
+            if count := surrogates(rows[origin].fields):
+                replaced.append({"split": split, "origin": origin, "characters": count})
     _refuse_overlap(domain, kept)
-    return kept, dropped
+    return kept, dropped, replaced
 
 
 def _tasks(domain: Domain, split: str, chosen: Sequence[tuple[int, RawRow]], dropped: list[dict[str, str]]) -> Kept:
@@ -239,7 +273,7 @@ def _tasks(domain: Domain, split: str, chosen: Sequence[tuple[int, RawRow]], dro
         kept.append((task, row.origin))
     if not kept:
         reason = next(entry["reason"] for entry in dropped if entry["split"] == split)
-        raise DataError(f"data.{split}: all {len(chosen)} rows were dropped, the first because {reason}")
+        raise DataError(f"{_key(domain, split)}: all {len(chosen)} rows were dropped, the first because {reason}")
     return kept
 
 
@@ -250,7 +284,8 @@ def _refuse_overlap(domain: Domain, kept: Mapping[str, Kept]) -> None:
         first, second = shared[0]
         raise DataError(
             f"train and test overlap in {len(shared)} rows: {first} (train) and {second} (test) hold the "
-            f"same {domain.name} task; choose data.train and data.test so that no row is in both"
+            f"same {domain.name} task; choose {_key(domain, 'train')} and {_key(domain, 'test')} so that no row is in "
+            "both"
         )
 
 

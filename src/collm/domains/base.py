@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from collm.common.errors import ConfigError, DataError, RowError
 from collm.domains.options import Option, check_options
+from collm.domains.thoughts import without_thoughts
 
 __all__ = [
     "PROFILES",
@@ -30,6 +31,7 @@ __all__ = [
     "RowError",
     "Step",
     "Task",
+    "answer_field",
     "embedded_path",
     "printable",
     "require",
@@ -257,10 +259,10 @@ class Domain(ABC):
         """Reward and components of one case in the golden format; RowError on a missing or ill-typed field."""
 
     def check_joint_action(self, joint_action: Sequence[str | None]) -> list[str]:
-        """One text per agent with None as ""; ValueError on another number of responses (a programming error)."""
+        """One answer per agent without its thoughts, None as ""; ValueError on another number (a programming error)."""
         if len(joint_action) != self.num_agents:
             raise ValueError(f"{self.name}: {len(joint_action)} responses for {self.num_agents} agents")
-        return ["" if text is None else text for text in joint_action]
+        return ["" if text is None else without_thoughts(text) for text in joint_action]
 
     def scripted_episode(
         self, task: Task, turns: int, world: Any, answer: Callable[[int, int, Any], str]
@@ -285,10 +287,14 @@ class Domain(ABC):
         return episode
 
     def _last_response(self, task: Task, turn: int, history: Sequence[Exchange]) -> str:
-        """What the agent answered at the turn before, printable; ValueError without a past (a programming error)."""
+        """What the agent answered at the turn before, printable and without its thoughts.
+
+        Raises:
+            ValueError: there is no past (a programming error).
+        """
         if not history:
             raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
-        return printable(history[-1].response)
+        return printable(without_thoughts(history[-1].response))
 
 
 def embedded_path(name: str) -> Path:
@@ -308,6 +314,11 @@ def require(fields: Mapping[str, Any], field: str, kinds: tuple[type, ...], expe
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise RowError(f"{where}field {field!r} is of type {type(value).__name__}; expected {expected}")
     return value
+
+
+def answer_field(fields: Mapping[str, Any], field: str) -> str:
+    """The answer in a response that a case brings, a text or null, without its thoughts; RowError otherwise."""
+    return without_thoughts(require(fields, field, (str, type(None)), "a text or null") or "")
 
 
 def require_text(fields: Mapping[str, Any], field: str, origin: str) -> str:

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from typing import Any
 from collm.common.errors import DataError, RowError
 from collm.domains.base import RawRow, embedded_path
 
-Numbered = Iterator[tuple[int, Any]]
+Placed = Iterator[tuple[int | str, Any]]  # rows with their line, or "line, element number"
 
 
 def read_rows(file: str | Path) -> list[RawRow]:
     """Read every row of `file`; the origin of a row is "folder/file:line", lines counted from 1.
 
+    Where several elements of a JSON list begin on one line it is "folder/file:line, element number".
     .jsonl and .jsonl.gz hold an object per line, .json a list of objects or one object, .csv a header and
     rows whose values stay text. A file without rows gives an empty list.
 
@@ -36,10 +38,10 @@ def read_rows(file: str | Path) -> list[RawRow]:
     if suffix is None:
         raise DataError(f"{file}: rows are read from {', '.join(READERS)} files only")
     rows = []
-    for line, fields in READERS[suffix](_text(file), file):
+    for place, fields in READERS[suffix](_text(file), file):
         if not isinstance(fields, dict):
-            raise RowError(f"{file}:{line}: a row must be an object of named fields, not {_shorten(fields)}")
-        rows.append(RawRow(fields, f"{file.parent.name}/{file.name}:{line}"))
+            raise RowError(f"{file}:{place}: a row must be an object of named fields, not {_shorten(fields)}")
+        rows.append(RawRow(fields, f"{file.parent.name}/{file.name}:{place}"))
     return rows
 
 
@@ -120,7 +122,7 @@ def _refuse_constant(name: str) -> None:
 DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def _json_lines(text: str, file: Path) -> Numbered:
+def _json_lines(text: str, file: Path) -> Placed:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -131,28 +133,59 @@ def _json_lines(text: str, file: Path) -> Numbered:
             raise RowError(f"{file}:{number}: not a JSON object ({reason})") from error
 
 
-def _json(text: str, file: Path) -> Numbered:
+def _json(text: str, file: Path) -> Placed:
     try:
         whole = DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise RowError(f"{file}:{error.lineno}: not valid JSON ({error.msg})") from error
+        raise RowError(f"{file}:{error.lineno}{_element(text, error.pos)}: not valid JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:
-        raise RowError(f"{file}: not valid JSON ({error})") from error
+        raise RowError(f"{file}{_element(text)}: not valid JSON ({error})") from error
     if not isinstance(whole, list):
         yield 1, whole
         return
-    # The text is known to be a valid list: walk it again, item by item, for the places where items begin.
+    elements = list(_elements(text))
+    starts = Counter(line for line, _, _ in elements)
+    for number, (line, _, value) in enumerate(elements, start=1):
+        yield (line if starts[line] == 1 else f"{line}, element {number}"), value
+
+
+def _elements(text: str) -> Iterator[tuple[int, int, Any]]:
+    """The elements of a JSON list, each with the line where it begins and the place where it ends.
+
+    Raises:
+        ValueError, RecursionError: from the decoder, at the first wrong element.
+    """
     line, seen = 1, 0
     position = text.index("[") + 1
-    for _ in whole:
-        while text[position] in " \t\r\n,":
+    while True:
+        while position < len(text) and text[position] in " \t\r\n,":
             position += 1
+        if position == len(text) or text[position] == "]":
+            return
         line, seen = line + text.count("\n", seen, position), position
         value, position = DECODER.raw_decode(text, position)
-        yield line, value
+        yield line, position, value
 
 
-def _csv(text: str, file: Path) -> Numbered:
+def _element(text: str, position: int | None = None) -> str:
+    """Which element of a JSON list is wrong, in words; "" if it is no list.
+
+    It is the one after those that can be read and end before `position`, where the decoder stopped.
+    """
+    if not text.lstrip().startswith("["):
+        return ""
+    readable = 0
+    try:
+        for _, end, _ in _elements(text):
+            if position is not None and end > position:
+                break
+            readable += 1
+    except (ValueError, RecursionError):
+        pass  # it is this one
+    return f", element {readable + 1}"
+
+
+def _csv(text: str, file: Path) -> Placed:
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
@@ -178,7 +211,7 @@ def _header(cells: list[str], file: Path, line: int) -> list[str]:
     return names
 
 
-READERS: dict[str, Callable[[str, Path], Numbered]] = {
+READERS: dict[str, Callable[[str, Path], Placed]] = {
     ".jsonl": _json_lines,
     ".jsonl.gz": _json_lines,
     ".json": _json,

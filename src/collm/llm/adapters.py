@@ -21,8 +21,8 @@ def activate(model: PeftModel, adapter: str) -> None:
 
 def adapted_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Paths and modules of `model` that PEFT has put something on, of whatever kind."""
-    kinds: tuple[type, ...] = (BaseTunerLayer, AuxiliaryTrainingWrapper)
-    return [(path, module) for path, module in model.named_modules() if isinstance(module, kinds)]
+    modules: list[tuple[str, nn.Module]] = list(model.named_modules())
+    return [item for item in modules if isinstance(item[1], (BaseTunerLayer, AuxiliaryTrainingWrapper))]
 
 
 def is_plain_lora(module: nn.Module) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from collm.common.errors import ModelError
-from collm.domains.base import Message
 from collm.llm.adapters import outside_decoder
+from collm.llm.encoding import Encoder
 from collm.llm.memory_savers import load_causal, spread
 from collm.llm.model_checks import check_config, check_vocabulary
 from collm.llm.model_config import context_length
@@ -36,10 +36,18 @@ class Base:
     passes: Passes
 
     def __init__(
-        self, name: str, folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None = None
+        self,
+        name: str,
+        folder: Path,
+        dtype: torch.dtype,
+        device: torch.device,
+        device_map: str | None = None,
+        template: Mapping[str, Any] | None = None,
     ):
         """Load the model in `dtype`, frozen, and its tokenizer; `device_map` spreads it over GPUs.
 
+        Args:
+            template: arguments of the chat template; None: prompts are plain text.
         Raises:
             ModelError: it is not there, is damaged, never ends a response, does not say how much it can read, or
                 transforms its logits after the output layer.
@@ -50,6 +58,7 @@ class Base:
         title = f"model {name!r}"
         self.context = context_length(check_config(title, folder).get_text_config(decoder=True), folder)
         self.tokenizer: Any = load_tokenizer(title, folder)
+        self.encoder = Encoder(name, self.tokenizer, template)
         self.model = load_causal(name, folder, dtype, device, device_map).eval()
         self.model.requires_grad_(False)
         check_vocabulary(title, self.tokenizer, self.model)
@@ -133,15 +142,3 @@ class Base:
         parts = self.model.get_output_embeddings()(self.model.get_decoder()(input_ids=ids).last_hidden_state)
         if not torch.allclose(whole.float().to(parts.device), parts.float(), rtol=1e-2, atol=1e-2):
             raise ModelError(f"model {self.name!r} transforms its logits after the output layer; not supported")
-
-    def encode(self, messages: Sequence[Message], chat: bool, limit: int | None) -> tuple[tuple[int, ...], int]:
-        """Token ids of a prompt and how many were cut from its left to fit `limit`."""
-        if chat and self.tokenizer.chat_template:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        else:
-            ids = self.tokenizer("\n\n".join(message["content"] for message in messages))["input_ids"]
-        cut = max(0, len(ids) - limit) if limit is not None else 0
-        return tuple(ids[cut:]), cut

@@ -152,7 +152,10 @@ def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str,
     """Next-token prediction on windows of the joined texts; returns the mean loss of the last tenth of steps."""
     import torch
 
-    stream = [token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+    def plain(text: str) -> list[int]:  # words in a text that look like control tokens are words
+        return list(tokenizer(text, split_special_tokens=True)["input_ids"])
+
+    stream = [token for text in texts for token in [*plain(text), tokenizer.eos_token_id]]
     window, steps, batch = options["window"], options["steps"], options["batch_size"]
     if steps == 0:
         return None

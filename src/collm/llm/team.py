@@ -20,6 +20,7 @@ from collm.config.job import TeamConfig
 from collm.domains.base import Message
 from collm.llm.base_model import Base
 from collm.llm.batching import Pair, PromptKeys, decoding_batches, merge_prompts
+from collm.llm.encoding import TooLong
 from collm.llm.member import Member
 from collm.llm.passes import PassSettings
 from collm.llm.sampling import Generated, Request, Sampling
@@ -79,7 +80,7 @@ class Team:
         for member in self.members:
             member.check_trained(speaks=member in self.agents)
         self._references: list[Member] = []  # of the agents, if any are kept
-        self.cut_prompts = 0
+        self.critic_texts: dict[str, list[bool]] = {}  # by critic: whether each text it has read was cut
         self.engines: Engines | None = None  # decode here, unless a backend of their own serves the agents
 
     @property
@@ -106,7 +107,8 @@ class Team:
             return Member(name, base, base.add_adapter(name, lora), name, with_head)
 
     def _base(self, model: str, dtype: torch.dtype) -> Base:
-        return Base(model, self._folders[model], dtype, self.device, self._device_maps.get(model))
+        template = self.settings.chat_template_arguments if self.settings.chat_template else None
+        return Base(model, self._folders[model], dtype, self.device, self._device_maps.get(model), template)
 
     def _pass_settings(self, recompute: bool) -> PassSettings:
         product_dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else None
@@ -115,7 +117,16 @@ class Team:
     # prompts
 
     def prompt(self, agent: int, messages: Sequence[Message], reserve: int) -> tuple[int, ...]:
-        """Token ids of an agent's prompt, leaving `reserve` tokens of the context for the response."""
+        """Token ids of an agent's prompt, see `fitted_prompt`."""
+        return self.fitted_prompt(agent, messages, reserve)[0]
+
+    def fitted_prompt(self, agent: int, messages: Sequence[Message], reserve: int) -> tuple[tuple[int, ...], bool]:
+        """Token ids of an agent's prompt, leaving `reserve` tokens of the context for the response; and whether it
+        was cut for that: its longest messages lose their middle, system texts and the chat template's tokens stay.
+
+        Raises:
+            ModelError: no room is left, or none for what is never cut.
+        """
         base = self.agents[agent].base
         limit = min(base.context - reserve, self.settings.max_prompt_tokens or base.context)
         if limit < 1:
@@ -123,24 +134,38 @@ class Team:
                 f"model {base.name!r} has a context of {base.context} tokens, and rollout.max_new_tokens is {reserve}; "
                 "lower it or take a model with a longer context"
             )
-        ids, cut = base.encode(messages, self.settings.chat_template, limit)
-        self.cut_prompts += cut > 0
-        return ids
+        try:
+            ids, cut = base.encoder.messages(messages, limit)
+        except TooLong as error:
+            raise ModelError(
+                f"a prompt of agent {agent} has {error.tokens} tokens that are never cut (system text, chat template, "
+                f"mark of a cut), and {limit} are possible; raise team.max_prompt_tokens, lower "
+                "rollout.max_new_tokens, or take a model with a longer context"
+            ) from None
+        return ids, cut > 0
 
     def text_ids(self, critic: int, text: str, agent: int | None = None) -> tuple[int, ...]:
-        """Token ids of plain text for a critic; the last ones if it is too long.
+        """Token ids of plain text for a critic; a text too long loses its middle.
 
         Args:
-            agent: whose tokenizer makes them; None: that of the critic's own base.
+            agent: whose tokenizer makes them, control tokens written in the text included (the released code); None:
+                that of the critic's own base.
         """
-        base = self.critics[critic].base
-        tokenizer = base.tokenizer if agent is None else self.agents[agent].base.tokenizer
-        return tuple(tokenizer(text)["input_ids"][-base.context :])
+        member = self.critics[critic]
+        if agent is None:
+            ids, cut = member.base.encoder.text(text, member.base.context)
+        else:
+            whole = self.agents[agent].base.tokenizer(text)["input_ids"]
+            ids, cut = tuple(whole[-member.base.context :]), max(0, len(whole) - member.base.context)
+        self.critic_texts.setdefault(member.name, []).append(cut > 0)
+        return ids
 
     def continued(self, critic: int, ids: tuple[int, ...], text: str) -> tuple[int, ...]:
         """Ids of a text and its continuation for a critic, no beginning-of-text token between; the last that fit."""
-        base = self.critics[critic].base
-        return (*ids, *base.tokenizer(text, add_special_tokens=False)["input_ids"])[-base.context :]
+        member = self.critics[critic]
+        whole = (*ids, *member.base.tokenizer(text, add_special_tokens=False)["input_ids"])
+        self.critic_texts.setdefault(member.name, []).append(len(whole) > member.base.context)
+        return whole[-member.base.context :]
 
     def prompt_text(self, agent: int, ids: tuple[int, ...]) -> str:
         """The text of a prompt as an agent reads it, marks of its chat template included, less what begins any text."""
@@ -148,6 +173,11 @@ class Team:
         own = ids[1:] if ids and ids[0] == tokenizer.bos_token_id else ids
         text: str = tokenizer.decode(own, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
+
+    def cut_texts(self) -> dict[str, float]:
+        """By "cut_texts/critic" the share of cut ones among the texts that it has read since the last call."""
+        read, self.critic_texts = self.critic_texts, {}
+        return {f"cut_texts/{critic}": sum(cuts) / len(cuts) for critic, cuts in read.items()}
 
     # generation
 
@@ -204,7 +234,7 @@ class Team:
     def _response(self, asked: PromptKeys, item: Generated, seconds: float) -> Response:
         agent, prompt, _ = asked
         words = item.tokens[:-1] if item.ended else item.tokens
-        text = self.agents[agent].base.tokenizer.decode(words, skip_special_tokens=True)
+        text = self.agents[agent].base.encoder.decode(words)
         return Response(text, item.tokens, prompt, item.logprob, item.ended, seconds)
 
     def _decode(self, prompts: Sequence[PromptKeys], sampling: Sampling) -> list[list[Generated]]:

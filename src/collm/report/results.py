@@ -26,6 +26,7 @@ from collm.methods.registry import METHODS, ROWS
 SAMPLE_KEYS = ("domain", "method", "seed", "task", "sample", "reward", "tokens")
 CURVE_KEYS = ("event", "iteration", "env_step", "samples", "reward")
 CURVE_EVENTS = ("rollout", "evaluation")
+CUTS = ("cut_prompts", "cut_responses")
 LISTED = 12  # missing files listed one by one in a message; the rest are counted
 
 
@@ -59,15 +60,18 @@ class Results:
     """Everything that tables and figures need.
 
     samples: one row a sample: domain, method, seed, task, sample, reward (raw, last turn), tokens (per agent
-        and turn), `metric.<name>` and `part.<name>` (NaN where another domain has no such column).
+        and turn), `metric.<name>` and `part.<name>` (NaN where another domain has no such column), and counts
+        over turns and agents: `prompts`, `cut_prompts` (to fit the model), `cut_responses` (had not ended).
     curves: one row a rollout or evaluation of a trained run: domain, method, seed, event, iteration, env_step
         (joint actions whose reward was evaluated), samples, reward (mean, raw).
+    critic_cuts: by the same key the share of cut ones among the texts that the critics of a run have read.
     records: evaluation.json by (domain, method, seed); folders: where the run is; manifests: by domain.
     missing: files that should be there and are not; empty unless the caller asked for partial results.
     """
 
     samples: pd.DataFrame
     curves: pd.DataFrame
+    critic_cuts: Mapping[tuple[str, str, int], float]
     records: Mapping[tuple[str, str, int], Mapping[str, Any]]
     manifests: Mapping[str, Mapping[str, Any]]
     folders: Mapping[tuple[str, str, int], Path]
@@ -143,6 +147,7 @@ def collect(runs: Iterable[Run], data: Path, partial: bool = False) -> Results:
     return Results(
         samples=pd.concat([sample_frame(run) for run in complete], ignore_index=True),
         curves=pd.concat(curves, ignore_index=True) if curves else _empty_curves(),
+        critic_cuts={run.key: critic_cuts(run) for run in complete if run.trained},
         records={run.key: read_json(run.folder / "evaluation.json") for run in complete},
         manifests={run.domain: read_json(manifests[run.domain]) for run in complete},
         folders={run.key: run.folder for run in complete},
@@ -167,6 +172,8 @@ def sample_frame(run: Run) -> pd.DataFrame:
             flat = {key: row[key] for key in SAMPLE_KEYS}
             flat |= {f"metric.{name}": value for name, value in row["metrics"].items()}
             flat |= {f"part.{name}": value for name, value in row["turns"][-1]["parts"].items()}
+            flat["prompts"] = sum(len(turn["responses"]) for turn in row["turns"])
+            flat |= {cut: sum(sum(turn[cut]) for turn in row["turns"]) for cut in CUTS}
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise DataError(f"{path}:{number}: not a sample line ({error!r}); evaluate again") from error
         rows.append(flat)
@@ -188,6 +195,14 @@ def curve_frame(run: Run) -> pd.DataFrame:
     if not rows:
         raise DataError(f"{path} holds neither a rollout nor an evaluation; train again")
     return pd.DataFrame(rows, columns=_empty_curves().columns)
+
+
+def critic_cuts(run: Run) -> float:
+    """The mean over a run's updates and critics of the share of texts that were cut; 0 without critics."""
+    path = run.folder / "metrics.jsonl"
+    updates = [row for row in _lines(path) if row.get("event") == "update"]
+    shares = [share for row in updates for name, share in row.items() if name.startswith("cut_texts/")]
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -75,8 +75,13 @@ def _aligned(frame: pd.DataFrame, left: int) -> str:
     return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
-def markdown(main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean") -> str:
-    """The main table as Markdown: an overview, a table per domain under its heading and label, then notes."""
+def markdown(
+    main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean", further: Sequence[str] = ()
+) -> str:
+    """The main table as Markdown: an overview, a table per domain under its heading and label, then notes.
+
+    `further` notes stand after those of `notes`.
+    """
     blocks = ["# Main results"]
     if main["domain"].nunique() > 1:
         blocks.append(overview(main, domains).strip())
@@ -85,19 +90,21 @@ def markdown(main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str =
         label = _labels(main, domain)
         blocks += [f"## {title(domain)}", f"{label[0].upper()}{label[1:]}.", table]
     wrapped = textwrap.TextWrapper(110, initial_indent="- ", subsequent_indent="  ")
-    blocks.append("\n".join(wrapped.fill(note) for note in notes(main, estimator)))
+    blocks.append("\n".join(wrapped.fill(note) for note in [*notes(main, estimator), *further]))
     return "\n\n".join(blocks) + "\n"
 
 
-def latex(main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean") -> str:
-    """The main table as LaTeX `table` environments, one per domain, no wider than the text."""
+def latex(
+    main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean", further: Sequence[str] = ()
+) -> str:
+    """The main table as LaTeX `table` environments, one per domain, no wider than the text; notes as in `markdown`."""
     blocks = [PREAMBLE]
     for domain in dict.fromkeys(main["domain"]):
         frame = display_frame(main, domain, domains[domain].metrics)
         frame = frame.map(escape).rename(columns=escape)
         align = "l" + "r" * (frame.shape[1] - 1)
         tabular = frame.to_latex(index=False, escape=False, column_format=align).strip()
-        explained = notes(main, estimator) if len(blocks) == 1 else ["Cells as in the first table."]
+        explained = [*notes(main, estimator), *further] if len(blocks) == 1 else ["Cells as in the first table."]
         caption = escape(f"{title(domain)} ({_labels(main, domain)}). {' '.join(explained)}")
         lines = [
             r"\begin{table}[htbp]",

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from collm.common.errors import DataError
+from collm.domains import title
 from collm.domains.base import Domain, Metric
 from collm.methods.registry import ROWS, UNTRAINED, WARM_STARTS
 from collm.report import paper, statistics
@@ -158,6 +159,37 @@ def without_reference(results: Results) -> list[str]:
                 "there: add warm_start_single to baselines"
             )
     return sentences
+
+
+def cut_notes(results: Results) -> list[str]:
+    """One sentence per domain and kind of text about the share that was cut, by method; none where nothing was.
+
+    A prompt, or a text that critics read, is cut in its middle to fit the model; a response that had not ended after
+    `rollout.max_new_tokens` was scored as it stood.
+    """
+    sentences = []
+    for domain in results.domains():
+        shares: dict[str, list[str]] = {}
+        for method in results.methods(domain):
+            frame, label = results.of(domain, method), ROWS[method].label
+            critics = [share for (*cell, _), share in results.critic_cuts.items() if cell == [domain, method]]
+            kinds = {
+                "prompts were cut to fit": frame["cut_prompts"].sum() / frame["prompts"].sum(),
+                "responses had not ended": frame["cut_responses"].sum() / frame["prompts"].sum(),
+                "texts of critics were cut to fit": sum(critics) / len(critics) if critics else 0.0,
+            }
+            for kind, share in kinds.items():
+                if share > 0:
+                    shares.setdefault(kind, []).append(f"{label} {percent(share)}")
+        sentences += [f"{title(domain)}: {kind}: {', '.join(cells)}." for kind, cells in shares.items()]
+    return sentences
+
+
+def percent(share: float) -> str:
+    """A share above 0 in per cent, never rounded to 0 or, below all, to 100."""
+    if share < 0.005:
+        return "under 1 %"
+    return "over 99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
 
 
 def metric_tree(main: pd.DataFrame, rewards: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:

@@ -22,7 +22,8 @@ def sample_rows(
         batch: episodes played at once; results do not depend on it.
     Returns:
         Rows with every response, reward parts and metrics per turn; `reward`, `metrics` and `record` are
-        those of the last turn reached, `tokens` is the mean number of generated tokens per agent per turn.
+        those of the last turn reached, `tokens` is the mean number of generated tokens per agent per turn;
+        per turn and agent also whether the prompt was cut to fit, and whether the response had not ended.
     """
     episodes = [(task, sample) for task in tasks for sample in range(samples)]
     rows = []
@@ -47,6 +48,8 @@ def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
                 "parts": step.parts,
                 "metrics": step.metrics,
                 "tokens": _tokens(node),
+                "cut_prompts": [agent in node.cut for agent in range(len(node.responses))],
+                "cut_responses": [not responses[0].ended for responses in node.responses],
             }
         )
     last = nodes[-1].steps[0]
@@ -70,7 +73,8 @@ def _tokens(node: Node) -> list[int]:
 
 
 def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]:
-    """Means over rows: last-turn reward, metrics, tokens; with the first responses of each agent as examples."""
+    """Means over rows: last-turn reward, metrics, tokens, shares of cut prompts and of responses that had not ended
+    by agent; with the first responses of each agent as examples."""
     names = rows[0]["metrics"]
     first_responses = [
         {"task": row["task"], "reward": row["reward"], "responses": row["turns"][-1]["responses"]}
@@ -80,8 +84,18 @@ def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]
         "reward": sum(row["reward"] for row in rows) / len(rows),
         "metrics": {name: sum(row["metrics"][name] for row in rows) / len(rows) for name in names},
         "tokens": sum(row["tokens"] for row in rows) / len(rows),
+        **_cut_shares([turn for row in rows for turn in row["turns"]]),
         "episodes": len(rows),
         "examples": first_responses,
+    }
+
+
+def _cut_shares(turns: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Under "cut_prompts/agent_i" and "cut_responses/agent_i" the shares of turns."""
+    return {
+        f"{kind}/agent_{agent}": sum(turn[kind][agent] for turn in turns) / len(turns)
+        for kind in ("cut_prompts", "cut_responses")
+        for agent in range(len(turns[0][kind]))
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from collm.common.seeds import derive
 from collm.domains.base import Message
+from collm.domains.thoughts import without_thoughts
 from collm.llm.team import Response
 from collm.training.rollout import Node, Rollout
 
@@ -38,7 +39,7 @@ class ReadingOthers(Rollout, ABC):
         requests = []
         for node in nodes:
             messages = quoting(node.observations[agent], self.heard(node, agent))
-            prompt = self.team.prompt(agent, messages, self.settings.max_new_tokens)
+            prompt = self._prompt(node, agent, messages)
             keys = [derive(node.seed, *node.path, "agent", agent, purpose, k) for k in range(copies)]
             requests.append((agent, prompt, keys))
         return self.team.respond(requests, self.sampling, self.settings.decode, self.settings.max_rows)
@@ -88,9 +89,9 @@ PROTOCOLS: dict[str, type[Rollout]] = {"pipeline": Pipeline, "discussion": Discu
 
 
 def quoting(messages: Sequence[Message], answers: dict[int, str]) -> list[Message]:
-    """An agent's messages with the other agents' texts at the end of the last one."""
+    """An agent's messages with the other agents' answers, without their thoughts, at the end of the last one."""
     if not answers:
         return list(messages)
-    quoted = "\n\n".join(f"Agent {other + 1} answered:\n{text}" for other, text in answers.items())
+    quoted = "\n\n".join(f"Agent {other + 1} answered:\n{without_thoughts(text)}" for other, text in answers.items())
     last = {**messages[-1], "content": f"{messages[-1]['content']}\n\n{quoted}"}
     return [*messages[:-1], last]

@@ -43,6 +43,7 @@ class Node:
     rewards: list[float] = field(default_factory=list)  # [joint action], scaled and shifted
     children: list[Node | None] = field(default_factory=list)  # [joint action]
     drafts: list[Response] = field(default_factory=list)  # [agent] what a discussion exchanges first
+    cut: set[int] = field(default_factory=set)  # agents whose prompt was cut to fit
 
     def joint_actions(self) -> list[list[str]]:
         """The texts of every joint action, [J][agent]."""
@@ -85,6 +86,20 @@ def joint_actions(copies: int, agents: int, mode: str) -> list[tuple[int, ...]]:
     if mode == "cross":
         return list(itertools.product(range(copies), repeat=agents))
     return [(k,) * agents for k in range(copies)]
+
+
+def cut_shares(nodes: Sequence[Node]) -> dict[str, float]:
+    """Shares of what was cut, under "cut_prompts/agent_i" and "cut_responses/agent_i".
+
+    A prompt is cut if it was too long, a response if it had not ended after `rollout.max_new_tokens`.
+    """
+    shares: dict[str, float] = {}
+    for agent in range(len(nodes[0].prompts)):
+        shares[f"cut_prompts/agent_{agent}"] = sum(agent in node.cut for node in nodes) / len(nodes)
+    for agent in range(len(nodes[0].prompts)):
+        ended = [response.ended for node in nodes for response in (*node.responses[agent], *node.drafts[agent:][:1])]
+        shares[f"cut_responses/agent_{agent}"] = ended.count(False) / len(ended)
+    return shares
 
 
 class Rollout:
@@ -148,10 +163,7 @@ class Rollout:
     def _respond(self, nodes: Sequence[Node], copies: int) -> int:
         requests = []
         for node in nodes:
-            node.prompts = [
-                self.team.prompt(agent, messages, self.settings.max_new_tokens)
-                for agent, messages in enumerate(node.observations)
-            ]
+            node.prompts = [self._prompt(node, agent, messages) for agent, messages in enumerate(node.observations)]
             for agent, prompt in enumerate(node.prompts):
                 keys = [derive(node.seed, *node.path, "agent", agent, "response", k) for k in range(copies)]
                 requests.append((agent, prompt, keys))
@@ -160,6 +172,13 @@ class Rollout:
             node.responses = [next(answers) for _ in node.prompts]
             node.actions = joint_actions(copies, len(node.prompts), self.settings.joint_mode)
         return sum(len(r.tokens) for node in nodes for group in node.responses for r in group)
+
+    def _prompt(self, node: Node, agent: int, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of an agent's prompt; the node remembers whether it was cut."""
+        ids, cut = self.team.fitted_prompt(agent, messages, self.settings.max_new_tokens)
+        if cut:
+            node.cut.add(agent)
+        return ids
 
     def _score(self, nodes: Sequence[Node]) -> None:
         """Score the joint actions of all nodes together."""

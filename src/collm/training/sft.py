@@ -78,7 +78,7 @@ def examples(team: Team, demonstrated: Sequence[Demonstration], reserve: int) ->
     for item in demonstrated:
         base = team.agents[item.agent].base
         end = base.tokenizer.eos_token_id
-        ids = tuple(base.tokenizer(item.response, add_special_tokens=False)["input_ids"])
+        ids = base.encoder.response(item.response)
         response = (*ids, end) if len(ids) < reserve else ids[:reserve]
         per_agent[item.agent].append(Example(team.prompt(item.agent, item.messages, reserve), response))
     return per_agent

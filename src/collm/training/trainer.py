@@ -26,7 +26,7 @@ from collm.runs.signals import Stopping
 from collm.training import evaluation
 from collm.training.learner import Context, Learner
 from collm.training.mismatch import Mismatch
-from collm.training.rollout import Node, Played
+from collm.training.rollout import Node, Played, cut_shares
 from collm.training.setup import RunSetup
 
 
@@ -164,14 +164,11 @@ class Trainer:
         tasks = self._tasks(iteration)
         seeds = [derive("episode", self.setup.seed, iteration, place, t.id) for place, t in enumerate(tasks)]
         mine = self.processes.share([1] * len(tasks))
-        self.team.cut_prompts = 0
         return self.rollout.play([tasks[index] for index in mine], [seeds[index] for index in mine])
 
     def _together(self, played: Played) -> Played:
         """The forest of all processes: everything that is learnt from is known to each."""
-        parts = self.processes.gather([(played, self.team.cut_prompts)])
-        self.team.cut_prompts = sum(cut for _, cut in parts)
-        return Played.joined([part for part, _ in parts])
+        return Played.joined(self.processes.gather([played]))
 
     # learning
 
@@ -192,7 +189,7 @@ class Trainer:
             for metrics in self.learner.update(nodes, draw, last, more):
                 counters.update += 1
                 facts = {"iteration": counters.iteration, "update": counters.update, "env_step": counters.env_step}
-                self._log({"event": "update", **facts, **metrics})
+                self._log({"event": "update", **facts, **metrics, **self.team.cut_texts()})
                 if counters.update == self.settings.max_updates:
                     break
             counters.iteration += 1
@@ -212,7 +209,8 @@ class Trainer:
             "tokens_per_second": round(played.tokens / max(played.seconds, 1e-9), 2),
             "seconds": round(played.seconds, 3),
             "reward_seconds": round(played.reward_seconds, 4),
-            "cut_prompts": self.team.cut_prompts,
+            "cut_prompts": sum(len(node.cut) for node in nodes),
+            **cut_shares(nodes),
         }
 
     # evaluation

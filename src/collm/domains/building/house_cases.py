@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collm.common.errors import RowError
-from collm.domains.base import require, require_integer
+from collm.domains.base import answer_field, require, require_integer
 from collm.domains.building.house_rows import check_inventory, check_layers
 from collm.domains.building.house_world import House, Rules, build_house, quotas
 from collm.domains.building.letter_world import AIR, block_name, limits
@@ -41,10 +41,7 @@ def read_case(inputs: Mapping[str, Any], damage: int) -> Case:
         Rules(_blocks(inputs, f"block_agent{number}"), share, allowed, damage)
         for number, share in enumerate(shares, start=1)
     )
-    texts = tuple(
-        require(inputs, f"completion{number}", (str, type(None)), "a text or null") or ""
-        for number in range(1, agents + 1)
-    )
+    texts = tuple(answer_field(inputs, f"completion{number}") for number in range(1, agents + 1))
     hp = require(inputs, "player_hp", (int, float), "a number of at least 0")
     if not 0 <= hp < float("inf"):
         raise RowError(f"field 'player_hp' is {hp}; expected a number of at least 0")

@@ -31,6 +31,7 @@ from collm.domains.base import (
     RawRow,
     Step,
     Task,
+    answer_field,
     require,
     require_integer,
     require_text,
@@ -288,10 +289,7 @@ class StrBuild(Domain):
         grid = _case_grid(inputs)
         shares = limits(require_integer(inputs, "max_commands", 1), agents)
         blocks = [_case_blocks(inputs, f"block_agent{number}") for number in range(1, agents + 1)]
-        texts = [
-            require(inputs, f"completion{number}", (str, type(None)), "a text or null") or ""
-            for number in range(1, agents + 1)
-        ]
+        texts = [answer_field(inputs, f"completion{number}") for number in range(1, agents + 1)]
         built, accepted, rejected = _run(grid, {}, texts, blocks, shares)
         counts = count(grid, built, blocks)
         parts = reward_parts(counts, self.profile)

@@ -7,7 +7,7 @@ profiles. The solver reasons forward to an option, the checker rules options out
 
 with a confidence from 1 (a guess) to 5 (sure). The joint answer is the agreed letter, else that of the more confident
 agent, else the solver's. A text without that last line still counts with the last "Answer: X" or "answer is X" in it,
-at confidence 1, but earns no form share; a text without any letter gives no answer.
+at confidence 1, but earns no form share; a text without any letter gives no answer. `<think>` blocks are not read.
 
 Up to two turns: an episode is done once both give the same letter, at the latest after the second turn. Otherwise each
 is told that the two do not agree (and whether its own last line was in form), nothing of what the other wrote. Where
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any, ClassVar
 
-from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task, require
+from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task, answer_field
 from collm.domains.choice.questions import LETTERS, question_fields, same_words, written
 from collm.domains.options import Option
 
@@ -230,10 +230,7 @@ class ReasoningDomain(Domain):
         With one agent only completion1 counts.
         """
         fields = question_fields(inputs, "")
-        texts = [
-            require(inputs, f"completion{number}", (str, type(None)), "a text or null") or ""
-            for number in range(1, self.num_agents + 1)
-        ]
+        texts = [answer_field(inputs, f"completion{number}") for number in range(1, self.num_agents + 1)]
         count = len(fields["options"])
         replies = [parse(text, count) for text in texts]
         parts = self._parts(replies, fields["answer"])

@@ -159,11 +159,10 @@ class CodingDomain(Domain):
         role = self.roles[agent] if self.num_agents == 2 else "single"
         if not turn:
             return prompts.first(role, task.fields)
-        if not history:
-            raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
+        response = self._last_response(task, turn, history)
         return [
             *history[-1].observation,
-            {"role": "assistant", "content": printable(history[-1].response)},
+            {"role": "assistant", "content": response},
             {"role": "user", "content": prompts.follow_up(role, feedback, task.fields["entry_point"])},
         ]
 

@@ -22,7 +22,18 @@ from typing import Any, ClassVar
 
 from collm.common.errors import ConfigError
 from collm.domains import readers
-from collm.domains.base import Domain, Exchange, Message, Metric, RawRow, Step, Task, embedded_path, printable, require
+from collm.domains.base import (
+    Domain,
+    Exchange,
+    Message,
+    Metric,
+    RawRow,
+    Step,
+    Task,
+    answer_field,
+    embedded_path,
+    printable,
+)
 from collm.domains.options import Option
 
 MAX_REWARD = 3.0
@@ -324,10 +335,7 @@ class WritingDomain(Domain):
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Fields `completion1` and `completion2`, text or null; RowError otherwise."""
-        first, second = (
-            require(inputs, field, (str, type(None)), "a text or null") or ""
-            for field in ("completion1", "completion2")
-        )
+        first, second = (answer_field(inputs, field) for field in ("completion1", "completion2"))
         measures = measure(first, second, self.cascade, self.options["word_boundaries"])
         parts, level = score(measures, self.cascade)
         return sum(parts.values()), components(measures, parts, level, self.cascade)
