@@ -10,6 +10,7 @@ from pathlib import Path
 from collm.common import cli
 from collm.common.errors import ConfigError
 from collm.common.files import write_json, write_jsonl
+from collm.config import provenance
 from collm.config.job import Job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
@@ -34,6 +35,10 @@ def main(argv: list[str] | None = None) -> int:
         raise ConfigError(f"--adapters belong to one --method, and {len(arguments.method)} were given")
     settings = load_config(arguments.config)
     for method in arguments.method:
+        folders = RunFolders.of(arguments.domain, method, arguments.seed)
+        provenance.check_inputs(settings, arguments.domain, method, folders.data, folders.models)
+        if method not in UNTRAINED and not arguments.adapters:
+            provenance.check_run(settings, arguments.domain, method, folders.out)
         evaluate(resolve_job(settings, arguments.domain, method), arguments)
     return 0
 

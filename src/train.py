@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from collm.common import cli
+from collm.config import provenance
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, starts_from
 from collm.runs import distributed
@@ -22,12 +23,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--start", type=Path, help="warm-started adapters; default: the conventional place if enabled")
     arguments = parser.parse_args(argv)
     distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
-    job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
+    config = load_config(arguments.config)
+    job = resolve_job(config, arguments.domain, arguments.method)
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
     start = arguments.start
     warm = starts_from(job.method, job.warm_start.enabled)
+    provenance.check_inputs(config, job.domain, job.method, folders.data, folders.models)
     if start is None and warm is not None:
-        start = RunFolders.of(job.domain, warm, arguments.seed).adapters
+        warm_run = RunFolders.of(job.domain, warm, arguments.seed)
+        provenance.check_run(config, job.domain, warm, warm_run.out)
+        start = warm_run.adapters
     setup = prepare_run(job, arguments.seed, folders, arguments.threads)
     Trainer(setup, start).run()
     setup.accelerator.end_training()

@@ -18,7 +18,7 @@ Record = dict[str, list[Any]]  # by path: bytes, time in ns, SHA-256
 
 
 def remember(record: Path, folders: Iterable[Path]) -> None:
-    """Note time and content of all files below `folders`; what has not changed since the last note is not read again."""
+    """Note time and content of all files below `folders`; unchanged ones are not read again."""
     earlier, now = _read(record), {}
     for file in _files(folders):
         size, time = _size(file), _time(file)

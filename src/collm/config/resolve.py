@@ -21,6 +21,7 @@ from collm.config.job import (
 )
 from collm.config.messages import known
 from collm.config.setting import names
+from collm.config.snapshot import digest
 from collm.methods.registry import BASELINES, METHODS, ROWS, WARM_STARTS, lineage, start_of
 
 
@@ -38,7 +39,7 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
 
     Options of the domain that no file names have their declared defaults. A null `rollout.reward_shift` becomes minus
     the domain's best reward (under the profile), scaled. The released update rule fixes some keys last
-    (`checks.RELEASED`); what they were is kept under "fixed".
+    (`checks.RELEASED`); what they were is kept under "fixed". "configuration" is the digest of the whole.
 
     Raises:
         ConfigError: unknown domain or method, or a key that no file sets.
@@ -65,7 +66,8 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
         _, best = reward_bounds(domain, resolved["options"], config["profile"], team["num_agents"])
         rollout["reward_shift"] = -rollout["reward_scale"] * best
     resolved["fixed"] = fix(resolved) if config["semantics"] == "released" else {}
-    return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
+    job = {"domain": domain, "method": method, "tracker": config["report"]["tracker"], "configuration": digest(config)}
+    return copy.deepcopy({**job, **resolved})
 
 
 def _layers(config: Mapping[str, Any], domain: str, method: str) -> Iterator[Mapping[str, Any]]:

@@ -34,10 +34,22 @@ def describe(path: str | Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def make(name: str, spec: Mapping[str, Any], out: Path, texts: Iterable[str], seed: int, lock: Path) -> None:
+def make(
+    name: str,
+    spec: Mapping[str, Any],
+    out: Path,
+    texts: Iterable[str],
+    seed: int,
+    lock: Path,
+    made_with: Mapping[str, Any] | None = None,
+) -> None:
     """Prepare model `name` in folder `out` in transformers' own format with a model.json beside the weights.
 
-    `texts` (training text) serves source scratch only; `lock` is the file of resolved hub revisions.
+    Args:
+        texts: training text, for source scratch only.
+        lock: the file of resolved hub revisions.
+        made_with: what the model depends on beside `spec`, and its training text; later stages compare it with their
+            own settings (`config.provenance`).
 
     Raises:
         ModelError: the package, folder or hub model is not there; says what to do.
@@ -45,7 +57,9 @@ def make(name: str, spec: Mapping[str, Any], out: Path, texts: Iterable[str], se
     makers = {"scratch": _scratch, "wheel": _wheel, "folder": _folder, "hub": _hub}
     with atomic_folder(out) as temporary:
         facts = makers[spec["source"]](spec, temporary, texts=texts, seed=seed, lock=lock)
-        write_json(temporary / "model.json", {"name": name, "spec": dict(spec), **facts})
+        write_json(
+            temporary / "model.json", {"name": name, "spec": dict(spec), "made_with": dict(made_with or {}), **facts}
+        )
 
 
 def _scratch(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:
