@@ -152,6 +152,13 @@ def get_results_of_domain(wildcards) -> list[str]:
     return targets.result_files(config, [wildcards.domain])
 
 
+def get_report_files(wildcards) -> list[str]:
+    try:
+        return targets.report_files(config)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def get_settings(stage: str):
     """A function that gives the settings that a stage's job depends on."""
     return lambda wildcards: dependencies.stage_settings(stage, settings_of(wildcards))

@@ -34,7 +34,7 @@ def path(config: Mapping[str, Any], folder: Path = FOLDER) -> Path:
 
 
 def keep(config: Mapping[str, Any], folder: Path = FOLDER) -> Path:
-    """Write the snapshot of a merged configuration, if it is not there, and make it the newest; returns its path."""
+    """Write the snapshot of a merged configuration, if it is not there, and make it the newest one."""
     file = path(config, folder)
     if file.is_file() and _read(file) == config:
         os.utime(file)
@@ -57,12 +57,6 @@ def of_this_run(config: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
             "start Snakemake again"
         )
     return file, _read(file)
-
-
-def newest(folder: Path = FOLDER) -> Path | None:
-    """Snapshot of the run that started last, None if nothing ran."""
-    files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-    return files[-1] if files else None
 
 
 def _read(file: Path) -> dict[str, Any]:

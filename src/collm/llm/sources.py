@@ -57,9 +57,8 @@ def make(
     makers = {"scratch": _scratch, "wheel": _wheel, "folder": _folder, "hub": _hub}
     with atomic_folder(out) as temporary:
         facts = makers[spec["source"]](spec, temporary, texts=texts, seed=seed, lock=lock)
-        write_json(
-            temporary / "model.json", {"name": name, "spec": dict(spec), "made_with": dict(made_with or {}), **facts}
-        )
+        origin = {"name": name, "spec": dict(spec), "made_with": dict(made_with or {})}
+        write_json(temporary / "model.json", {**origin, **facts})
 
 
 def _scratch(spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What is known of a job's data before it is prepared: how many tasks, and how long the prompts are.
 
-Prepared data win if they were made with the plan's own settings, and the model's own tokenizer where it is there. Otherwise rows that ship with the project (or lie
-in the folder named) are read and their characters counted; of hub sets, which cannot be read offline, the numbers of
-tasks follow from the slices and the lengths of prompts from a table; so do those of sets that are costly to read.
+Prepared data win if they were made with the plan's own settings, and the model's own tokenizer where it is there.
+Otherwise rows that ship with the project (or lie in the folder named) are read and their characters counted; of hub
+sets, which cannot be read offline, the numbers of tasks follow from the slices and the lengths of prompts from a table;
+so do those of sets that are costly to read.
 """
 
 from __future__ import annotations

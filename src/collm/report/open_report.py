@@ -47,9 +47,7 @@ def open_report(arguments: argparse.Namespace) -> Report:
         DataError: as `results.load` does.
     """
     settings = load_config(arguments.config)
-    if arguments.domains:
-        settings["domains"] = arguments.domains
-    loaded = load(settings, arguments.results, arguments.data, arguments.partial)
+    loaded = load(settings, arguments.results, arguments.data, arguments.partial, arguments.domains)
     domains = build_domains(settings, loaded.domains())
     estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
     return Report(loaded, domains, estimator, resamples, arguments.out or arguments.results / arguments.kind)
