@@ -8,7 +8,7 @@ from collm.config.failures import Failure, summary
 
 ENDED = (
     'RuleException:\nCalledProcessError in file "/x/workflow/rules/train.smk", line 32:\n'
-    "Command 'set -euo pipefail;  python src/train.py --config c > {log} 2>&1' returned non-zero exit status {status}.\n"
+    "Command 'set -euo pipefail;  python src/train.py > {log} 2>&1' returned non-zero exit status {status}.\n"
 )
 ON_CLUSTER = (
     "[Fri Nov 27 08:33:34 2026]\nError in rule train:\n"

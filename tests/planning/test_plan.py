@@ -129,7 +129,7 @@ def test_unknown_size_and_open_slice_are_told(paper, tmp_path):
 
 
 def test_prepared_data_of_other_settings_are_not_read(tmp_path, monkeypatch, capsys):
-    """What `make demo` prepares is not what the paper's configuration asks for: the plan stays that of a clean clone."""
+    """What `make demo` prepares is not what the paper's configuration asks for: a plan is that of a clean clone."""
     clean = plan.make_plan(load_config([BASE, PAPER]), Rates(), tmp_path)
     monkeypatch.chdir(tmp_path)
     for domain in ("house_build", "str_build"):
