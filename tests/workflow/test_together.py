@@ -13,6 +13,10 @@ import pytest
 import yaml
 from support.workflow import DEFAULT, ENVIRONMENT, NOTHING, TINY, call, copy_of_repository, snakemake
 
+from collm.config import snapshot
+from collm.config.load import load_config
+from collm.config.resolve import merge
+
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
 
 RATE = 0.004
@@ -73,8 +77,21 @@ def test_two_runs_in_one_folder_keep_their_settings(copy):
     assert snapshots[used["configuration"]]["seeds"] == [0]
     assert NOTHING in snakemake(copy, "-n", target, overlays=(TINY, first))
     # A key that the jobs do not depend on: another snapshot, and nothing to do.
-    third = overlay(copy, "c.yaml", {"report": {"resamples": 77}, "seeds": [0, 1]})
+    third = overlay(copy, "c.yaml", {"report": {"resamples": 777}, "seeds": [0, 1]})
     assert NOTHING in snakemake(copy, "-n", target, overlays=(TINY, first, third))
+
+
+def test_a_job_on_a_node_reads_what_its_run_wrote(copy):
+    """As an executor for clusters calls Snakemake there, with the names of the user's files, edited in the meantime."""
+    config = load_config([copy / DEFAULT, copy / TINY])
+    snapshot.keep(merge(config, {"data": {"seed": 5}}), copy / snapshot.FOLDER)
+    (file,) = (copy / snapshot.FOLDER).iterdir()
+    job = ["--mode", "remote", "--nolock", "--target-jobs", "data:domain=str_build", "--allowed-rules", "data"]
+    command = ["snakemake", "--cores", "1", *job, "--configfile", DEFAULT, TINY]
+    output = call(copy, *command, status=1)
+    assert "is not there: the configuration files changed since this run began" in output
+    call(copy, "env", f"{snapshot.VARIABLE}={file.relative_to(copy)}", *command)
+    assert json.loads((copy / "data/str_build/manifest.json").read_text(encoding="utf-8"))["seed"] == 5
 
 
 def test_use_from_elsewhere_is_refused_at_once(copy, tmp_path):

@@ -4,6 +4,8 @@ import os
 import re
 import sys
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -44,6 +46,11 @@ except ConfigError as error:
 TIMES = Path(".snakemake/file_times.json")
 if workflow.is_main_process:
     file_times.restore(TIMES)
+
+# Snakemake does not look at code that stages import: what changed is said before anything runs, and by -n.
+if workflow.is_main_process and find_spec("collm.config.code_version"):
+    for notice in import_module("collm.config.code_version").notices(config, Path("results")):
+        print(notice, file=sys.stderr)
 
 ROWS = targets.all_rows(config)
 EVALUATED_TOGETHER = targets.evaluated_together(config)
