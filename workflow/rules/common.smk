@@ -27,18 +27,18 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.gete
 if isinstance(config.get("seeds"), list):
     config["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in config["seeds"]]
 
-# Jobs read the settings of the run that planned them, from a file that no other run changes. It stands in their
-# commands as a plain name, not in `params`: they name the keys that they depend on, and the others run nothing again.
+# Jobs read the settings of the run that planned them, from a file that no other run changes. Its name travels in the
+# environment, not in `params`: they name the keys that a job depends on, and the others run nothing again.
 # A process that Snakemake starts for one job, on a node of a cluster say, takes what the first one wrote.
 try:
     if workflow.is_main_process:
         check_config(config)
-        CONFIGURATION = snapshot.path(config)
-        os.environ[snapshot.VARIABLE] = str(CONFIGURATION)
+        config_file = snapshot.path(config)
     else:
-        CONFIGURATION, planned = snapshot.of_this_run(config)
+        config_file, planned = snapshot.of_this_run(config)
         config.clear()
         config.update(planned)
+    os.environ[snapshot.VARIABLE] = str(config_file)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
