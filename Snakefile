@@ -5,9 +5,19 @@ snakemake --cores all str_build          one benchmark alone
 snakemake --cores all --profile slurm    the same on a cluster
 """
 
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+# Stages are called, and all files named, from the folder of this file.
+if str(workflow.current_basedir) != str(Path.cwd().resolve()):
+    raise WorkflowError(
+        f"this workflow runs in its own folder only: start Snakemake in {workflow.current_basedir}, not in {Path.cwd()}, "
+        "without --directory, and do not include it as a `module`"
+    )
 
 
 configfile: "config/config.yaml"

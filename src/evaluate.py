@@ -10,6 +10,7 @@ from pathlib import Path
 from collm.common import cli
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import write_json, write_jsonl
+from collm.config import provenance
 from collm.config.job import Job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
@@ -33,7 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     _check_arguments(arguments.method, arguments.adapters)
     distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     settings = load_config(arguments.config)
-    for job in [resolve_job(settings, arguments.domain, method) for method in arguments.method]:
+    jobs = [resolve_job(settings, arguments.domain, method) for method in arguments.method]
+    for job in jobs:
+        folders = RunFolders.of(arguments.domain, job.method, arguments.seed)
+        provenance.check_inputs(settings, arguments.domain, job.method, folders.data, folders.models)
+        if job.method not in UNTRAINED and not arguments.adapters:
+            provenance.check_run(settings, arguments.domain, job.method, folders.out)
         evaluate(job, arguments)
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from collm import domains
 from collm.common import cli
 from collm.common.errors import ConfigError
+from collm.config import provenance
 from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.messages import known
@@ -34,16 +35,20 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.domain is not None:
         known("domain", arguments.domain, domains.NAMES)
     spec = model_spec(settings, arguments.model, arguments.domain)
+    made_with = {"settings": provenance.model_settings(settings, arguments.domain, arguments.model)}
     texts: list[str] = []
     if spec["source"] == "scratch":
         if arguments.domain is None:
             raise ConfigError(f"model {arguments.model!r} is made from scratch, on a benchmark's text: add --domain")
         job = resolve_job(settings, arguments.domain)
         domain = build_domain(job)
-        tasks = load_tasks((arguments.data or Path("data") / job.domain) / "train.jsonl")
-        texts = training_text(domain, tasks)
+        data = arguments.data or Path("data") / job.domain
+        provenance.check_data(settings, job.domain, data)
+        made_with["training_text"] = provenance.training_text(data)
+        texts = training_text(domain, load_tasks(data / "train.jsonl"))
     out = sources.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
-    sources.make(arguments.model, spec, out, texts, seed=0, lock=Path("resources/revisions.json"), device=str(chosen))
+    lock = Path("resources/revisions.json")
+    sources.make(arguments.model, spec, out, texts, 0, lock, str(chosen), made_with)
     return 0
 
 

@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         settings = {**settings, "seeds": arguments.seeds}
     rates = Rates(arguments.results, arguments.tokens_per_second)
     jobs = plan.make_plan(settings, rates, device=arguments.device)
+    for note in jobs.notes:
+        print(note, file=sys.stderr)
     print(text.as_text(jobs, arguments.price, arguments.cores, arguments.device_memory), end="")
     if arguments.json:
         write_json(arguments.json, plan.as_json(jobs, arguments.price, arguments.cores))

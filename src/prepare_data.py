@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collm.common import cli
+from collm.config import provenance
 from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
@@ -20,11 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", help="folder to write; data/<domain> if not given")
     arguments = parser.parse_args(argv)
-    job = resolve_job(load_config(arguments.config), arguments.domain)
+    settings = load_config(arguments.config)
+    job = resolve_job(settings, arguments.domain)
     domain = build_domain(job)
     domain.ready(job.sandbox)
     out = Path(arguments.out or f"data/{job.domain}")
-    manifest = prepare.prepare(domain, job.data, out, job.data["seed"])
+    made_with = provenance.data_settings(settings, job.domain)
+    manifest = prepare.prepare(domain, job.data, out, job.data["seed"], made_with=made_with)
     for split, entry in manifest["splits"].items():
         print(f"{out / split}.jsonl: {entry['rows']} tasks from {entry['slice']} ({manifest['label']})")
     dropped = manifest["dropped"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from collm.common import cli
 from collm.common.errors import ConfigError, ModelError
+from collm.config import provenance
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, starts_from
 from collm.methods.registry import BASELINES, METHODS, WARM_STARTS
@@ -27,12 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     _check_arguments(arguments.method, arguments.start)
     distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
-    job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
+    config = load_config(arguments.config)
+    job = resolve_job(config, arguments.domain, arguments.method)
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
     start = arguments.start
     warm = starts_from(job.method, job.warm_start.enabled)
+    provenance.check_inputs(config, job.domain, job.method, folders.data, folders.models)
     if start is None and warm is not None:
-        start = RunFolders.of(job.domain, warm, arguments.seed).adapters
+        warm_run = RunFolders.of(job.domain, warm, arguments.seed)
+        provenance.check_run(config, job.domain, warm, warm_run.out)
+        start = warm_run.adapters
     setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     Trainer(setup, start).run()
     setup.accelerator.end_training()

@@ -6,6 +6,7 @@ import sys
 
 from collm.common import cli
 from collm.common.errors import ConfigError
+from collm.config import provenance
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import WARM_STARTS
@@ -23,8 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.method not in WARM_STARTS:
         raise ConfigError(f"--method {arguments.method} is no warm start; allowed: {', '.join(WARM_STARTS)}")
-    job = resolve_job(load_config(arguments.config), arguments.domain, arguments.method)
+    config = load_config(arguments.config)
+    job = resolve_job(config, arguments.domain, arguments.method)
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
+    provenance.check_inputs(config, job.domain, job.method, folders.data, folders.models)
     setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     if setup.processes.count > 1:
         raise ConfigError(f"warm_start runs in one process, not {setup.processes.count}; start it without a launcher")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.places import ROOT
 
+from collm.common.errors import ConfigError
 from collm.common.mappings import flatten
 from collm.config import dependencies, machine, targets
 from collm.config.load import load_config
@@ -90,6 +91,7 @@ def test_every_named_block_and_key_is_one_of_the_settings(default):
 def test_what_fingerprints_leave_out():
     # A change here refuses the checkpoints of unfinished runs.
     assert set(dependencies.KNOBS) == {
+        "configuration",
         "tracker",
         "sandbox",
         "fixed",
@@ -251,3 +253,12 @@ def test_a_workflow_that_asks_for_files_loads_neither_torch_nor_pandas():
 def test_paths_are_relative_to_the_repository(default):
     files = [*targets.result_files(default, ["tldr"]), *targets.all_models(default), *targets.figure_files(["tldr"])]
     assert not [file for file in files if Path(file).is_absolute()]
+
+
+def test_a_report_shows_what_is_there(default, tmp_path):
+    with pytest.raises(ConfigError, match="no table or figure of tldr, .* run snakemake first, or name the conf"):
+        targets.report_files(default, tmp_path)
+    for name in ("tables/main.csv", "figures/bars_tldr.png", "figures/bars_tldr.svg", "figures/bars_other.png"):
+        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / name).touch()
+    assert targets.report_files(default, tmp_path) == ["results/tables/main.csv", "results/figures/bars_tldr.png"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# DVC round trip on a clean clone: reproduce, nothing to do, push, wipe, restore, nothing to do.
+# DVC round trip on a clean clone: reproduce, nothing to do, push, wipe, restore, nothing to do; then with links.
 #   tests/dvc/round_trip.sh                      with tests/workflow/tiny.yaml (minutes)
 #   tests/dvc/round_trip.sh config/config.yaml   with the default configuration
 set -euo pipefail
@@ -48,7 +48,7 @@ dvc remote add --default local "$work/remote"
 git commit --quiet --all --message "Remote"
 dvc push
 find results data -type f ! -name '.snakemake_timestamp' | sort | xargs sha256sum >"$work/before"
-grep -v -e results/benchmarks -e results/config.json "$work/before" >"$work/kept"
+grep -v -e results/benchmarks -e results/configs "$work/before" >"$work/kept"
 check() {
   sha256sum --quiet --check "$work/kept" || fail "restored files differ"
   has "up to date" "$(dvc status 2>&1)" "dvc status is not clean"
@@ -71,4 +71,11 @@ cd "$work/second"
 make restore CONFIG="config/config.yaml $overlay"
 check
 [ -z "$(git status --porcelain)" ] || fail "left in git status: $(git status --porcelain)"
+
+echo "== links to the cache instead of copies"
+dvc config --local cache.type symlink,hardlink
+dvc checkout --relink
+dvc repro --force >"$work/linked" 2>&1 || { cat "$work/linked"; fail "dvc repro stopped"; }
+! grep -E '^ *(local)?rule (data|warm_start|train|evaluate|evaluate_together):' "$work/linked" || fail "links made work for Snakemake"
+has "up to date" "$(dvc repro 2>&1)" "a second dvc repro with links did something"
 echo "round trip complete"

@@ -8,12 +8,15 @@ import pytest
 from support.places import ROOT
 
 import plan as stage
+import prepare_data
 from collm.common import cli
 from collm.common.files import write_json
 from collm.config.load import load_config
+from collm.config.provenance import data_settings
 from collm.config.resolve import merge, resolve_job
 from collm.methods.registry import ROWS
-from collm.planning import counts, memory, plan
+from collm.planning import counts, memory, plan, prepared
+from collm.planning.data_estimate import estimate_data
 from collm.planning.model_shapes import PUBLISHED
 from collm.planning.throughput import Rates
 
@@ -129,3 +132,41 @@ def test_unknown_size_and_open_slice_are_told(paper, tmp_path):
     opened = merge(paper, {"domains": ["tldr"], "domain": {"tldr": {"data": {"train": "train"}}}})
     with pytest.raises(Exception, match="give the slice an end"):
         plan.make_plan(opened, Rates(), tmp_path)
+
+
+def test_prepared_data_of_other_settings_are_not_read(tmp_path, monkeypatch, capsys):
+    """What `make demo` prepares is not what the paper's configuration asks for: a plan is that of a clean clone."""
+    clean = plan.make_plan(load_config([BASE, PAPER]), Rates(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for domain in ("house_build", "str_build"):
+        assert cli.run(prepare_data.main, ["--config", str(BASE), "--domain", domain]) == 0
+    after = plan.make_plan(load_config([BASE, PAPER]), Rates())
+    assert [line.peak for line in after.lines] == [line.peak for line in clean.lines]
+    assert (after.hours("cuda"), clean.notes) == (clean.hours("cuda"), ())
+    assert [note.split(" was made with ")[0] for note in after.notes] == ["data/str_build", "data/house_build"]
+    assert "planned with rows that ship with the project instead" in after.notes[0]
+    capsys.readouterr()
+    assert run(tmp_path, monkeypatch, "--configfile", PAPER) == 0
+    assert capsys.readouterr().err.splitlines() == list(after.notes)
+
+
+def test_prepared_data_of_the_same_settings_are_read(tmp_path, monkeypatch):
+    default = load_config([BASE])
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(prepare_data.main, ["--config", str(BASE), "--domain", "tldr"]) == 0
+    train = tmp_path / "data" / "tldr" / "train.jsonl"
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:3]))
+    made_with = data_settings(default, "tldr")
+    estimate = estimate_data(resolve_job(default, "tldr"), made_with)
+    assert (estimate.train, estimate.note) == (3, None)
+    other = estimate_data(resolve_job(default, "tldr"), {**made_with, "data.seed": 1})
+    assert other.train > 3 and other.note.startswith("data/tldr was made with data.seed 0, this run says 1: planned")
+
+
+def test_a_prepared_model_of_another_specification_is_not_read(tmp_path):
+    job = resolve_job(load_config([BASE]), "tldr", "collm_cc")
+    file = tmp_path / "resources/models/tldr/scratch/model.json"
+    write_json(file, {"spec": dict(job.models["scratch"])})
+    assert prepared.has_model(tmp_path, job, "scratch")
+    write_json(file, {"spec": {**job.models["scratch"], "hidden": 48}})
+    assert not prepared.has_model(tmp_path, job, "scratch")

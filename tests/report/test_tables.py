@@ -286,6 +286,12 @@ def test_missing_files_are_all_named(tmp_path, capsys):
     assert set(apart["seeds"]) == {1}
 
 
+def test_the_report_of_one_benchmark_says_nothing_about_the_others(tmp_path, capsys):
+    write_results(tmp_path, config(["tldr", "arxiv"], [0]))
+    assert run(tmp_path, "--domains", "tldr") == 0
+    assert "not shown" not in capsys.readouterr().err
+
+
 def test_nothing_there_and_no_manifest(tmp_path, capsys):
     small(tmp_path, [0])
     (tmp_path / "data" / "tldr" / "manifest.json").unlink()
@@ -353,6 +359,8 @@ def test_stale_runs_are_named_and_not_shown(tmp_path, capsys):
     stale = tmp_path / "results" / "tldr" / "magrpo" / "seed7"
     write_run(stale, "tldr", "magrpo", 7, {"source": "scratch"})
     assert run(tmp_path) == 0
+    assert str(stale) in capsys.readouterr().err
+    assert run(tmp_path, "--domains", "tldr") == 0
     assert str(stale) in capsys.readouterr().err
     assert "magrpo" not in main_rows(tmp_path).index.get_level_values("method")
 

@@ -3,66 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.places import ROOT
-
-DEFAULT, TINY = "config/config.yaml", "tests/workflow/tiny.yaml"
-NOTHING = "Nothing to be done"
-JOB = re.compile(r"^(?:local)?rule (\w+):\n((?: .*\n)+)", re.MULTILINE)
-# Snakemake comes with Python's own folder on PATH, as after activating .venv.
-ENVIRONMENT = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+from support.workflow import DEFAULT, NOTHING, TINY, call, copy_of_repository, planned, snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
-
-
-def copy_of_repository(folder: Path) -> Path:
-    """All files that Git has or would take, as in a new clone."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    return folder
-
-
-def call(folder: Path, *arguments: str, status: int = 0) -> str:
-    """Run a command in `folder`; returns what it printed."""
-    done = subprocess.run(
-        arguments, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == status, done.stdout[-6000:]
-    return done.stdout
-
-
-def snakemake(folder: Path, *arguments: str, overlays: tuple[str, ...] = (), status: int = 0) -> str:
-    """Run Snakemake with the default configuration and overlays."""
-    return call(folder, "snakemake", *arguments, "--configfile", DEFAULT, *overlays, status=status)
 
 
 def settings(folder: Path, file: str) -> dict[str, Any]:
     """What one configuration file says."""
     return yaml.safe_load((folder / file).read_text(encoding="utf-8"))
-
-
-def planned(output: str) -> list[tuple[str, str]]:
-    """Jobs of a dry run as (rule, wildcards)."""
-    jobs = []
-    for rule, body in JOB.findall(output):
-        wildcards = re.search(r"wildcards: (.*)", body)
-        jobs.append((rule, wildcards.group(1) if wildcards else ""))
-    return jobs
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +122,9 @@ def test_tiny_run_leaves_every_artefact_and_a_report(finished):
         assert {"adapters", "run.json", "metrics.jsonl", "samples.jsonl", "evaluation.json"} <= kept
     assert "StrBuild" in (finished / "results/tables/main.md").read_text(encoding="utf-8")
     assert (finished / "results/figures/worlds_str_build.svg").stat().st_size > 0
-    assert json.loads((finished / "results/config.json").read_text(encoding="utf-8"))["domains"]
+    record = json.loads((finished / "results/tldr/collm_cc/seed0/run.json").read_text(encoding="utf-8"))
+    (snapshot,) = (finished / "results/configs").iterdir()
+    assert snapshot.name == f"{record['config']['configuration']}.json"
     snakemake(finished, "--report", "results/report.html", overlays=(TINY,))
     assert "Learning curves" in (finished / "results/report.html").read_text(encoding="utf-8")
 

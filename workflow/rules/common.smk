@@ -4,6 +4,8 @@ import os
 import re
 import sys
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,9 +13,9 @@ from snakemake.exceptions import WorkflowError
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
+from collm.common import file_times
 from collm.common.errors import ConfigError
-from collm.common.files import write_json
-from collm.config import dependencies, machine, targets
+from collm.config import dependencies, failures, machine, snapshot, targets
 from collm.config.load import check_config
 from collm.config.resolve import model_spec, resolve_settings
 from collm.methods.registry import WARM_STARTS
@@ -25,23 +27,52 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.gete
 if isinstance(config.get("seeds"), list):
     config["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in config["seeds"]]
 
+# Jobs read the settings of the run that planned them, from a file that no other run changes. Its name travels in the
+# environment, not in `params`: they name the keys that a job depends on, and the others run nothing again.
+# A process that Snakemake starts for one job, on a node of a cluster say, takes what the first one wrote.
 try:
-    check_config(config)
+    if workflow.is_main_process:
+        check_config(config)
+        config_file = snapshot.path(config)
+    else:
+        config_file, planned = snapshot.of_this_run(config)
+        config.clear()
+        config.update(planned)
+    os.environ[snapshot.VARIABLE] = str(config_file)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+# DVC with links gives files new times (see `file_times`); the record is kept once DVC has run this workflow here.
+TIMES = Path(".snakemake/file_times.json")
+if workflow.is_main_process:
+    file_times.restore(TIMES)
+
+# Snakemake does not look at code that stages import: what changed is said before anything runs, and by -n.
+if workflow.is_main_process and find_spec("collm.config.code_version"):
+    for notice in import_module("collm.config.code_version").notices(config, Path("results")):
+        print(notice, file=sys.stderr)
 
 ROWS = targets.all_rows(config)
 EVALUATED_TOGETHER = targets.evaluated_together(config)
 
 
-# Written when jobs start, not by a rule: a rule would have every job below it run again when any key changes. Jobs
-# name the keys they depend on in `params`; this file only carries the values.
 # Without a limit on submissions Snakemake looks for work when a job ends. With its default limit every such look starts
 # a further timer of one second that goes on to the end: after 150 jobs that took a core. Clusters keep their limit.
 onstart:
-    write_json("results/config.json", config)
+    if workflow.is_main_process:
+        snapshot.keep(config)
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+
+
+onsuccess:
+    remember_times()
+
+
+onerror:
+    remember_times()
+    if workflow.is_main_process:
+        print(f"\n{failures.summary(failed_jobs(), log[0])}\n", file=sys.stderr)
 
 
 wildcard_constraints:
@@ -49,6 +80,19 @@ wildcard_constraints:
     method="|".join([*ROWS, *WARM_STARTS]),
     seed=r"\d+",
     model="|".join(map(re.escape, config["models"])),
+
+
+def remember_times():
+    """Note the times of results, where DVC runs this workflow or has run it."""
+    if workflow.is_main_process and ("DVC_STAGE" in os.environ or TIMES.is_file()):
+        file_times.remember(TIMES, [Path("data"), Path("results")])
+
+
+def failed_jobs() -> list[failures.Failure]:
+    """Jobs that failed in this run, those of groups one by one."""
+    jobs = [job for failed in workflow.scheduler.failed for job in getattr(failed, "jobs", [failed])]
+    named = [(job, ", ".join(f"{key}={value}" for key, value in job.wildcards_dict.items())) for job in jobs]
+    return [failures.Failure(job.rule.name, wildcards, tuple(map(str, job.log))) for job, wildcards in named]
 
 
 def any_of(names) -> str:
@@ -113,6 +157,13 @@ def get_adapters_of_rows(wildcards) -> list[str]:
 
 def get_results_of_domain(wildcards) -> list[str]:
     return targets.result_files(config, [wildcards.domain])
+
+
+def get_report_files(wildcards) -> list[str]:
+    try:
+        return targets.report_files(config)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def get_settings(stage: str):

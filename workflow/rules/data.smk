@@ -23,4 +23,4 @@ rule data:
     params:
         settings=get_settings("data"),
     shell:
-        "python src/prepare_data.py --config results/config.json --domain {wildcards.domain} > {log} 2>&1"
+        "python src/prepare_data.py --config $COLLM_CONFIGURATION --domain {wildcards.domain} > {log} 2>&1"

@@ -27,7 +27,7 @@ rule evaluate:
     params:
         settings=get_settings("evaluate"),
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config results/config.json "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config $COLLM_CONFIGURATION "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} --processes {resources.processes} > {log} 2>&1"
 
@@ -59,6 +59,6 @@ rule evaluate_together:
         methods=ROWS,
         settings=get_evaluate_settings_of_rows,
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config results/config.json "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config $COLLM_CONFIGURATION "
         "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} "
         "--threads {threads} > {log} 2>&1"

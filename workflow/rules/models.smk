@@ -24,7 +24,7 @@ rule scratch_model:
     params:
         settings=get_scratch_model_settings,
     shell:
-        "OMP_NUM_THREADS={threads} python src/make_model.py --config results/config.json "
+        "OMP_NUM_THREADS={threads} python src/make_model.py --config $COLLM_CONFIGURATION "
         "--domain {wildcards.domain} --model {wildcards.model} > {log} 2>&1"
 
 
@@ -42,4 +42,4 @@ rule pretrained_model:
     params:
         settings=get_pretrained_model_settings,
     shell:
-        "python src/make_model.py --config results/config.json " "--model {wildcards.model} > {log} 2>&1"
+        "python src/make_model.py --config $COLLM_CONFIGURATION --model {wildcards.model} > {log} 2>&1"

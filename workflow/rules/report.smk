@@ -45,7 +45,7 @@ rule tables:
     params:
         settings=dependencies.report_settings(config),
     shell:
-        "python src/make_tables.py --config results/config.json > {log} 2>&1"
+        "python src/make_tables.py --config $COLLM_CONFIGURATION > {log} 2>&1"
 
 
 # The table of one benchmark, so that it can be made again without the others.
@@ -64,7 +64,7 @@ rule domain_tables:
     params:
         settings=dependencies.report_settings(config),
     shell:
-        "python src/make_tables.py --config results/config.json --domains {wildcards.domain} "
+        "python src/make_tables.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
         "--out {output} > {log} 2>&1"
 
 
@@ -96,7 +96,7 @@ rule figure:
     params:
         settings=dependencies.report_settings(config),
     shell:
-        "python src/make_figures.py --config results/config.json --domains {wildcards.domain} "
+        "python src/make_figures.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
         "--kinds curves bars > {log} 2>&1"
 
 
@@ -121,5 +121,5 @@ rule worlds:
     conda:
         "../envs/collm.yaml"
     shell:
-        "python src/make_figures.py --config results/config.json --domains {wildcards.domain} "
+        "python src/make_figures.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
         "--kinds worlds > {log} 2>&1"

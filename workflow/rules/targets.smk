@@ -8,6 +8,7 @@ localrules:
     all_train,
     all_evaluate,
     figures,
+    reported,
     clean_checkpoints,
 
 
@@ -39,6 +40,12 @@ rule all_evaluate:
 rule figures:
     input:
         targets.figure_files(config["domains"]),
+
+
+# What a report shows: `make report`. Asked for by --report, it runs nothing.
+rule reported:
+    input:
+        get_report_files,
 
 
 # One benchmark alone: its runs, its table and its figures.

@@ -30,6 +30,6 @@ rule train:
     params:
         settings=get_settings("train"),
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config results/config.json "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config $COLLM_CONFIGURATION "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} --processes {resources.processes} > {log} 2>&1"

@@ -28,6 +28,6 @@ rule warm_start:
     params:
         settings=get_settings("warm_start"),
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/warm_start.py --config results/config.json "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/warm_start.py --config $COLLM_CONFIGURATION "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} > {log} 2>&1"

@@ -22,6 +22,7 @@ from collm.config.job import (
 from collm.config.messages import known
 from collm.config.numbers import whole_numbers
 from collm.config.setting import names
+from collm.config.snapshot import digest
 from collm.methods.registry import BASELINES, METHODS, ROWS, WARM_STARTS, lineage, start_of
 
 
@@ -39,7 +40,7 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
 
     Options of the domain that no file names have their declared defaults. A null `rollout.reward_shift` becomes minus
     the domain's best reward (under the profile), scaled. The released update rule fixes some keys last
-    (`checks.RELEASED`); what they were is kept under "fixed".
+    (`checks.RELEASED`); what they were is kept under "fixed". "configuration" is the digest of the whole.
 
     Raises:
         ConfigError: unknown domain or method, a key that no file sets, or a team that the domain has no roles for.
@@ -68,7 +69,8 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
         _, best = reward_bounds(domain, resolved["options"], config["profile"], team["num_agents"])
         rollout["reward_shift"] = -rollout["reward_scale"] * best
     resolved["fixed"] = fix(resolved) if config["semantics"] == "released" else {}
-    return copy.deepcopy({"domain": domain, "method": method, "tracker": config["report"]["tracker"], **resolved})
+    job = {"domain": domain, "method": method, "tracker": config["report"]["tracker"], "configuration": digest(config)}
+    return copy.deepcopy({**job, **resolved})
 
 
 def layer_paths(domain: str, method: str) -> list[tuple[str, ...]]:

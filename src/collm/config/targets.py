@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from collm.common.errors import ConfigError
 from collm.config.machine import model_sources
 from collm.config.resolve import resolve_settings, rows, starts_from
 from collm.methods.registry import METHODS, UNTRAINED, WARM_STARTS
 
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
+TABLE = "results/tables/main.csv"
 
 
 def run_folder(domain: str, method: str, seed: int | str) -> str:
@@ -90,6 +92,22 @@ def figure_files(domains: Iterable[str]) -> list[str]:
         for kind in ("curves", "bars", *(["worlds"] if domain in WORLDS else []))
         for suffix in ("png", "svg")
     ]
+
+
+def report_files(config: Mapping[str, Any], root: Path = Path(".")) -> list[str]:
+    """Tables and figures of the configuration that are there: what a report can show.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    files = [TABLE, *(file for file in figure_files(config["domains"]) if file.endswith(".png"))]
+    present = [file for file in files if (root / file).is_file()]
+    if not present:
+        raise ConfigError(
+            f"no table or figure of {', '.join(config['domains'])} is there for a report: run snakemake first, or name "
+            'the configuration of the run, make report CONFIG="config/config.yaml mine.yaml"'
+        )
+    return present
 
 
 def all_rows(config: Mapping[str, Any]) -> list[str]:

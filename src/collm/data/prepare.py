@@ -93,7 +93,12 @@ def select(expression: str, splits: Mapping[str, Sequence[RawRow]], key: str) ->
 
 
 def prepare(
-    domain: Domain, settings: Mapping[str, Any], out: str | Path, seed: int, lock: str | Path = LOCK
+    domain: Domain,
+    settings: Mapping[str, Any],
+    out: str | Path,
+    seed: int,
+    lock: str | Path = LOCK,
+    made_with: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the train and test split of a domain; the same input gives the same bytes.
 
@@ -104,6 +109,8 @@ def prepare(
         out: folder to write; it appears whole or not at all.
         seed: of the generators that some domains add to their rows.
         lock: file that remembers which hub commit a null revision meant.
+        made_with: all settings that the data depend on; later stages compare them with their own
+            (`config.provenance`), and refuse data without them.
 
     Returns:
         The manifest, as written to out/manifest.json. "dropped" lists rows that were left out, "replaced" rows with
@@ -131,6 +138,7 @@ def prepare(
         "splits": {split: {"slice": chosen[split], "rows": len(rows)} for split, rows in kept.items()},
         "dropped": dropped,
         "replaced": replaced,
+        **({} if made_with is None else {"settings": dict(made_with)}),
     }
     _say_replaced(domain, replaced)
     _write(Path(out), manifest, kept)

@@ -66,10 +66,16 @@ def make(
     seed: int,
     lock: Path,
     device: str = "cpu",
+    made_with: Mapping[str, Any] | None = None,
 ) -> None:
     """Prepare model `name` in folder `out` in transformers' own format with a model.json beside the weights.
 
-    `texts` (training text) and `device` serve source scratch only; `lock` is the file of resolved hub revisions.
+    Args:
+        texts: training text, for source scratch only.
+        lock: the file of resolved hub revisions.
+        device: where a model of source scratch is trained.
+        made_with: what the model depends on beside `spec`, and its training text; later stages compare it with their
+            own settings (`config.provenance`).
 
     Raises:
         ModelError: the package, folder or hub model is not there; says what to do.
@@ -78,7 +84,8 @@ def make(
     with atomic_folder(out) as temporary:
         facts = makers[spec["source"]](spec, temporary, texts=texts, seed=seed, lock=lock, device=device)
         (temporary / DIGESTS).unlink(missing_ok=True)  # of a folder that was copied with its own
-        write_json(temporary / "model.json", {"name": name, "spec": dict(spec), **facts})
+        origin = {"name": name, "spec": dict(spec), "made_with": dict(made_with or {})}
+        write_json(temporary / "model.json", {**origin, **facts})
         digests(temporary)
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from collm.config.job import Job
+from collm.config.provenance import data_settings
 from collm.config.resolve import resolve_job, rows
 from collm.config.targets import needed_warm_starts
-from collm.llm.sources import folder
 from collm.methods.registry import METHODS, WARM_STARTS
-from collm.planning import counts, memory
+from collm.planning import counts, memory, prepared
 from collm.planning.data_estimate import DataEstimate, estimate_data
 from collm.planning.model_shapes import Shape, shape_of_folder, shape_of_spec
 from collm.planning.throughput import Rates
@@ -61,6 +61,7 @@ class Plan:
 
     lines: Sequence[Line]
     models: Mapping[str, float]  # bytes on disk by "domain/name" or name
+    notes: Sequence[str] = ()  # prepared data of other settings that were not used, a line each
 
     def hours(self, device: str) -> float:
         """Hours of all lines on one GPU (cuda) or one core (cpu)."""
@@ -83,18 +84,21 @@ def make_plan(settings: Mapping[str, Any], rates: Rates, root: Path = Path("."),
     """
     lines: list[Line] = []
     stored: dict[str, float] = {}
+    notes: dict[str, None] = {}
     for domain in settings["domains"]:
         estimates: dict[tuple[Any, ...], DataEstimate] = {}
+        made_with = data_settings(settings, domain)
         for method in planned_rows(settings, domain):
             job = resolve_job(settings, domain, method)
             shapes = {name: _shape(root, job, name) for name in job.models}
             stored |= {_model_key(job, name): _stored(job, name, shape) for name, shape in shapes.items()}
             key = (job.team.num_agents, job.rollout.turns, job.rollout.max_new_tokens, job.team.agents)
             if key not in estimates:
-                estimates[key] = estimate_data(job, root)
+                estimates[key] = estimate_data(job, made_with, root)
             lines.append(_line(job, shapes, estimates[key], rates, len(settings["seeds"]), device))
         lines += _models_lines(resolve_job(settings, domain), rates)
-    return Plan(lines, stored)
+        notes |= {estimate.note: None for estimate in estimates.values() if estimate.note}
+    return Plan(lines, stored, tuple(notes))
 
 
 def planned_rows(settings: Mapping[str, Any], domain: str) -> list[str]:
@@ -151,10 +155,10 @@ def _disk(job: Job, shapes: Mapping[str, Shape], work: counts.Workload) -> float
 
 
 def _shape(root: Path, job: Job, name: str) -> Shape:
-    """Of the prepared model if it is there, else of the specification."""
-    spec = job.models[name]
-    path = folder(root / "resources" / "models", name, spec["source"], job.domain)
-    return shape_of_folder(path) if (path / "model.json").is_file() else shape_of_spec(name, spec)
+    """Of the prepared model if it is there, made from this specification, else of the specification."""
+    if prepared.has_model(root, job, name):
+        return shape_of_folder(prepared.model_folder(root, job, name))
+    return shape_of_spec(name, job.models[name])
 
 
 def _model_key(job: Job, name: str) -> str:

@@ -53,8 +53,7 @@ def open_report(arguments: argparse.Namespace) -> Report:
         cli.each_once("--domains", arguments.domains)
         for name in arguments.domains:
             known("domain", name, NAMES)
-        settings["domains"] = arguments.domains
-    loaded = load(settings, arguments.results, arguments.data, arguments.partial)
+    loaded = load(settings, arguments.results, arguments.data, arguments.partial, arguments.domains)
     domains = build_domains(settings, loaded.domains())
     estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
     return Report(loaded, domains, estimator, resamples, arguments.out or arguments.results / arguments.kind)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,15 +91,22 @@ class Results:
         return self.samples[(self.samples["domain"] == domain) & (self.samples["method"] == method)]
 
 
-def load(settings: Mapping[str, Any], results: Path, data: Path, partial: bool = False) -> Results:
+def load(
+    settings: Mapping[str, Any], results: Path, data: Path, partial: bool = False, domains: Sequence[str] | None = None
+) -> Results:
     """Everything that a merged configuration asks for; stale folders and runs left out are named on stderr.
+
+    Args:
+        domains: show these alone, in this order; None shows all of the configuration.
 
     Raises:
         DataError: as `collect` does.
     """
-    runs = expected_runs(settings, results)
-    for folder in unused_runs(runs, results):
-        print(f"not shown, the configuration does not ask for it: {folder}", file=sys.stderr)
+    chosen = settings["domains"] if domains is None else domains
+    for folder in unused_runs(expected_runs(settings, results), results):
+        if domains is None or folder.parts[-3] in chosen:  # a benchmark that is not shown now has a report of its own
+            print(f"not shown, the configuration does not ask for it: {folder}", file=sys.stderr)
+    runs = expected_runs({**settings, "domains": chosen}, results)
     loaded = collect(runs, data, partial)
     for path in loaded.missing:
         print(f"not there, its run is left out: {path}", file=sys.stderr)
