@@ -10,11 +10,11 @@ from pathlib import Path
 from collm.common import cli
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import write_json, write_jsonl
-from collm.config import provenance
 from collm.config.job import Job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import UNTRAINED
+from collm.pipeline import provenance
 from collm.runs import distributed
 from collm.runs.folders import RunFolders
 from collm.runs.record import RunRecord

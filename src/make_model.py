@@ -9,7 +9,6 @@ from pathlib import Path
 from collm import domains
 from collm.common import cli
 from collm.common.errors import ConfigError
-from collm.config import provenance
 from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.messages import known
@@ -17,6 +16,7 @@ from collm.config.resolve import model_spec, resolve_job
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
+from collm.pipeline import provenance
 from collm.runs import device
 
 

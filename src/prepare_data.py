@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collm.common import cli
-from collm.config import provenance
 from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.data import prepare
+from collm.pipeline import provenance
 
 SHOWN = 5  # dropped rows that are printed
 

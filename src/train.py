@@ -7,10 +7,10 @@ from pathlib import Path
 
 from collm.common import cli
 from collm.common.errors import ConfigError, ModelError
-from collm.config import provenance
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, starts_from
 from collm.methods.registry import BASELINES, METHODS, WARM_STARTS
+from collm.pipeline import provenance
 from collm.runs import distributed
 from collm.runs.folders import RunFolders
 from collm.training.setup import prepare_run

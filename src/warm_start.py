@@ -6,10 +6,10 @@ import sys
 
 from collm.common import cli
 from collm.common.errors import ConfigError
-from collm.config import provenance
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import WARM_STARTS
+from collm.pipeline import provenance
 from collm.runs.folders import RunFolders
 from collm.training.setup import prepare_run
 from collm.training.warm_start import WarmStart

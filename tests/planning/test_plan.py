@@ -12,9 +12,9 @@ import prepare_data
 from collm.common import cli
 from collm.common.files import write_json
 from collm.config.load import load_config
-from collm.config.provenance import data_settings
 from collm.config.resolve import merge, resolve_job
 from collm.methods.registry import ROWS
+from collm.pipeline.provenance import data_settings
 from collm.planning import counts, memory, plan, prepared
 from collm.planning.data_estimate import estimate_data
 from collm.planning.model_shapes import PUBLISHED

@@ -16,9 +16,9 @@ from collm import domains
 from collm.common import cli
 from collm.common.errors import ConfigError
 from collm.common.files import read_jsonl, write_jsonl
-from collm.config import dependencies
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, resolve_settings
+from collm.pipeline import dependencies
 from collm.report import paper
 
 NAMES = ("coophe", "humaneval", "mbpp")

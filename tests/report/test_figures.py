@@ -16,9 +16,9 @@ import make_figures
 from collm.common import cli
 from collm.common.errors import DataError
 from collm.common.files import read_jsonl, write_jsonl
-from collm.config import targets
 from collm.domains import get
 from collm.methods.registry import METHODS, ROWS
+from collm.pipeline import targets
 from collm.report import figures, house_build_worlds, results, str_build_worlds, tables
 from collm.report.worlds import TARGET, World
 

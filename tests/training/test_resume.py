@@ -17,8 +17,8 @@ from support.toy import Toy, make_team
 
 from collm.common import cli
 from collm.common.errors import CheckpointError, ConfigError, Interrupted, NonFiniteLoss
-from collm.config import code_version
 from collm.methods import policy_gradient
+from collm.pipeline import code_version
 from collm.training.learner import Learner
 from collm.training.sft import SupervisedFit
 from collm.training.trainer import Counters, Trainer

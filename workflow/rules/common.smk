@@ -15,7 +15,8 @@ sys.path.insert(0, str(SOURCE))
 
 from collm.common import file_times
 from collm.common.errors import ConfigError
-from collm.config import dependencies, failures, machine, snapshot, targets
+from collm.config import snapshot
+from collm.pipeline import dependencies, failures, machine, targets
 from collm.config.load import check_config
 from collm.config.resolve import model_spec, resolve_settings
 from collm.methods.registry import WARM_STARTS
@@ -48,8 +49,8 @@ if workflow.is_main_process:
     file_times.restore(TIMES)
 
 # Snakemake does not look at code that stages import: what changed is said before anything runs, and by -n.
-if workflow.is_main_process and find_spec("collm.config.code_version"):
-    for notice in import_module("collm.config.code_version").notices(config, Path("results")):
+if workflow.is_main_process and find_spec("collm.pipeline.code_version"):
+    for notice in import_module("collm.pipeline.code_version").notices(config, Path("results")):
         print(notice, file=sys.stderr)
 
 ROWS = targets.all_rows(config)

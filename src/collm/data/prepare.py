@@ -110,7 +110,7 @@ def prepare(
         seed: of the generators that some domains add to their rows.
         lock: file that remembers which hub commit a null revision meant.
         made_with: all settings that the data depend on; later stages compare them with their own
-            (`config.provenance`), and refuse data without them.
+            (`pipeline.provenance`), and refuse data without them.
 
     Returns:
         The manifest, as written to out/manifest.json. "dropped" lists rows that were left out, "replaced" rows with

@@ -75,7 +75,7 @@ def make(
         lock: the file of resolved hub revisions.
         device: where a model of source scratch is trained.
         made_with: what the model depends on beside `spec`, and its training text; later stages compare it with their
-            own settings (`config.provenance`).
+            own settings (`pipeline.provenance`).
 
     Raises:
         ModelError: the package, folder or hub model is not there; says what to do.

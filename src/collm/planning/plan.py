@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from collm.config.job import Job
-from collm.config.provenance import data_settings
 from collm.config.resolve import resolve_job, rows
-from collm.config.targets import needed_warm_starts
 from collm.methods.registry import METHODS, WARM_STARTS
+from collm.pipeline.provenance import data_settings
+from collm.pipeline.targets import needed_warm_starts
 from collm.planning import counts, memory, prepared
 from collm.planning.data_estimate import DataEstimate, estimate_data
 from collm.planning.model_shapes import Shape, shape_of_folder, shape_of_spec

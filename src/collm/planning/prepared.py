@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collm.config import provenance
-from collm.config.dependencies import model_settings
 from collm.config.job import Job
 from collm.llm.sources import folder
+from collm.pipeline import provenance
+from collm.pipeline.dependencies import model_settings
 
 
 def data_differences(data: Path, made_with: Mapping[str, Any]) -> list[str] | None:

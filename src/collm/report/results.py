@@ -20,8 +20,8 @@ import pandas as pd
 from collm.common.errors import DataError
 from collm.common.files import read_jsonl
 from collm.config.resolve import rows
-from collm.config.targets import result_names
 from collm.methods.registry import METHODS, ROWS
+from collm.pipeline.targets import result_names
 
 SAMPLE_KEYS = ("domain", "method", "seed", "task", "sample", "reward", "tokens")
 CURVE_KEYS = ("event", "iteration", "env_step", "samples", "reward")

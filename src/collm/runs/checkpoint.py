@@ -20,7 +20,7 @@ import torch
 from collm.common.errors import CheckpointError
 from collm.common.files import atomic_folder, sha256, write_json
 from collm.common.mappings import flatten
-from collm.config import code_version
+from collm.pipeline import code_version
 from collm.runs.distributed import Processes
 
 MISSING = "(absent)"
@@ -45,7 +45,7 @@ class Checkpoints:
         """Nothing is read or written yet.
 
         Args:
-            fingerprint: what the run depends on; under "code" the modules that decide it (`collm.config.code_version`).
+            fingerprint: what the run depends on; under "code" the modules that decide it (`pipeline.code_version`).
             keep: the number of checkpoints that stay; older ones go with every new one.
             reuse: go on with, or export, what other code made.
             notes: facts that are kept with every checkpoint and bind nothing: "device" and "commit".

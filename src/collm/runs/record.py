@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from collm import __version__
-from collm.config import code_version
 from collm.config.job import Job
+from collm.pipeline import code_version
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy", "pandas", "snakemake")
 
@@ -83,7 +83,7 @@ class RunRecord:
 
         Args:
             stage: train, warm_start or evaluate.
-            code: digests of the modules that decide the result (`collm.config.code_version`).
+            code: digests of the modules that decide the result (`collm.pipeline.code_version`).
         """
         self.label = f"{job.domain}/{job.method} seed {seed}"
         self._start = time.time()

@@ -18,13 +18,13 @@ from accelerate.utils import InitProcessGroupKwargs, is_tensorboard_available, i
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import sha256
 from collm.common.mappings import flatten
-from collm.config import code_version
-from collm.config.dependencies import KNOBS
 from collm.config.job import Job, RolloutConfig, build_domain
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
 from collm.llm.team import Team
+from collm.pipeline import code_version
+from collm.pipeline.dependencies import KNOBS
 from collm.planning import counts, data_estimate, memory_check
 from collm.runs import device as devices
 from collm.runs.distributed import PATIENCE, Processes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collm.config.failures import Failure, summary
+from collm.pipeline.failures import Failure, summary
 
 ENDED = (
     'RuleException:\nCalledProcessError in file "/x/workflow/rules/train.smk", line 32:\n'

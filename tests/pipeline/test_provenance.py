@@ -14,9 +14,9 @@ import warm_start
 from collm.common import cli
 from collm.common.errors import DataError, ModelError
 from collm.common.files import write_json
-from collm.config import provenance
 from collm.config.load import load_config
 from collm.config.resolve import merge, resolve_settings
+from collm.pipeline import provenance
 
 DEFAULT = str(ROOT / "config" / "config.yaml")
 SEED = {"data": {"seed": 1}}

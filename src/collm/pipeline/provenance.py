@@ -14,9 +14,9 @@ from typing import Any
 
 from collm.common.errors import CollmError, DataError, ModelError
 from collm.common.files import sha256
-from collm.config import dependencies
 from collm.config.resolve import model_spec, resolve_settings
 from collm.methods.registry import WARM_STARTS
+from collm.pipeline import dependencies
 
 MISSING = "nothing"
 SHOWN = 3  # differing keys that a message names

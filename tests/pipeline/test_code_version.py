@@ -10,8 +10,8 @@ import sys
 import pytest
 from support.places import ROOT
 
-from collm.config import code_version
 from collm.config.load import load_config
+from collm.pipeline import code_version
 
 STAGES = ("warm_start", "train", "evaluate")
 
@@ -90,7 +90,9 @@ def test_vllm_counts_where_it_samples():
 
 
 def test_no_torch_is_imported():
-    command = "import sys, collm.config.code_version as c; c.modules('train', 'tldr'); sys.exit('torch' in sys.modules)"
+    command = (
+        "import sys, collm.pipeline.code_version as c; c.modules('train', 'tldr'); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", command], env={"PYTHONPATH": str(ROOT / "src")}).returncode == 0
 
 

@@ -25,8 +25,8 @@ from typing import Any, Literal
 
 from collm import domains
 from collm.config.resolve import resolve_settings
-from collm.config.targets import all_rows
 from collm.methods.registry import METHODS, WARM_STARTS
+from collm.pipeline.targets import all_rows
 
 PlayingStage = Literal["warm_start", "train", "evaluate"]
 ROOT = Path(__file__).resolve().parents[2]  # of the sources
@@ -42,6 +42,7 @@ GUEST = "collm.sandbox.guest"  # programs that the sandbox starts by their paths
 LEFT_OUT = (
     "collm.config",
     "collm.data",
+    "collm.pipeline",
     "collm.planning",
     "collm.report",
     "collm.common.cli",

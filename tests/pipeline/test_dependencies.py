@@ -12,9 +12,9 @@ from support.places import ROOT
 
 from collm.common.errors import ConfigError
 from collm.common.mappings import flatten
-from collm.config import dependencies, machine, targets
 from collm.config.load import load_config
 from collm.config.resolve import merge, resolve_settings, rows
+from collm.pipeline import dependencies, machine, targets
 
 BASE, PAPER, SMOL = (ROOT / "config" / f"{name}.yaml" for name in ("config", "paper", "smol"))
 SOURCE = ROOT / "src"
@@ -241,9 +241,7 @@ def test_a_new_module_of_the_report_is_found(tmp_path):
 
 
 def test_a_workflow_that_asks_for_files_loads_neither_torch_nor_pandas():
-    program = (
-        "import sys; import collm.config.targets, collm.config.dependencies, collm.config.machine; print(*sys.modules)"
-    )
+    program = "import sys; import collm.pipeline.targets, collm.pipeline.dependencies, collm.pipeline.machine; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=True
     ).stdout.split()

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from collm.common.errors import ConfigError
-from collm.config.machine import model_sources
 from collm.config.resolve import resolve_settings, rows, starts_from
 from collm.methods.registry import METHODS, UNTRAINED, WARM_STARTS
+from collm.pipeline.machine import model_sources
 
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
