@@ -8,6 +8,7 @@ Prints one JSON line per n (a process each) and the share of a further agent in 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -28,12 +29,13 @@ def one(model: Path, agents: int) -> dict[str, float]:
     import torch
 
     from collm.config.load import load_config
-    from collm.config.resolve import merge, resolve_job
+    from collm.config.resolve import resolve_job
     from collm.llm.team import Team
 
     files = [ROOT / "config" / name for name in ("config.yaml", "smol.yaml")]
-    block = {"agents": "smol", "num_agents": agents}
-    settings = resolve_job(merge(load_config(files), {"defaults": {"team": block}}), "algebra").team
+    # More agents than any benchmark has roles for: only the team is made.
+    settings = resolve_job(load_config(files), "algebra").team
+    settings = dataclasses.replace(settings, num_agents=agents, agents=("smol",) * agents)
     torch.set_num_threads(1)
     before = resident()
     team = Team(settings, {"smol": model}, 0)

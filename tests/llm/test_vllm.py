@@ -211,10 +211,10 @@ def test_what_it_cannot_serve_is_refused_with_the_configuration(team, rollout, m
     made = dataclasses.replace(job.rollout, backend="vllm", **rollout)
     job = dataclasses.replace(job, team=dataclasses.replace(job.team, **team), rollout=made)
     if message is None:
-        check_job(job, {"scratch": {"source": "scratch"}})
+        check_job(job)
         return
     with pytest.raises(ConfigError, match=message):
-        check_job(job, {"scratch": {"source": "scratch"}})
+        check_job(job)
 
 
 def test_transformers_is_the_default():
