@@ -14,7 +14,7 @@ from support.toy import numbers, play, setting, update
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from collm.common.errors import ConfigError, Interrupted, ModelError
-from collm.llm import model_checks
+from collm.llm import memory_savers, model_checks
 from collm.llm.memory_savers import OffloadedAdamW, load_causal, recomputing, spread
 from collm.llm.packed.decoder import PackedDecoder
 from collm.llm.padded.passes import PaddedPasses
