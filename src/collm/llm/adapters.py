@@ -19,7 +19,7 @@ def activate(model: PeftModel, adapter: str) -> None:
         model.set_adapter(adapter)
 
 
-def adapted_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def adapted_modules(model: nn.Module) -> list[tuple[str, Any]]:
     """Paths and modules of `model` that PEFT has put something on, of whatever kind."""
     modules: list[tuple[str, nn.Module]] = list(model.named_modules())
     return [item for item in modules if isinstance(item[1], (BaseTunerLayer, AuxiliaryTrainingWrapper))]
