@@ -1,11 +1,9 @@
-"""Configuration check, and adapters between Snakemake's wildcards and `collm.config`, where the answers are."""
+"""Configuration check, and adapters between Snakemake's wildcards and `collm.pipeline`, where the answers are."""
 
 import os
 import re
 import sys
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,10 +14,10 @@ sys.path.insert(0, str(SOURCE))
 from collm.common import file_times
 from collm.common.errors import ConfigError
 from collm.config import snapshot
-from collm.pipeline import dependencies, failures, machine, targets
-from collm.config.load import check_config
+from collm.config.load import check_config, check_files
 from collm.config.resolve import model_spec, resolve_settings
 from collm.methods.registry import WARM_STARTS
+from collm.pipeline import code_version, dependencies, failures, machine, targets
 
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
@@ -34,6 +32,7 @@ if isinstance(config.get("seeds"), list):
 try:
     if workflow.is_main_process:
         check_config(config)
+        check_files([Path(workflow.basedir) / "config/config.yaml", *workflow.overwrite_configfiles], config)
         config_file = snapshot.path(config)
     else:
         config_file, planned = snapshot.of_this_run(config)
@@ -49,8 +48,8 @@ if workflow.is_main_process:
     file_times.restore(TIMES)
 
 # Snakemake does not look at code that stages import: what changed is said before anything runs, and by -n.
-if workflow.is_main_process and find_spec("collm.pipeline.code_version"):
-    for notice in import_module("collm.pipeline.code_version").notices(config, Path("results")):
+if workflow.is_main_process:
+    for notice in code_version.notices(config, Path("results")):
         print(notice, file=sys.stderr)
 
 ROWS = targets.all_rows(config)
