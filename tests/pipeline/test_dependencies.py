@@ -241,7 +241,7 @@ def test_a_new_module_of_the_report_is_found(tmp_path):
 
 
 def test_a_workflow_that_asks_for_files_loads_neither_torch_nor_pandas():
-    program = "import sys; import collm.pipeline.targets, collm.pipeline.dependencies, collm.pipeline.machine; print(*sys.modules)"
+    program = "import sys; from collm.pipeline import dependencies, machine, targets; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=True
     ).stdout.split()

@@ -1,1 +1,1 @@
-"""What the workflow asks of the package: what stages depend on, files, machines, origins of inputs, causes of failures."""
+"""What the workflow asks: what stages depend on, files, machines, origins of inputs, causes of failures."""
