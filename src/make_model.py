@@ -30,7 +30,6 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_device(parser, default="cpu")
     arguments = parser.parse_args(argv)
     chosen = device.choose(arguments.device)
-    print(device.in_words(chosen, arguments.device), file=sys.stderr, flush=True)
     settings = load_config(arguments.config)
     if arguments.domain is not None:
         known("domain", arguments.domain, domains.NAMES)
@@ -46,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         provenance.check_data(settings, job.domain, data)
         made_with["training_text"] = provenance.training_text(data)
         texts = training_text(domain, load_tasks(data / "train.jsonl"))
+        print(device.in_words(chosen, arguments.device), file=sys.stderr, flush=True)
     out = sources.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
     lock = Path("resources/revisions.json")
     sources.make(arguments.model, spec, out, texts, 0, lock, str(chosen), made_with)

@@ -105,7 +105,7 @@ class TableTeam:
             answers.append([Response(str(a), (a,), prompt, math.log(own[a]), True, 0.0) for a in actions])
         return answers
 
-    def logprobs(self, agent, pairs, entropy_gradient=False, reference=False):
+    def logprobs(self, agent, pairs, entropy_gradient=False, reference=False, sampling=None):
         rows = self.agents[agent].table[[prompt[0] for prompt, _ in pairs]].log_softmax(-1)
         taken = torch.tensor([response[0] for _, response in pairs])
         entropy = -(rows.exp() * rows).sum(-1)

@@ -38,6 +38,7 @@ RUNS = {
     "released": {"method": "collm_dc", "semantics": "released", "training": {"checkpoint_every": 2, "epochs": 1}},
 }
 TEAM = {"agents": ("tiny", "other"), "critic": "other"}  # two bases
+ONE_BASE = {"agents": ("tiny", "tiny"), "critic": "tiny"}  # released critics read the tokens of the agents
 PHASES = {
     "rollout": [(Trainer, "_play")],
     "update": [(Trainer, "_learn")],
@@ -102,8 +103,9 @@ def attempt(models, root, run, seed=0, count=False, kill=None):
     lines = Lines(kill) if count or kill else None
     made = session(models, root, **RUNS[run])
     made.seed = seed
-    made.job = dataclasses.replace(made.job, team=team_settings(**TEAM))
-    made.model_folders = {name: models / name for name in TEAM["agents"]}
+    team = ONE_BASE if run == "released" else TEAM
+    made.job = dataclasses.replace(made.job, team=team_settings(**team))
+    made.model_folders = {name: models / name for name in set(team["agents"])}
     Trainer(made, None).run()
     if count:
         (root / "lines.json").write_text(json.dumps(lines.counts))

@@ -23,8 +23,8 @@ DIGITS = 16
 
 
 def digest(config: Mapping[str, Any]) -> str:
-    """Name of a merged configuration by its values; the order of keys does not matter."""
-    text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+    """Name of a merged configuration by its values; the order of keys does not matter, and 2.0 is 2."""
+    text = json.dumps(_whole(config), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:DIGITS]
 
 
@@ -57,6 +57,14 @@ def of_this_run(config: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
             "start Snakemake again"
         )
     return file, _read(file)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _whole(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read(file: Path) -> dict[str, Any]:
