@@ -9,6 +9,8 @@
 
 V and y of the advantage are those of the critic from before the first step on the rollout: later it has been fitted to
 these very samples. With one minibatch per rollout, the paper's own setting, the two times are the same.
+
+`advantages` and `signal` stand in collm_dc.py in almost the same lines, on purpose: each file can be read alone.
 """
 
 from __future__ import annotations

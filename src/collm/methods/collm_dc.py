@@ -8,6 +8,8 @@
     policy loss      -rho_i * A_i,t                                                `policy_gradient.policy_loss`
 
 AC is CoLLM-DC with one agent, whose local history is the whole one (section 6.2).
+
+`advantages` and `signal` stand in collm_cc.py in almost the same lines, on purpose: each file can be read alone.
 """
 
 from __future__ import annotations

@@ -71,22 +71,24 @@ class Trainer:
         if refers:
             self.team.keep_reference()  # before a checkpoint moves the agents on
         self.rollout = setup.rollout(self.team)
-        scale, shift = self.job.rollout.reward_scale, self.job.rollout.reward_shift
-        span = abs(scale) * (setup.domain.max_reward - setup.domain.min_reward)
-        context = Context(
-            self.job.rollout.discount,
-            self.job.rollout.turns,
-            scale * setup.domain.max_reward + shift,
-            span,
-            self.rollout.sampling if self.settings.score == "sampled" else None,
-        )
         evidence = setup.folders.nonfinite
-        self.learner = Learner(self.team, method, self.settings, self.job.semantics, context, evidence)
+        self.learner = Learner(self.team, method, self.settings, self.job.semantics, self._context(), evidence)
         self.mismatch = Mismatch(self.team)
         self.counters = Counters()
         self.resumable.begin(self)
         self._earlier_seconds = self.counters.seconds  # spent by interrupted attempts
         self._started = time.monotonic() - self._earlier_seconds
+
+    def _context(self) -> Context:
+        """What learning has to know of the episodes; rewards are those after scale and shift."""
+        plan, domain = self.job.rollout, self.setup.domain
+        return Context(
+            plan.discount,
+            plan.turns,
+            plan.reward_scale * domain.max_reward + plan.reward_shift,
+            abs(plan.reward_scale) * (domain.max_reward - domain.min_reward),
+            self.rollout.sampling if self.settings.score == "sampled" else None,
+        )
 
     # the loop
 
