@@ -107,6 +107,21 @@ def test_bad_configuration_is_named_before_anything_runs(clone, tmp_path, overla
     assert message in output and "Traceback" not in output
 
 
+def test_a_setting_that_does_not_get_through_is_told_once_with_the_line_that_does(clone, tmp_path):
+    (tmp_path / "mine.yaml").write_text("domains: [tldr]\ndefaults: {training: {epochs: 10}}\n", encoding="utf-8")
+    output = snakemake(clone, "-n", overlays=(str(tmp_path / "mine.yaml"),))
+    assert output.count("defaults.training.epochs: 10 does not reach tldr (domain.tldr.training.epochs: 4 wins)") == 1
+    assert "write domain: {tldr: {training: {epochs: 10}" in output
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines(clone, tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text("seeds: [0]\ndomains: [tldr]\nseeds: [1]\n", encoding="utf-8")
+    output = snakemake(clone, "-n", overlays=(str(file),), status=1)
+    assert "twice.yaml" in output and "Traceback" not in output
+    assert "line 3: key 'seeds' stands twice in one mapping, in lines 1 and 3" in output
+
+
 def test_dvc_knows_the_benchmarks_of_the_default_configuration(clone):
     stages = yaml.safe_load((clone / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     domains = settings(clone, DEFAULT)["domains"]
@@ -168,6 +183,21 @@ def test_a_new_revision_trains_everything_again(plan):
 )
 def test_knobs_that_do_not_change_results_run_nothing(plan, change):
     assert NOTHING in plan(change)
+
+
+def test_changed_training_code_is_told_while_the_revision_stays_the_same(finished, plan):
+    source = finished / "src/collm/methods/policy_gradient.py"
+    before = source.read_text(encoding="utf-8")
+    assert "policy_gradient" not in plan({})
+    try:
+        source.write_text(before.replace("return -ratio * advantage", "return ratio * advantage"), encoding="utf-8")
+        output = plan({})
+        assert NOTHING in output and "collm.methods.policy_gradient" in output and "revision" in output
+        assert "collm.methods.policy_gradient" not in plan({"revision": "2"})
+        source.write_text("# a comment\n" + before, encoding="utf-8")
+        assert "policy_gradient" not in plan({})
+    finally:
+        source.write_text(before, encoding="utf-8")
 
 
 def test_another_seed_adds_its_own_runs(plan):

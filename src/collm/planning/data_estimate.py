@@ -54,7 +54,7 @@ def estimate_data(job: Job, made_with: Mapping[str, Any], root: Path = Path(".")
         made_with: settings that the job's data depend on (`provenance.data_settings`).
         root: where data and models lie, if they do.
     Raises:
-        ConfigError: a hub set whose number of tasks does not follow from its slices.
+        ConfigError: a hub set whose number of tasks does not follow from its slices, or whose prompts are unknown.
     """
     domain = build_domain(job)
     name = job.team.agents[0]
@@ -66,6 +66,11 @@ def estimate_data(job: Job, made_with: Mapping[str, Any], root: Path = Path(".")
     characters = _characters_per_token(job.domain, source)
     if splits is None:
         train, test = (_rows_of(job, slices) for slices in prepare.expressions(domain, job.data).values())
+        if job.domain not in PUBLIC_PROMPTS:
+            raise ConfigError(
+                f"{job.domain}: how long the prompts of its hub set are is not known before it is fetched; run "
+                f"`python src/prepare_data.py --domain {job.domain}` first, or add it to PUBLIC_PROMPTS in {__name__}"
+            )
         mean, longest = (round(length / characters) for length in PUBLIC_PROMPTS[job.domain])
         return DataEstimate(train, test, counts.lengths_from_prompts(job, mean, longest), note)
     model = prepared.model_folder(root, job, name) if prepared.has_model(root, job, name) else None
