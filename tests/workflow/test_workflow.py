@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.workflow import DEFAULT, NOTHING, TINY, call, copy_of_repository, planned, snakemake
+from support.workflow import DEFAULT, ENVIRONMENT, NOTHING, TINY, call, copy_of_repository, planned, snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
 
@@ -120,6 +120,15 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(clone, tmp_path):
     output = snakemake(clone, "-n", overlays=(str(file),), status=1)
     assert "twice.yaml" in output and "Traceback" not in output
     assert "line 3: key 'seeds' stands twice in one mapping, in lines 1 and 3" in output
+
+
+def test_a_home_that_cannot_be_written_works_as_the_readme_says(clone, tmp_path, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "HOME", "/dev/null")  # no folder can be made below it, not even by root
+    monkeypatch.delitem(ENVIRONMENT, "XDG_CACHE_HOME", raising=False)
+    call(clone, "snakemake", "-n", "tldr", status=1)
+    assert "XDG_CACHE_HOME" in (clone / "README.md").read_text(encoding="utf-8")
+    monkeypatch.setitem(ENVIRONMENT, "XDG_CACHE_HOME", str(tmp_path))
+    assert planned(call(clone, "snakemake", "-n", "tldr"))
 
 
 def test_dvc_knows_the_benchmarks_of_the_default_configuration(clone):
