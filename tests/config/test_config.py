@@ -408,3 +408,16 @@ def test_json_numbers_with_exponents_are_numbers(tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(merged))
     assert load_config([file])["defaults"]["training"]["agent_learning_rate"] == 5e-06
+
+
+def test_the_papers_rates_for_lora_are_twenty_times_those_for_whole_copies():
+    """docs/paper_index.md: the factor at which both move alike, measured on SmolLM2-135M."""
+    files = [ROOT / "config" / name for name in ("config.yaml", "paper.yaml", "paper_full.yaml")]
+    lora, full = load_config(files[:2]), load_config(files)
+    for domain in full["domains"]:
+        for method in full["methods"]:
+            adapters, copies = (resolve_job(config, domain, method) for config in (lora, full))
+            assert (adapters.team.adapter, copies.team.adapter) == ("lora", "full")
+            for rate in ("agent_learning_rate", "critic_learning_rate"):
+                paper = getattr(copies.training, rate)
+                assert getattr(adapters.training, rate) == pytest.approx(20 * paper), (domain, method, rate)
