@@ -6,6 +6,7 @@ import json
 
 import pytest
 import yaml
+from support.configurations import DEFAULT, SHIPPED, refused
 from support.places import ROOT
 
 from collm import domains
@@ -16,27 +17,6 @@ from collm.config.load import check_config, load_config
 from collm.config.resolve import merge, resolve_job, resolve_settings, starts_from
 from collm.domains import NAMES
 from collm.methods.registry import METHODS, ROWS
-
-DEFAULT = ROOT / "config" / "config.yaml"
-SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.y*ml") if path != DEFAULT)
-
-
-@pytest.fixture
-def overlay(tmp_path):
-    """Loads the default configuration with an overlay on top."""
-
-    def load(text, name="overlay.yaml"):
-        (tmp_path / name).write_text(text)
-        return load_config([DEFAULT, tmp_path / name])
-
-    return load
-
-
-def refused(overlay, text):
-    with pytest.raises(ConfigError) as error:
-        overlay(text)
-    return str(error.value)
-
 
 # shipped files
 

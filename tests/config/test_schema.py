@@ -7,6 +7,7 @@ import json
 import jsonschema
 import pytest
 import yaml
+from support.configurations import DEFAULT, SHIPPED, refused
 from support.places import ROOT
 
 from collm import domains
@@ -17,26 +18,7 @@ from collm.config.resolve import resolve_settings
 from collm.config.schema import FILE, editor_text, schema
 from collm.domains import NAMES
 
-DEFAULT = ROOT / "config" / "config.yaml"
-SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.y*ml") if path != DEFAULT)
 OF_TESTS = sorted((ROOT / "tests" / "workflow").glob("*.yaml"))
-
-
-@pytest.fixture
-def overlay(tmp_path):
-    """Loads the default configuration with an overlay on top."""
-
-    def load(text, name="overlay.yaml"):
-        (tmp_path / name).write_text(text)
-        return load_config([DEFAULT, tmp_path / name])
-
-    return load
-
-
-def refused(overlay, text):
-    with pytest.raises(ConfigError) as error:
-        overlay(text)
-    return str(error.value)
 
 
 def test_every_key_of_the_schema_says_what_it_is():
