@@ -145,6 +145,12 @@ class Trainer:
         left = math.ceil((limit - done.update) * done.iteration / done.update)
         return min(self.total, done.iteration + left)
 
+    @property
+    def progress(self) -> float:
+        """Share of the run that is over, 0 to 1, by rollouts or, if that is more, by updates of `max_updates`."""
+        limit, done = self.settings.max_updates, self.counters
+        return max(done.iteration / self.total, done.update / limit if limit else 0.0)
+
     def _done(self) -> bool:
         limit = self.settings.max_updates
         return self.counters.iteration >= self.total or (limit is not None and self.counters.update >= limit)
@@ -188,7 +194,7 @@ class Trainer:
             row = self._rollout_row(played, nodes) | (differences if counters.iteration == 0 else {})
             self._log(row)
             self.mismatch.check(differences)
-            for metrics in self.learner.update(nodes, draw, last, more):
+            for metrics in self.learner.update(nodes, draw, last, more, self.progress):
                 counters.update += 1
                 facts = {"iteration": counters.iteration, "update": counters.update, "env_step": counters.env_step}
                 self._log({"event": "update", **facts, **metrics, **self.team.cut_texts()})
@@ -261,15 +267,13 @@ class Trainer:
         self.counters.seconds = time.monotonic() - self._started
         return member_state.state_of(self.team, self.learner.optimisers) | {
             "progress": dataclasses.asdict(self.counters),
-            "buffers": self.learner.rule.state(),
-            "steps": dict(self.learner.steps),
+            "learner": self.learner.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` gave."""
         member_state.restore(self.team, self.learner.optimisers, state)
-        self.learner.rule.restore(state["buffers"])
-        self.learner.steps = state["steps"]
+        self.learner.restore(state["learner"])
         self.counters = Counters(**state["progress"])
 
 
