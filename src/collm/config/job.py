@@ -136,7 +136,7 @@ class TrainingConfig:
     negative_weight: float = setting("Factor of advantages below 0.", above=0, maximum=1)
     divergence_limit: float | None = setting("Nats per token from the rollout's policy that end its passes.", above=0)
     rate_warm_up: int = setting("Steps over which learning rates rise.", minimum=0)
-    rate_decay: str = setting("How learning rates fall to 0.", choices=("none", "linear", "cosine"))
+    rate_decay: str = setting("How learning rates fall to a twentieth.", choices=("none", "linear", "cosine"))
     kl_coefficient: float = setting("Weight of the divergence from the reference.", minimum=0)
     kl_reference: str = setting("Policy to stay close to: that of the start, or the base.", choices=("start", "base"))
     entropy_coefficient: float = setting("Weight of the entropy bonus.", minimum=0)

@@ -25,6 +25,7 @@ from collm.runs.distributed import Processes
 from collm.training.step_metrics import explained_variance
 
 KEEP_EXPLAINED = 0.2  # weight of the newest rollout in the running mean of the explained variance
+LEAST_EXPLAINED = -1.0  # a critic far off has no lower bound; one such rollout would hold lambda at 1 for dozens
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,7 @@ class Critics:
         shares = []
         for of_units in values.values():
             own = [of_units[actor_critic.unit(sample, self.of_actions)] for sample in samples]
-            shares.append(explained_variance(torch.tensor(own), torch.tensor(list(returns))))
+            share = explained_variance(torch.tensor(own), torch.tensor(list(returns)))
+            shares.append(max(LEAST_EXPLAINED, share))
         if shares:
             self.explained += KEEP_EXPLAINED * (sum(shares) / len(shares) - self.explained)

@@ -7,6 +7,7 @@ first, then moves every member that has one.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import time
@@ -122,14 +123,15 @@ class Learner:
         for agent in batch.agents:
             member, advantage = self.team.agents[agent], self._advantage(agent, batch, signal)
             metrics |= self._backward_policy(agent, batch, advantage)
-            if self._learns(agent, advantage, metrics[f"moved/{member.name}"]):
+            if self._learns(agent, advantage, metrics):
                 trained[member.name] = member
-            elif member.name not in trained:
+            elif member.name not in trained or agent in self._stopped:
+                trained.pop(member.name, None)  # with its value head, if it has one: there is no moving one alone
                 self.optimisers[member.name].zero_grad(set_to_none=True)
                 metrics[f"gradient_norm/{member.name}"] = 0.0
         for member in trained.values():
             metrics[f"gradient_norm/{member.name}"] = self._optimise(member, batch)
-        self._further_critic_steps(critics, batch)
+        self._further_critic_steps(critics, dataclasses.replace(batch, signal=signal))
         metrics["gradient_norm"] = max(starting(metrics, "gradient_norm/agent"))
         metrics["learning_rate"] = self._rate_of(self.team.agents[batch.agents[0]])
         metrics |= {"td_lambda": self.critics.trace} if critics else {}
@@ -143,20 +145,23 @@ class Learner:
         """[samples] advantages of an agent."""
         return self.objective.weighed(self._tensor([signal.advantages[agent][sample] for sample in batch.samples]))
 
-    def _learns(self, agent: int, advantage: torch.Tensor, moved: float) -> bool:
-        """Whether an agent takes a step.
+    def _learns(self, agent: int, advantage: torch.Tensor, metrics: Mapping[str, float]) -> bool:
+        """Whether an agent takes a step, by the metrics of its pass.
 
-        Not while critics warm up; not on a rollout from whose policy it has moved `moved` nats per token, too far; and
-        not without a gradient, as momentum and weight decay alone would move it.
+        Not while critics warm up; not on a rollout from whose policy it has moved too far; and not without a gradient,
+        as momentum and weight decay alone would move it.
         """
+        name = self.team.agents[agent].name
         if len(self.critics) and self.rollouts < self.settings.critic_warm_up:
             return False
         limit = self.settings.divergence_limit
-        if limit is not None and moved > limit:
+        if limit is not None and metrics[f"moved/{name}"] > limit:
             self._stopped.add(agent)
         if agent in self._stopped:
             return False
-        return self.objective.regularised or not self.rule.rests or bool((advantage != 0).any())
+        if self.objective.regularised or metrics.get(f"entropy_outside_share/{name}"):
+            return True
+        return not self.rule.rests or bool((advantage != 0).any())
 
     def _further_critic_steps(self, critics: Sequence[int], batch: Batch) -> None:
         """What `critic_steps` asks for beyond the first: the same samples, with targets by the critic as it then is."""
@@ -263,7 +268,11 @@ class Learner:
         if self.rule.importance_ratio:
             scores = total.of("logprob")
             self.policies.keep({name: scores[samples[0]] for name, samples in of_response.items()})
-        return total.metrics(member, advantage, lengths, self.settings.ratio_clip)
+        metrics = total.metrics(member, advantage, lengths, self.settings.ratio_clip)
+        if self.objective.bounded:
+            outside = self.objective.outside(total.of("entropy")) > 0
+            metrics[f"entropy_outside_share/{member}"] = outside.float().mean().item()
+        return metrics
 
     def _backward_part(
         self,

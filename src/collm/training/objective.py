@@ -57,7 +57,7 @@ class Objective:
         self.settings = settings
         self.bounded = settings.entropy_floor is not None or settings.entropy_ceiling is not None
         self.entropy_gradient = settings.entropy_coefficient > 0 or self.bounded
-        self.regularised = self.entropy_gradient or settings.kl_coefficient > 0
+        self.regularised = settings.entropy_coefficient > 0 or settings.kl_coefficient > 0
 
     def weighed(self, advantage: torch.Tensor) -> torch.Tensor:
         """[samples] advantages as they enter the loss."""
@@ -83,9 +83,12 @@ class Objective:
         if settings.entropy_coefficient:
             loss = loss - settings.entropy_coefficient * scores.entropy
         if self.bounded:
-            outside = policy_gradient.entropy_loss(scores.entropy, settings.entropy_floor, settings.entropy_ceiling)
-            loss = loss + settings.entropy_bound_coefficient * outside
+            loss = loss + settings.entropy_bound_coefficient * self.outside(scores.entropy)
         return loss
+
+    def outside(self, entropy: torch.Tensor) -> torch.Tensor:
+        """[samples] nats per token by which entropies are outside of their bounds."""
+        return policy_gradient.entropy_loss(entropy, self.settings.entropy_floor, self.settings.entropy_ceiling)
 
     def _length(self, scores: Scores) -> torch.Tensor | None:
         return scores.length if self.settings.importance_ratio == "geometric" else None
