@@ -91,6 +91,22 @@ def test_negative_advantages_count_less():
     assert torch.equal(policy_gradient.weigh_negative(advantage, 1.0), advantage)
 
 
+def test_smaller_negative_advantages_favour_what_varies():
+    """Pairs of responses, compared with each other: one earns 0 or 2, the other 1, so that neither is better.
+
+    Against 0, 1, 1 or 2 the first has advantages of 0, -1, -1, -2 or 2, 1, 1, 0: a mean of (1 - w) / 2; the second has
+    1, 0, 0, -1: (1 - w) / 4.
+    """
+    varying, steady = vector(0.0, 2.0), vector(1.0, 1.0)
+    other = torch.cat([varying, steady])
+    for weight in (1.0, 0.5, 0.25):
+        means = [
+            policy_gradient.weigh_negative(own[:, None] - other[None], weight).mean().item()
+            for own in (varying, steady)
+        ]
+        assert means == pytest.approx([(1.0 - weight) / 2, (1.0 - weight) / 4])
+
+
 # bounds of entropy
 
 
