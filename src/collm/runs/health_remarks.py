@@ -194,7 +194,7 @@ def _blind_critic(health: Health, settings: Settings) -> Remark | None:
         )
     return Remark(
         "critic explains nothing",
-        f"{text}it explains nothing, and what it bootstraps is noise. Give it more critic steps per rollout, "
+        f"{text}it explains nothing, and advantages are as noisy as without it. Give it more critic steps per rollout, "
         f"{named(settings, 'training.critic_steps')}, or a higher {rate}, or bring {_lambda(settings)}",
     )
 
@@ -234,8 +234,8 @@ def _cut(health: Health, settings: Settings) -> Remark | None:
     return Remark(
         "responses are cut",
         f"{_percent(span.last)} of the responses of {agent} are cut at {named(settings, 'rollout.max_new_tokens')}, "
-        f"{_percent(span.first)} at the beginning: they are scored as they stand, and never learn how to end. Raise "
-        "it, or let the warm start show shorter answers",
+        f"{_percent(span.first)} at the beginning: they are scored as they stand, however good they were to "
+        "become. Raise it, or let the warm start show shorter answers",
     )
 
 
