@@ -69,7 +69,7 @@ def in_words(label: str, health: Health, settings: Settings) -> list[str]:
         label: names the run.
     """
     found = remarks(health, settings)
-    rest = [f"- {remark.text}" for remark in found] or ["- nothing stands out"]
+    rest = [f"- {remark.text}." for remark in found] or ["- nothing stands out"]
     return [f"health of {label} after {health.updates} updates (docs/health.md): {_numbers(health)}", *rest]
 
 
