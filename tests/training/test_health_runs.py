@@ -150,7 +150,7 @@ def test_a_rate_that_moves_nothing(models, tmp_path):
 @pytest.mark.parametrize(
     "rate, name, advice",
     [
-        (1e-9, "critic explains nothing", "Give it more critic steps per rollout, training.critic_steps"),
+        (1e-9, "critic explains nothing", "Give it more critic steps per policy step, training.critic_steps"),
         (0.1, "critic worse than none", "Lower training.critic_learning_rate (0.1 now)"),
     ],
 )

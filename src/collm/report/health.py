@@ -53,7 +53,7 @@ def runs(results: Results, outcomes: Iterable[starts.Outcome]) -> list[RunHealth
                 key = domain, method, seed
                 health = summary(read_jsonl(results.folders[key] / "metrics.jsonl"))
                 remarks = health_remarks.remarks(health, results.records[key]["config"])
-                found.append(RunHealth(*key, health, remarks, ends.get(key)))
+                found.append(RunHealth(*key, health, _with_fall(remarks, ends.get(key)), ends.get(key)))
     return found
 
 
@@ -118,6 +118,14 @@ _COLUMNS = [
     *("length_first", "length_last", "invalid", "empty", "unparsed", "cut_responses"),
     *("gradient_norm", "gradient_norm_largest", "mismatch", "samples_per_second", "remarks"),
 ]
+
+
+def _with_fall(remarks: Sequence[Remark], outcome: starts.Outcome | None) -> list[Remark]:
+    """Remarks with one more where the final evaluation shows a fall that those in training did not show."""
+    if outcome is None or not outcome.below or any(remark.name in health_remarks.FALLS for remark in remarks):
+        return list(remarks)
+    text = f"mean reward {outcome.end:.3g} at the end, below its start at {outcome.start:.3g} ({outcome.origin})"
+    return [Remark(health_remarks.BELOW, text), *remarks]
 
 
 def _row(run: RunHealth) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from collm.common.files import read_jsonl
 from collm.domains import title
@@ -112,6 +112,9 @@ def _finish(axes: Axes, panel: Panel, drawn: bool) -> None:
         axes.set_yticks([])
     elif panel.log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     elif panel.metric == "explained_variance":
         axes.set_ylim(max(LOWEST, axes.get_ylim()[0]), 1.0)
     elif panel.metric != "kl_to_start":

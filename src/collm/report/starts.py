@@ -63,7 +63,7 @@ def counted(main: pd.DataFrame, found: Iterable[Outcome]) -> pd.DataFrame:
 
 
 def notes(found: Sequence[Outcome]) -> list[str]:
-    """One sentence per marked row: which runs ended below their start, and by how much."""
+    """One sentence per marked row, which runs ended below their start and by how much, then where to read on."""
     sentences = []
     for domain, method in dict.fromkeys((outcome.domain, outcome.method) for outcome in found):
         runs = [outcome for outcome in found if (outcome.domain, outcome.method) == (domain, method)]
@@ -74,9 +74,9 @@ def notes(found: Sequence[Outcome]) -> list[str]:
             which = f"seed{'s' if len(fallen) > 1 else ''} {seeds}{f' of {len(runs)}' if len(runs) > 1 else ''}"
             sentences.append(
                 f"{MARK} {title(domain)}, {ROWS[method].label}: mean reward {end:.3g}, below its start at {start:.3g} "
-                f"({fallen[0].origin}; {which}). docs/health.md says what to look at."
+                f"({fallen[0].origin}; {which})."
             )
-    return sentences
+    return [*sentences, f"{MARK}: docs/health.md says what to look at."] if sentences else []
 
 
 def _outcome(results: Results, domain: str, method: str, seed: int) -> Outcome | None:

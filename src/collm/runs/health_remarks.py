@@ -26,6 +26,9 @@ PEAK = 20.0  # gradient norm: a single one so many times the median
 DIFFERS = 0.01  # nats per token between sampler and scorer
 
 
+DISSOLVED, BELOW = FALLS = ("entropy grew", "below its start")  # names of remarks on a reward that fell
+
+
 class Remark(NamedTuple):
     """`name` in two or three words for tables, `text` in full."""
 
@@ -124,7 +127,7 @@ def _dissolved(health: Health, settings: Settings) -> Remark | None:
     agent, span = worst
     critics = f", and bring {_lambda(settings)}" if health.explained_variance else ""
     return Remark(
-        "entropy grew",
+        DISSOLVED,
         f"entropy of {agent} grew from {span.first:.3g} to {span.last:.3g} nats per token while the reward fell from "
         f"{health.outcome.first:.3g} to {health.outcome.last:.3g}: the policy dissolves into noise. Lower "
         f"{named(settings, 'training.agent_learning_rate')}{critics}",
@@ -136,7 +139,7 @@ def _fell(health: Health, settings: Settings) -> Remark | None:
         return None
     where = "evaluations" if health.reward else "rollouts"
     return Remark(
-        "below its start",
+        BELOW,
         f"the run ends below its start: the reward of {where} went from {health.outcome.first:.3g} to "
         f"{health.outcome.last:.3g}. If that is more than chance (evaluation.tasks_during, evaluation.samples_during), "
         f"lower {named(settings, 'training.agent_learning_rate')} or learn from more samples per step, "
@@ -194,8 +197,8 @@ def _blind_critic(health: Health, settings: Settings) -> Remark | None:
         )
     return Remark(
         "critic explains nothing",
-        f"{text}it explains nothing, and advantages are as noisy as without it. Give it more critic steps per rollout, "
-        f"{named(settings, 'training.critic_steps')}, or a higher {rate}, or bring {_lambda(settings)}",
+        f"{text}it explains nothing, and advantages are as noisy as without it. Give it more critic steps per policy "
+        f"step, {named(settings, 'training.critic_steps')}, or a higher {rate}, or bring {_lambda(settings)}",
     )
 
 
