@@ -7,11 +7,12 @@ from pathlib import Path
 
 from collm.common import cli
 from collm.common.errors import ConfigError, ModelError
+from collm.common.files import read_jsonl
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, starts_from
 from collm.methods.registry import BASELINES, METHODS, WARM_STARTS
 from collm.pipeline import provenance
-from collm.runs import distributed
+from collm.runs import distributed, health, health_remarks
 from collm.runs.folders import RunFolders
 from collm.training.setup import prepare_run
 from collm.training.trainer import Trainer
@@ -41,6 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     Trainer(setup, start).run()
     setup.accelerator.end_training()
+    if setup.processes.main:
+        found = health.summary(read_jsonl(folders.out / "metrics.jsonl"))
+        lines = health_remarks.in_words(f"{job.domain}/{job.method} seed {arguments.seed}", found, job.raw)
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
     return 0
 
 

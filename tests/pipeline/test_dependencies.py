@@ -167,7 +167,7 @@ def test_files_of_tables_and_figures(default):
     ]
     assert len(targets.sample_files(config, ["tldr", "arxiv"])) == 2 * 2 * 2
     assert targets.figure_files(["tldr"]) == [
-        f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars") for suffix in ("png", "svg")
+        f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars", "health") for suffix in ("png", "svg")
     ]
     assert "results/figures/worlds_str_build.svg" in targets.figure_files(["str_build"])
 
@@ -213,7 +213,7 @@ def test_report_modules_are_all_that_draw_and_nothing_that_would_draw_for_a_comm
     for files in (tables, figures):
         assert len(set(files)) == len(files) and all((ROOT / file).is_file() for file in files)
         rest = [file for file in files[1:] if not file.startswith("src/collm/report/")]
-        assert rest == ["src/collm/methods/registry.py"]
+        assert rest == [f"src/collm/{name}.py" for name in ("methods/registry", "runs/health", "runs/health_remarks")]
         assert "src/collm/report/paper_results.csv" in files
     everything = {str(path.relative_to(ROOT)) for path in (SOURCE / "collm" / "report").glob("*.py")}
     assert everything - {"src/collm/report/__init__.py"} <= {*tables, *figures}
@@ -237,6 +237,8 @@ def test_a_new_module_of_the_report_is_found(tmp_path):
         "src/collm/report/paper_results.csv",
         "src/collm/report/second.py",
         "src/collm/report/third.py",
+        "src/collm/runs/health.py",
+        "src/collm/runs/health_remarks.py",
     ]
 
 

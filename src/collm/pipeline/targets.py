@@ -18,6 +18,7 @@ from collm.pipeline.machine import model_sources
 
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
+BESIDE_REPORT = ("methods/registry.py", "report/paper_results.csv", "runs/health.py", "runs/health_remarks.py")
 TABLE = "results/tables/main.csv"
 
 
@@ -89,7 +90,7 @@ def figure_files(domains: Iterable[str]) -> list[str]:
     return [
         f"results/figures/{kind}_{domain}.{suffix}"
         for domain in domains
-        for kind in ("curves", "bars", *(["worlds"] if domain in WORLDS else []))
+        for kind in ("curves", "bars", "health", *(["worlds"] if domain in WORLDS else []))
         for suffix in ("png", "svg")
     ]
 
@@ -152,10 +153,11 @@ def evaluated_together(config: Mapping[str, Any]) -> list[str]:
 def report_modules(script: str, source: Path) -> list[str]:
     """Source files that tables or figures depend on, found by reading the imports and running nothing.
 
-    They are the script, every module of `collm.report` that it imports, directly or not, the table of rows (names,
-    labels and their order) and the paper's numbers. Left out on purpose are `collm.config`, `collm.domains` and
-    `collm.common`: any comment there would draw everything again, and what they decide reaches a report through
-    result files and settings. Only a changed label or title of a metric needs `--forcerun tables figure`.
+    They are the script, every module of `collm.report` that it imports, directly or not, and `BESIDE_REPORT`: the table
+    of rows (names, labels and their order), the paper's numbers, what is remarked on a run's health. Left out on
+    purpose are `collm.config`, `collm.domains` and `collm.common`: any comment there would draw everything again, and
+    what they decide reaches a report through result files and settings. Only a changed label or title of a metric needs
+    `--forcerun tables figure`.
 
     Args:
         script: file name below `source`, e.g. make_tables.py.
@@ -172,7 +174,7 @@ def report_modules(script: str, source: Path) -> list[str]:
             modules.add(name)
             waiting |= _report_imports(_file_of(name, source))
     files = {_file_of(name, source) for name in modules}
-    files |= {source / "collm/methods/registry.py", source / "collm/report/paper_results.csv"}
+    files |= {source / "collm" / name for name in BESIDE_REPORT}
     return [str(file.relative_to(source.parent)) for file in (source / script, *sorted(files))]
 
 

@@ -26,8 +26,9 @@ from collm.runs.signals import Stopping
 from collm.training import evaluation
 from collm.training.learner import Context, Learner
 from collm.training.mismatch import Mismatch
-from collm.training.rollout import Node, Played, cut_shares
+from collm.training.rollout import Node, Played, cut_shares, fault_shares
 from collm.training.setup import RunSetup
+from collm.training.start_policy import StartPolicy
 
 
 @dataclasses.dataclass
@@ -66,10 +67,13 @@ class Trainer:
         shared = self.settings.shared_backbone and method.critics == "local"
         self.team = setup.team("shared" if shared else method.critics)
         refers = start is not None and self.settings.kl_coefficient > 0 and self.settings.kl_reference == "start"
-        if start is not None and (refers or not self.resumable.resumes):
+        adapters = self.job.team.adapter == "lora"  # read again when a run goes on: what it has moved away from
+        if start is not None and (adapters or not self.resumable.resumes):
             self.team.load_agents(start)
         if refers:
             self.team.keep_reference()  # before a checkpoint moves the agents on
+        tasks = [task.id for task in setup.test[: self.job.evaluation.tasks_during]]
+        self.start = StartPolicy(self.team, tasks, self.settings.micro_batch_tokens) if adapters else None
         self.rollout = setup.rollout(self.team)
         evidence = setup.folders.nonfinite
         self.learner = Learner(self.team, method, self.settings, self.job.semantics, self._context(), evidence)
@@ -219,6 +223,7 @@ class Trainer:
             "reward_seconds": round(played.reward_seconds, 4),
             "cut_prompts": sum(len(node.cut) for node in nodes),
             **cut_shares(nodes),
+            **fault_shares(self.setup.domain, nodes),
         }
 
     # evaluation
@@ -238,7 +243,8 @@ class Trainer:
         done = self.counters
         with self.resumable.changing():
             counts = {"iteration": done.iteration, "env_step": done.env_step, "samples": done.samples}
-            self._log(evaluation.journal_row(rows, self.job.evaluation.examples, **counts))
+            moved = self.start.distance() if self.start else {}
+            self._log(evaluation.journal_row(rows, self.job.evaluation.examples, **counts) | moved)
             done.evaluated = done.iteration
 
     def _evaluate(self) -> list[dict[str, Any]]:
@@ -246,7 +252,8 @@ class Trainer:
         plan = self.job.evaluation
         tasks = self.setup.test[: plan.tasks_during]
         mine = [tasks[index] for index in self.processes.share([1] * len(tasks))]
-        return evaluation.sample_rows(self.rollout, mine, plan.samples_during, self.setup.seed, {})
+        note = self.start.note if self.start else None
+        return evaluation.sample_rows(self.rollout, mine, plan.samples_during, self.setup.seed, {}, note=note)
 
     def _log(self, row: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl, and its numbers to the tracker if there is one."""

@@ -228,6 +228,10 @@ class StrBuild(Domain):
         kept = cells if self.options["world"] == "persistent" else []
         return Step(parts, reward, metrics, self._feedback(grid, built, reward), kept, record)
 
+    def understands(self, task: Task, agent: int, answer: str) -> bool:
+        """Whether one of its lines is a command that the world accepts."""
+        return bool(parse_commands(answer, self.grid(task), self.blocks[agent], self.limits[agent])[0])
+
     def _feedback(self, grid: Grid, built: World, reward: float) -> tuple[dict[str, Any], ...]:
         mode = self.options["feedback"]
         if mode == "position":

@@ -280,6 +280,13 @@ class CodingDomain(Domain):
         foreign = AUX if self.num_agents == 2 else None
         return reward_paper.part(texts[0], AUX, entry_point), reward_paper.part(texts[1], entry_point, foreign)
 
+    def understands(self, task: Task, agent: int, answer: str) -> bool:
+        """Whether the function that the agent was asked for is there and parses."""
+        name, partner = task.fields["entry_point"], AUX if self.num_agents == 2 else None
+        if self.roles[agent] == AUX:
+            name, partner = AUX, name
+        return reward_paper.part(usable(answer), name, partner).function is not None
+
     def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
         """Reference code of all agents, degraded, and a second turn with half the noise; [] without a reference."""
         pair = solutions(task.fields, alone=self.num_agents == 1)
