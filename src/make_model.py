@@ -17,7 +17,6 @@ from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
 from collm.pipeline import provenance
-from collm.runs import device
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
     cli.add_device(parser, default="cpu")
     arguments = parser.parse_args(argv)
-    chosen = device.choose(arguments.device)
     settings = load_config(arguments.config)
     if arguments.domain is not None:
         known("domain", arguments.domain, domains.NAMES)
@@ -45,6 +43,12 @@ def main(argv: list[str] | None = None) -> int:
         provenance.check_data(settings, job.domain, data)
         made_with["training_text"] = provenance.training_text(data)
         texts = training_text(domain, load_tasks(data / "train.jsonl"))
+    with cli.loading():
+        import transformers.modeling_utils  # noqa: F401  models stand on it
+
+        from collm.runs import device
+    chosen = device.choose(arguments.device)
+    if spec["source"] == "scratch":
         print(device.in_words(chosen, arguments.device), file=sys.stderr, flush=True)
     out = sources.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
     lock = Path("resources/revisions.json")

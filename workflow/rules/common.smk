@@ -54,6 +54,7 @@ if workflow.is_main_process:
 
 ROWS = targets.all_rows(config)
 EVALUATED_TOGETHER = targets.evaluated_together(config)
+TRAINED_TOGETHER = targets.trained_together(config)
 
 
 # Without a limit on submissions Snakemake looks for work when a job ends. With its default limit every such look starts
@@ -139,12 +140,23 @@ def get_models(wildcards) -> list[str]:
     return targets.model_files(settings_of(wildcards))
 
 
-def get_models_of_rows(wildcards) -> list[str]:
-    return targets.models_of_jobs(job_settings(wildcards.domain, row) for row in ROWS)
-
-
 def get_start(wildcards) -> list[str]:
     return targets.start_files(settings_of(wildcards), wildcards.seed)
+
+
+def get_starts_of(methods: list[str]):
+    """A function that gives the warm-started adapters of these methods."""
+
+    def files(wildcards) -> list[str]:
+        jobs = [job_settings(wildcards.domain, name) for name in methods]
+        return sorted({file for settings in jobs for file in targets.start_files(settings, wildcards.seed)})
+
+    return files
+
+
+def get_models_of(methods: list[str]):
+    """A function that gives the models of these rows."""
+    return lambda wildcards: targets.models_of_jobs(job_settings(wildcards.domain, name) for name in methods)
 
 
 def get_adapters(wildcards) -> list[str]:
@@ -171,9 +183,13 @@ def get_settings(stage: str):
     return lambda wildcards: dependencies.stage_settings(stage, settings_of(wildcards))
 
 
-def get_evaluate_settings_of_rows(wildcards) -> dict:
-    jobs = {row: job_settings(wildcards.domain, row) for row in ROWS}
-    return {row: dependencies.stage_settings("evaluate", settings) for row, settings in jobs.items()}
+def get_settings_of(stage: str, rows: list[str]):
+    """A function that gives, by row, the settings that a stage's job of several rows depends on."""
+
+    def settings(wildcards) -> dict:
+        return {row: dependencies.stage_settings(stage, job_settings(wildcards.domain, row)) for row in rows}
+
+    return settings
 
 
 def get_scratch_model_settings(wildcards) -> dict:

@@ -21,7 +21,7 @@ CAUSES = {
     "PREEMPTED": "the cluster took its node; start Snakemake again",
     "CANCELLED": "somebody cancelled it",
 }
-# That many last lines of a log are searched for a message.
+# That many last lines of every log are searched for a message.
 LINES = 50
 
 
@@ -87,9 +87,10 @@ def _cause(end: str | None, lines: list[str]) -> str:
 
 
 def _last_lines(logs: Iterable[str]) -> list[str]:
-    """The last lines of a job's logs that are not empty."""
-    lines: list[str] = []
+    """The last lines of each of a job's logs that are not empty."""
+    last: list[str] = []
     for file in map(Path, logs):
         if file.is_file():
-            lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.strip() for line in lines if line.strip()][-LINES:]
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            last += [line.strip() for line in lines if line.strip()][-LINES:]
+    return last

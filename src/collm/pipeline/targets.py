@@ -14,7 +14,7 @@ from typing import Any
 from collm.common.errors import ConfigError
 from collm.config.resolve import resolve_settings, rows, starts_from
 from collm.methods.registry import METHODS, UNTRAINED, WARM_STARTS
-from collm.pipeline.machine import model_sources
+from collm.pipeline import machine
 
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
@@ -140,14 +140,36 @@ def needed_warm_starts(config: Mapping[str, Any], domain: str) -> list[str]:
 
 
 def evaluated_together(config: Mapping[str, Any]) -> list[str]:
-    """Domains whose rows are evaluated by one job: they have every row, and no model but those made from scratch."""
+    """Domains whose rows are evaluated by one job: they have every row, and one process can play them all."""
     names = all_rows(config)
     return [
         domain
         for domain in config["domains"]
         if rows(config, domain) == names
-        and all(model_sources(resolve_settings(config, domain, row)) == {"scratch"} for row in names)
+        and machine.in_one_process([resolve_settings(config, domain, row) for row in names])
     ]
+
+
+def trained_together(config: Mapping[str, Any]) -> list[str]:
+    """Domains whose training runs of a seed are two jobs (see `shares`): all are short, one process can do several.
+
+    Where runs are longer, a start hardly counts, and many jobs fill the cores better than few.
+    """
+    names = config["methods"]
+    jobs = {domain: [resolve_settings(config, domain, name) for name in names] for domain in config["domains"]}
+    return [
+        domain
+        for domain, each in jobs.items()
+        if len(names) > 2 and machine.in_one_process(each) and all(machine.short(settings) for settings in each)
+    ]
+
+
+def shares(methods: Sequence[str]) -> list[list[str]]:
+    """Methods in two parts that take about the same time; critics cost most. Two, so that two cores are busy."""
+    cost = {None: 0, "joint": 1, "local": 2}
+    costly_first = sorted(methods, key=lambda name: (-cost[METHODS[name].critics], methods.index(name)))
+    first = [name for place, name in enumerate(costly_first) if place % 4 in (0, 3)]
+    return [first, [name for name in costly_first if name not in first]]
 
 
 def report_modules(script: str, source: Path) -> list[str]:
