@@ -80,7 +80,7 @@ def planned_run(
     resolve_job(config, domain, method)
     inputs = _inputs(place, config, settings)
     warm = starts_from(method, settings["warm_start"]["enabled"])
-    start = None if warm is None else _start(place, config, domain, warm, seed, inputs)
+    start = None if warm is None else planned_start(place, config, domain, seed, warm)
     own = _identity(config, settings) | dependencies.stage_settings("train", settings)
     own |= {"start": start.folder.name if start else None, "method": method}
     root = place.out / "runs" / digest(own)
@@ -95,6 +95,18 @@ def planned_run(
         job = _stage(place, config, "evaluate", root, domain, method, seed, folders.out / "evaluation.json", (), needs)
     start_folders = RunFolders.of(domain, warm, seed, start.folder) if start and warm else None
     return PlannedRun(variant, domain, method, seed, folders, start_folders, job)
+
+
+def planned_start(
+    place: Place, config: Mapping[str, Any], domain: str, seed: int, warm: str = "warm_start"
+) -> StageJob:
+    """The warm start of a seed, with all that it needs; its folder has the layout of the repository."""
+    settings = resolve_settings(config, domain, warm)
+    inputs = _inputs(place, config, settings)
+    own = _identity(config, settings) | dependencies.stage_settings("warm_start", settings) | {"method": warm}
+    root = place.out / "starts" / digest(own)
+    done = RunFolders.of(domain, warm, seed, root).out / "run.json"
+    return _stage(place, config, "warm_start", root, domain, warm, seed, done, _links(root, inputs), inputs)
 
 
 def _identity(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,17 +129,6 @@ def _inputs(place: Place, config: Mapping[str, Any], settings: Mapping[str, Any]
         done, text = folder / "model.json", f"model {name} of {domain}"
         jobs.append(StageJob(text, "make_model", root, arguments, done, log / f"{name}.log", needs=tuple(jobs[:1])))
     return jobs
-
-
-def _start(
-    place: Place, config: Mapping[str, Any], domain: str, warm: str, seed: int, inputs: Sequence[StageJob]
-) -> StageJob:
-    """The warm start of a seed."""
-    settings = resolve_settings(config, domain, warm)
-    own = _identity(config, settings) | dependencies.stage_settings("warm_start", settings) | {"method": warm}
-    root = place.out / "starts" / digest(own)
-    done = RunFolders.of(domain, warm, seed, root).out / "run.json"
-    return _stage(place, config, "warm_start", root, domain, warm, seed, done, _links(root, inputs), inputs)
 
 
 def _evaluated(place: Place, config: Mapping[str, Any], start: StageJob, domain: str, warm: str, seed: int) -> StageJob:
