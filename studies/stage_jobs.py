@@ -19,6 +19,8 @@ from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import source_path
+
 PRELOADED = ["torch", "transformers", "peft", "accelerate", "collm.training.trainer", "collm.training.warm_start"]
 
 
@@ -69,6 +71,7 @@ def run_all(jobs: Sequence[StageJob], at_once: int) -> list[StageJob]:
 
     Ctrl-C and SIGTERM reach the runs, which save a checkpoint; the same call goes on from there.
     """
+    source_path.for_children()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     waiting = [job for job in everything(jobs) if not job.finished]
