@@ -46,6 +46,7 @@ from collm.domains.building.letter_world import (
     apply,
     block_name,
     count,
+    is_drawing,
     limits,
     parse_commands,
     render,
@@ -101,7 +102,9 @@ class StrBuild(Domain):
         Option("spacing", 2, "Empty columns between letters.", minimum=0, maximum=8),
         Option("max_commands", 300, "Commands accepted per team and turn.", minimum=2),
         Option("generated", 0, "Further strings from the seeded generator, never one of the ten.", minimum=0),
-        Option("difficulty", [1, 2], "Numbers of letters of generated strings.", minimum=1, maximum=8),
+        Option(
+            "difficulty", [1, 2], "Numbers of letters of generated strings; 0: small drawings.", minimum=0, maximum=8
+        ),
     )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
@@ -148,7 +151,7 @@ class StrBuild(Domain):
             taken = {string for string, _ in PAPER_STRINGS} | {_canonical(row.fields.get("string")) for row in rows}
             strings = further_strings(seed, self.options["generated"], self.options["difficulty"], taken)
             splits["generated"] = [
-                RawRow({"string": string, "difficulty": len(string)}, f"generated:{number}")
+                RawRow({"string": string, "difficulty": _letters(string)}, f"generated:{number}")
                 for number, string in enumerate(strings, start=1)
             ]
         return splits
@@ -158,15 +161,20 @@ class StrBuild(Domain):
         raise DataError("str_build has no data set on the hub; set data.source to embedded or path")
 
     def task(self, row: RawRow, index: int) -> Task:
-        """Needs `string` of 1 to 16 letters A-Z (any case); `difficulty` is a whole number or missing."""
+        """Needs `string` of 1 to 16 letters A-Z (any case), or a drawing; `difficulty` is a whole number or missing.
+
+        A drawing is written as its rows, "#.#/.#.", of which a fifth of the cells or more are targets.
+        """
         string = _canonical(require_text(row.fields, "string", row.origin))
-        if not _STRING.fullmatch(string):
+        drawn = is_drawing(string) and string.count("#") * 5 >= len(string.replace("/", ""))
+        if not drawn and not _STRING.fullmatch(string):
             raise RowError(
-                f"{row.origin}: field 'string' is {string[:40]!r}; expected 1 to {_LONGEST} letters from A to Z"
+                f"{row.origin}: field 'string' is {string[:40]!r}; expected 1 to {_LONGEST} letters from A to Z, or "
+                "the rows of a drawing like '#.#/.#.', at most 5 by 5 and with a # in every fifth cell or more"
             )
         difficulty = row.fields.get("difficulty")
         try:
-            difficulty = len(string) if difficulty in (None, "") else int(difficulty)
+            difficulty = _letters(string) if difficulty in (None, "") else int(difficulty)
         except (TypeError, ValueError, OverflowError) as error:
             raise RowError(f"{row.origin}: field 'difficulty' is {difficulty!r}; expected a whole number") from error
         return Task(f"{self.name}_{index:04d}", self.name, {"string": string, "difficulty": difficulty})
@@ -261,8 +269,12 @@ class StrBuild(Domain):
         return self.scripted_episode(task, HORIZON, self.start(task, 0), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built."""
+        """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built.
+
+        Of a task that is a drawing itself there are few, so that none but its own is built.
+        """
         grid = self.grid(task)
+        practised = [grid] if is_drawing(task.fields["string"]) else [scribble(rng) for _ in range(_PRACTICE)]
         lines = str_build_prompts.grid_text(grid).splitlines()
         cells = dict(line.split(": ") for line in str_build_prompts.targets_text(grid).splitlines())
         drills = [f"{line}\n{line[0]}: {cells.get(line[0], '')}".rstrip() for line in lines]
@@ -273,12 +285,11 @@ class StrBuild(Domain):
             f"{str_build_prompts.grid_text(grid)}\n{str_build_prompts.targets_text(grid)}",
             "\n\n".join(drills),
             f"{str_build_prompts.grid_text(grid)}\n{commands}",
-            *(text for _ in range(_PRACTICE) for text in self._practice(rng)),
+            *(text for target in practised for text in self._practice(target)),
         ]
 
-    def _practice(self, rng: random.Random) -> list[str]:
-        """What each agent is asked and answers for a drawing of random cells, as wide as a letter."""
-        grid = scribble(rng)
+    def _practice(self, grid: Grid) -> list[str]:
+        """What each agent is asked and answers for a target."""
         planned = plan(grid, self.blocks)
         return [
             f"{self._task_text(grid, self._role(agent))}\n{command_text(commands)}"
@@ -303,6 +314,11 @@ class StrBuild(Domain):
 
 def _canonical(string: Any) -> str:
     return string.strip().upper() if isinstance(string, str) else ""
+
+
+def _letters(string: str) -> int:
+    """The difficulty of a string that none was given for."""
+    return 0 if is_drawing(string) else len(string)
 
 
 def _run(
