@@ -18,7 +18,7 @@ from collm.training.trainer import Trainer
 from collm.training.warm_start import WarmStart
 
 SPEC = {"source": "scratch", "layers": 2, "hidden": 32, "heads": 2, "vocabulary": 320, "context": 256}
-PRETRAIN = {"steps": 100, "batch_size": 8, "window": 48, "learning_rate": 1e-2}
+PRETRAIN = {"steps": 100, "batch_size": 8, "window": 48, "rows": "joined", "learning_rate": 1e-2}
 
 
 class Chorus(Toy):

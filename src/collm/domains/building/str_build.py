@@ -74,6 +74,7 @@ FEEDBACK = ("position", "score", "perfect")
 WORLDS = ("reset", "persistent")
 HORIZON = 4
 _LONGEST = 16
+_ASKED_IN_FULL = 0.25  # share of drawings that scratch models read the whole request of
 _PRACTICE = 6  # random drawings per task in the text that scratch models are made of
 _WIDEST_CASE = 10_000
 _STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
@@ -271,10 +272,12 @@ class StrBuild(Domain):
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built.
 
-        Of a task that is a drawing itself there are few, so that none but its own is built.
+        Of a task that is a drawing itself: what builders answer, mostly to its cells alone. (There are few drawings, so
+        that none but its own is built.)
         """
         grid = self.grid(task)
-        practised = [grid] if is_drawing(task.fields["string"]) else [scribble(rng) for _ in range(_PRACTICE)]
+        if is_drawing(task.fields["string"]):
+            return [*self._drills(grid), *(self._practice(grid) if rng.random() < _ASKED_IN_FULL else [])]
         lines = str_build_prompts.grid_text(grid).splitlines()
         cells = dict(line.split(": ") for line in str_build_prompts.targets_text(grid).splitlines())
         drills = [f"{line}\n{line[0]}: {cells.get(line[0], '')}".rstrip() for line in lines]
@@ -285,15 +288,22 @@ class StrBuild(Domain):
             f"{str_build_prompts.grid_text(grid)}\n{str_build_prompts.targets_text(grid)}",
             "\n\n".join(drills),
             f"{str_build_prompts.grid_text(grid)}\n{commands}",
-            *(text for target in practised for text in self._practice(target)),
+            *(text for _ in range(_PRACTICE) for text in self._practice(scribble(rng))),
         ]
 
     def _practice(self, grid: Grid) -> list[str]:
         """What each agent is asked and answers for a target."""
-        planned = plan(grid, self.blocks)
         return [
             f"{self._task_text(grid, self._role(agent))}\n{command_text(commands)}"
-            for agent, commands in enumerate(planned)
+            for agent, commands in enumerate(plan(grid, self.blocks))
+        ]
+
+    def _drills(self, grid: Grid) -> list[str]:
+        """The target cells and what each agent answers, in as few words as there can be."""
+        cells = str_build_prompts.cells_text(grid)
+        return [
+            f"{cells}\nYour blocks: {', '.join(palette)}.\n{command_text(commands)}"
+            for palette, commands in zip(self.blocks, plan(grid, self.blocks), strict=True)
         ]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
