@@ -20,6 +20,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 DIGESTS = "digests.json"
+SORTED_BATCHES = 16  # batches of whole texts that are drawn at once and sorted by length
 IGNORED = -100  # label of a token that is not learnt
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
@@ -157,22 +158,22 @@ def train_tokenizer(texts: list[str], vocabulary: int, context: int) -> Any:
 
 
 def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str, Any], seed: int) -> float | None:
-    """Next-token prediction on rows of text (`_rows`); returns the mean loss of the last tenth of steps."""
+    """Next-token prediction on rows of text (`_batches`); returns the mean loss of the last tenth of steps."""
     import torch
 
-    steps, batch = options["steps"], options["batch_size"]
+    steps = options["steps"]
     if steps == 0:
         return None
     optimiser = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, options["learning_rate"], total_steps=steps, cycle_momentum=False
     )
-    rows = _rows(tokenizer, texts, options, random.Random(seed))
+    batches = _batches(tokenizer, texts, options, random.Random(seed))
     losses = []
     model.train()
     progress = Progress(steps, "pretraining")
     for _ in range(steps):
-        drawn = [torch.tensor(next(rows), device=model.device) for _ in range(batch)]
+        drawn = [torch.tensor(row, device=model.device) for row in next(batches)]
         inputs = torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True, padding_value=tokenizer.pad_token_id)
         labels = torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True, padding_value=IGNORED)
         loss = model(input_ids=inputs, labels=labels).loss
@@ -188,28 +189,33 @@ def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str,
     return sum(last) / len(last)
 
 
-def _rows(tokenizer: Any, texts: list[str], options: Mapping[str, Any], draw: random.Random) -> Iterator[list[int]]:
-    """Rows of token ids without end, as `options["rows"]` says.
+def _batches(
+    tokenizer: Any, texts: list[str], options: Mapping[str, Any], draw: random.Random
+) -> Iterator[list[list[int]]]:
+    """Batches of rows of token ids without end, as `options["rows"]` says.
 
     joined: windows anywhere in all texts, one after another. texts: a text from its beginning to its end token, of one
-    longer than a window any window; what a short question asks and what answers it then always stand together.
+    longer than a window any window; what a short question asks and what answers it then always stand together. Texts
+    of one batch are of similar length.
     """
 
     def plain(text: str) -> list[int]:  # words in a text that look like control tokens are words
         return [*tokenizer(text, split_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
 
-    window, parts = options["window"], [plain(text) for text in texts]
-    if options["rows"] == "texts":
-        while True:
-            chosen = parts[draw.randrange(len(parts))]
-            start = draw.randrange(max(1, len(chosen) - window + 1))
-            yield chosen[start : start + window]
+    window, size, parts = options["window"], options["batch_size"], [plain(text) for text in texts]
+    while options["rows"] == "texts":
+        chosen = sorted((parts[draw.randrange(len(parts))] for _ in range(size * SORTED_BATCHES)), key=len)
+        batches = [chosen[place : place + size] for place in range(0, len(chosen), size)]
+        draw.shuffle(batches)
+        for batch in batches:
+            starts = [draw.randrange(max(1, len(text) - window + 1)) for text in batch]
+            yield [text[start : start + window] for text, start in zip(batch, starts, strict=True)]
     stream = [token for part in parts for token in part]
     if len(stream) <= window + 1:
         stream = stream * (window // max(1, len(stream)) + 2)
     while True:
-        start = draw.randrange(len(stream) - window)
-        yield stream[start : start + window]
+        starts = [draw.randrange(len(stream) - window) for _ in range(size)]
+        yield [stream[start : start + window] for start in starts]
 
 
 def _wheel(
