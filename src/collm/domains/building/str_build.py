@@ -72,6 +72,7 @@ PAPER_STRINGS = (
 BLOCKS = (("oak_planks", "stone"), ("white_concrete", "obsidian"))
 FEEDBACK = ("position", "score", "perfect")
 WORLDS = ("reset", "persistent")
+WORDINGS = ("full", "brief")
 HORIZON = 4
 _LONGEST = 16
 _ASKED_IN_FULL = 0.25  # share of drawings that scratch models read the whole request of
@@ -98,6 +99,12 @@ class StrBuild(Domain):
         Option("world", "reset", "reset: every turn starts empty (released); persistent: blocks stay.", choices=WORLDS),
         Option("show_grid", True, "Draw the target in the first prompt."),
         Option("list_cells", False, "Name the coordinates of the target cells in the first prompt."),
+        Option(
+            "wording",
+            "full",
+            "brief: the target cells and one's blocks alone, for scratch models, which cannot read instructions.",
+            choices=WORDINGS,
+        ),
         Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
         Option("repeat_response", True, "Follow-up prompts quote the agent's own last response."),
         Option("spacing", 2, "Empty columns between letters.", minimum=0, maximum=8),
@@ -193,6 +200,9 @@ class StrBuild(Domain):
         the task and the agent's own last response. `feedback` None (nothing was told) leaves only the turn number.
         """
         grid, role = self.grid(task), self._role(agent)
+        if self.options["wording"] == "brief":
+            response = self._last_response(task, turn, history) if turn else None
+            return [{"role": "user", "content": str_build_prompts.brief(grid, role, turn, response)}]
         text = self._task_text(grid, role)
         if turn:
             response = self._last_response(task, turn, history)
@@ -300,10 +310,9 @@ class StrBuild(Domain):
 
     def _drills(self, grid: Grid) -> list[str]:
         """The target cells and what each agent answers, in as few words as there can be."""
-        cells = str_build_prompts.cells_text(grid)
         return [
-            f"{cells}\nYour blocks: {', '.join(palette)}.\n{command_text(commands)}"
-            for palette, commands in zip(self.blocks, plan(grid, self.blocks), strict=True)
+            f"{str_build_prompts.brief(grid, self._role(agent))}\n{command_text(commands)}"
+            for agent, commands in enumerate(plan(grid, self.blocks))
         ]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
