@@ -57,13 +57,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def training_text(domain: Domain, tasks: list[Task]) -> list[str]:
-    """What a scratch model is pre-trained on: the domain's text about training tasks and its agents' prompts."""
+    """What a scratch model is pre-trained on: the domain's text about training tasks and its agents' prompts.
+
+    A text that another of the same task goes on from is left out: a question with its answer, never the question alone,
+    after which the model would learn to end.
+    """
     draw = random.Random(0)
     texts = []
     for task in tasks:
-        texts += domain.corpus(task, draw)
-        for agent, told in enumerate(domain.briefing(task, domain.start(task, 0))):
-            texts += [message["content"] for message in domain.observe(task, agent, 0, (), told)]
+        told = domain.briefing(task, domain.start(task, 0))
+        prompts = [
+            message["content"]
+            for agent, words in enumerate(told)
+            for message in domain.observe(task, agent, 0, (), words)
+        ]
+        own = [*domain.corpus(task, draw), *prompts]
+        texts += [text for text in own if not any(other != text and other.startswith(text) for other in own)]
     return texts
 
 
