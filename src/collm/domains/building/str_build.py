@@ -75,7 +75,6 @@ WORLDS = ("reset", "persistent")
 WORDINGS = ("full", "brief")
 HORIZON = 4
 _LONGEST = 16
-_ASKED_IN_FULL = 0.25  # share of drawings that scratch models read the whole request of
 _PRACTICE = 6  # random drawings per task in the text that scratch models are made of
 _WIDEST_CASE = 10_000
 _STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
@@ -282,12 +281,13 @@ class StrBuild(Domain):
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built.
 
-        Of a task that is a drawing itself: what builders answer, mostly to its cells alone. (There are few drawings, so
-        that none but its own is built.)
+        With brief wording only what builders are asked and answer. Of a task that is a drawing itself nothing but its own
+        cells is built, as there are few drawings.
         """
         grid = self.grid(task)
-        if is_drawing(task.fields["string"]):
-            return [*self._drills(grid), *(self._practice(grid) if rng.random() < _ASKED_IN_FULL else [])]
+        drawn = is_drawing(task.fields["string"])
+        if self.options["wording"] == "brief":
+            return [text for target in ([grid] if drawn else [grid, scribble(rng)]) for text in self._practice(target)]
         lines = str_build_prompts.grid_text(grid).splitlines()
         cells = dict(line.split(": ") for line in str_build_prompts.targets_text(grid).splitlines())
         drills = [f"{line}\n{line[0]}: {cells.get(line[0], '')}".rstrip() for line in lines]
@@ -298,22 +298,18 @@ class StrBuild(Domain):
             f"{str_build_prompts.grid_text(grid)}\n{str_build_prompts.targets_text(grid)}",
             "\n\n".join(drills),
             f"{str_build_prompts.grid_text(grid)}\n{commands}",
-            *(text for _ in range(_PRACTICE) for text in self._practice(scribble(rng))),
+            *(text for _ in range(_PRACTICE) for text in self._practice(grid if drawn else scribble(rng))),
         ]
 
     def _practice(self, grid: Grid) -> list[str]:
         """What each agent is asked and answers for a target."""
-        return [
-            f"{self._task_text(grid, self._role(agent))}\n{command_text(commands)}"
-            for agent, commands in enumerate(plan(grid, self.blocks))
-        ]
-
-    def _drills(self, grid: Grid) -> list[str]:
-        """The target cells and what each agent answers, in as few words as there can be."""
-        return [
-            f"{str_build_prompts.brief(grid, self._role(agent))}\n{command_text(commands)}"
-            for agent, commands in enumerate(plan(grid, self.blocks))
-        ]
+        texts = []
+        for agent, commands in enumerate(plan(grid, self.blocks)):
+            role, answer = self._role(agent), command_text(commands)
+            brief = self.options["wording"] == "brief"
+            asked = str_build_prompts.brief(grid, role) if brief else f"{self._task_text(grid, role)}\n"
+            texts.append(asked + answer)
+        return texts
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score a case that brings its own string, spacing, plane, blocks, limit and number of agents."""

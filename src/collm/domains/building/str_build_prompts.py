@@ -52,12 +52,15 @@ def task_text(grid: Grid, role: Role, show_grid: bool, list_cells: bool = False)
 
 
 def brief(grid: Grid, role: Role, turn: int = 0, last_response: str | None = None) -> str:
-    """The task in as few words as there can be; at a later turn its number, and the agent's own last reply if given."""
+    """The task in as few words as there can be; at a later turn its number, and the agent's own last reply if given.
+
+    It ends with a line break, so that without a chat template the answer begins on a line of its own.
+    """
     lines = [f"Turn {turn + 1}."] if turn else []
     lines += [cells_text(grid), f"Your blocks: {', '.join(role.blocks)}."]
     if last_response is not None:
         lines.append(f"Your last reply:\n{last_response}")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def lasting(persistent: bool) -> str:
