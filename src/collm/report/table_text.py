@@ -10,7 +10,8 @@ import pandas as pd
 from collm.domains import title
 from collm.domains.base import Domain, Metric
 from collm.methods.registry import ROWS
-from collm.report.tables import TIME, number, table_metrics
+from collm.report.against_start import NOTHING, AgainstStart
+from collm.report.tables import TIME, number, overview_metric, table_metrics
 
 ABSENT = "–"
 LATEX = {
@@ -35,76 +36,95 @@ LATEX = {
 PREAMBLE = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}; take in with \\input{main.tex}.\n"
 
 
-def display_frame(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) -> pd.DataFrame:
+def display_frame(
+    main: pd.DataFrame, domain: str, metrics: Sequence[Metric], marks: AgainstStart = NOTHING
+) -> pd.DataFrame:
     """One domain's rows of the main frame as text: "point [low, high]", headers with unit and direction.
 
-    A metric of which the paper has comparable values is followed by them, with ours minus the paper's.
+    A metric of which the paper has comparable values is followed by them, with ours minus the paper's. The domain's own
+    metrics carry `marks`.
     """
     rows = main[main["domain"] == domain]
     beside = set(rows.loc[rows["paper"].notna(), "metric"])
     records = []
     for method in dict.fromkeys(rows["method"]):
         own = rows[rows["method"] == method].set_index("metric")
-        record = {"Method": ROWS[method].label}
+        record = {"Method": ROWS[method].label + marks.row(domain, method)}
         for metric in table_metrics(metrics, own.index):
-            record |= _cells(own.loc[metric.name], metric, metric.name in beside)
+            mark = marks.cell(domain, method, metric.name) if metric in metrics else ""
+            record |= _cells(own.loc[metric.name], metric, metric.name in beside, mark)
         record["n"] = _count(own.iloc[-1])
         records.append(record)
     return pd.DataFrame(records)
 
 
-def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain]) -> pd.DataFrame:
-    """One line per domain: the first of its own metrics for every method, as "point [low, high]"."""
+def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain], marks: AgainstStart = NOTHING) -> pd.DataFrame:
+    """One line per domain: the first of its own metrics for every method, as "point [low, high]", with `marks`."""
     records = []
     for domain in dict.fromkeys(main["domain"]):
-        metric = next(metric for metric in domains[domain].metrics if metric.in_table)
+        metric = overview_metric(domains[domain])
         rows = main[(main["domain"] == domain) & (main["metric"] == metric.name)].set_index("method")
         head = f"{metric.label}{f' ({metric.unit})' if metric.unit else ''} {'↑' if metric.higher_is_better else '↓'}"
-        cells = {ROWS[method].label: _cell(row, metric) for method, row in rows.iterrows()}
+        cells = {
+            ROWS[method].label: _cell(row, metric) + marks.cell(domain, method, metric.name) + marks.row(domain, method)
+            for method, row in rows.iterrows()
+        }
         records.append({"Benchmark": title(domain), "Metric": head, **cells})
     return pd.DataFrame(records).fillna(ABSENT)
 
 
-def overview(main: pd.DataFrame, domains: Mapping[str, Domain]) -> str:
-    """The overview as a Markdown table."""
-    return _aligned(overview_frame(main, domains), left=2) + "\n"
+def overview(main: pd.DataFrame, domains: Mapping[str, Domain], marks: AgainstStart = NOTHING) -> str:
+    """The overview as a Markdown table, with a legend of its marks if it has any."""
+    legend = "".join(f"\n{wrapped(note)}\n" for note in marks.notes)
+    return aligned(overview_frame(main, domains, marks), left=2) + "\n" + legend
 
 
-def _aligned(frame: pd.DataFrame, left: int) -> str:
+def aligned(frame: pd.DataFrame, left: int) -> str:
+    """A frame of text as a Markdown table whose first `left` columns stand to the left, the others to the right."""
     align = ["left"] * left + ["right"] * (frame.shape[1] - left)
     return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
 def markdown(
-    main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean", further: Sequence[str] = ()
+    main: pd.DataFrame,
+    domains: Mapping[str, Domain],
+    estimator: str = "mean",
+    further: Sequence[str] = (),
+    marks: AgainstStart = NOTHING,
 ) -> str:
     """The main table as Markdown: an overview, a table per domain under its heading and label, then notes.
 
-    `further` notes stand after those of `notes`.
+    `further` notes stand after those of `notes` and of `marks`.
     """
     blocks = ["# Main results"]
     if main["domain"].nunique() > 1:
-        blocks.append(overview(main, domains).strip())
+        blocks.append(aligned(overview_frame(main, domains, marks), left=2))
     for domain in dict.fromkeys(main["domain"]):
-        table = _aligned(display_frame(main, domain, domains[domain].metrics), left=1)
+        table = aligned(display_frame(main, domain, domains[domain].metrics, marks), left=1)
         label = _labels(main, domain)
         blocks += [f"## {title(domain)}", f"{label[0].upper()}{label[1:]}.", table]
-    wrapped = textwrap.TextWrapper(110, initial_indent="- ", subsequent_indent="  ")
-    blocks.append("\n".join(wrapped.fill(note) for note in [*notes(main, estimator), *further]))
+    explained = [*notes(main, estimator), *marks.notes, *further]
+    blocks.append("\n".join(wrapped(f"- {note}", "  ") for note in explained))
     return "\n\n".join(blocks) + "\n"
 
 
 def latex(
-    main: pd.DataFrame, domains: Mapping[str, Domain], estimator: str = "mean", further: Sequence[str] = ()
+    main: pd.DataFrame,
+    domains: Mapping[str, Domain],
+    estimator: str = "mean",
+    further: Sequence[str] = (),
+    marks: AgainstStart = NOTHING,
 ) -> str:
     """The main table as LaTeX `table` environments, one per domain, no wider than the text; notes as in `markdown`."""
     blocks = [PREAMBLE]
     for domain in dict.fromkeys(main["domain"]):
-        frame = display_frame(main, domain, domains[domain].metrics)
+        frame = display_frame(main, domain, domains[domain].metrics, marks)
         frame = frame.map(escape).rename(columns=escape)
         align = "l" + "r" * (frame.shape[1] - 1)
         tabular = frame.to_latex(index=False, escape=False, column_format=align).strip()
-        explained = [*notes(main, estimator), *further] if len(blocks) == 1 else ["Cells as in the first table."]
+        explained = (
+            [*notes(main, estimator), *marks.notes, *further] if len(blocks) == 1 else ["Cells as in the first table."]
+        )
         caption = escape(f"{title(domain)} ({_labels(main, domain)}). {' '.join(explained)}")
         lines = [
             r"\begin{table}[htbp]",
@@ -146,10 +166,15 @@ def escape(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
-def _cells(row: pd.Series, metric: Metric, beside: bool) -> dict[str, str]:
+def wrapped(text: str, indent: str = "") -> str:
+    """A note in lines of at most 110 characters, those after the first indented."""
+    return textwrap.fill(text, 110, subsequent_indent=indent)
+
+
+def _cells(row: pd.Series, metric: Metric, beside: bool, mark: str) -> dict[str, str]:
     unit = f" ({metric.unit})" if metric.unit else ""
     head = f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
-    cell = _cell(row, metric)
+    cell = _cell(row, metric) + mark
     if not beside:
         return {head: cell}
     theirs = f"{row['paper']:g}" if pd.notna(row["paper"]) else ABSENT
