@@ -47,7 +47,7 @@ def summary(failures: Iterable[Failure], log: str | Path) -> str:
         files = ", ".join(failure.logs) or "none"
         end = next((ends[file] for file in failure.logs if file in ends), None)
         name = f"{failure.rule} ({failure.wildcards})" if failure.wildcards else failure.rule
-        lines += [f"  {name}", f"    log: {files}", f"    cause: {_cause(end, _last_lines(failure.logs))}"]
+        lines += [f"  {name}", f"    log: {files}", f"    cause: {_cause(end, last_lines(failure.logs))}"]
     lines.append("Mend the cause and run the same command again: finished jobs stay, training goes on where it was.")
     return "\n".join(lines)
 
@@ -86,10 +86,10 @@ def _cause(end: str | None, lines: list[str]) -> str:
     return f"exit status {end}{last}"
 
 
-def _last_lines(logs: Iterable[str]) -> list[str]:
-    """The last lines of a job's logs that are not empty."""
+def last_lines(logs: Iterable[str], count: int = LINES) -> list[str]:
+    """The last `count` lines of a job's logs that are not empty, stripped."""
     lines: list[str] = []
     for file in map(Path, logs):
         if file.is_file():
             lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.strip() for line in lines if line.strip()][-LINES:]
+    return [line.strip() for line in lines if line.strip()][-count:]
