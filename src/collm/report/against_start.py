@@ -53,7 +53,8 @@ def against_start(results: Results, differences: pd.DataFrame) -> AgainstStart:
         differences: of `tables.difference_frame`, with the domains' own metrics.
     """
     own = differences[~differences["metric"].isin(["reward", "tokens"])]
-    cells = {(row.domain, row.method, row.metric): _mark(row) for row in own.itertuples()}
+    marked = own[["domain", "method", "metric", "point", "low", "high"]].itertuples(index=False, name=None)
+    cells = {(domain, method, metric): _mark(*estimate) for domain, method, metric, *estimate in marked}
     below = ended_below(results)
     notes = [*_legend(own), *_below_notes(below)]
     return AgainstStart(cells, {key: BELOW for key, seeds in below.items() if seeds}, tuple(notes))
@@ -91,10 +92,10 @@ def _start_of(results: Results, domain: str, method: str) -> str | None:
     return reference(results, domain, method)
 
 
-def _mark(row: tuple) -> str:
+def _mark(point: float, low: float, high: float) -> str:
     """Where a number moved, and whether its interval leaves out zero."""
-    arrow = SAME if abs(row.point) < ROUNDING else UP if row.point > 0 else DOWN
-    return arrow + (SIGNIFICANT if row.low > 0 or row.high < 0 else "")
+    arrow = SAME if abs(point) < ROUNDING else UP if point > 0 else DOWN
+    return arrow + (SIGNIFICANT if low > 0 or high < 0 else "")
 
 
 def _legend(differences: pd.DataFrame) -> list[str]:

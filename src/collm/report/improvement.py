@@ -90,12 +90,13 @@ def latex(frame: pd.DataFrame) -> str:
 def display_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """A line per domain and method as text, the reward beside the metric of the overview."""
     records = []
-    for (domain, method), rows in frame.groupby(["domain", "method"], sort=False):
+    for _, rows in frame.groupby(["domain", "method"], sort=False):
+        domain, method, start = (str(rows[name].iloc[0]) for name in ("domain", "method", "reference"))
         record = {"Benchmark": "All" if domain == ALL else title(domain), "Method": ROWS[method].label}
-        record["Start"] = ROWS[rows["reference"].iloc[0]].label
-        for row in rows.itertuples():
-            head = "Reward" if row.metric == "reward" else "Metric"
-            record |= {f"{head}: P": _cell(row), f"{head}: above": f"{row.above}/{row.seeds}"}
+        record["Start"] = ROWS[start].label
+        for _, row in rows.iterrows():
+            head = "Reward" if row["metric"] == "reward" else "Metric"
+            record |= {f"{head}: P": _cell(row), f"{head}: above": f"{row['above']}/{row['seeds']}"}
         records.append(record)
     columns = ["Benchmark", "Method", "Start", "Reward: P", "Reward: above", "Metric: P", "Metric: above"]
     return pd.DataFrame(records, columns=columns)
@@ -143,6 +144,8 @@ def _row(group: Sequence[Comparison], domain: str, metric: str, resamples: int) 
     }
 
 
-def _cell(row: tuple) -> str:
-    """ "0.85 [0.60, 1.00]"; a dash without a probability."""
-    return ABSENT if pd.isna(row.probability) else f"{row.probability:.2f} [{row.low:.2f}, {row.high:.2f}]"
+def _cell(row: pd.Series) -> str:
+    """The probability with its interval; a dash without one."""
+    if pd.isna(row["probability"]):
+        return ABSENT
+    return f"{row['probability']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
