@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import time
 
 import pytest
@@ -14,13 +15,13 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from collm.common.files import write_json, write_jsonl
 from collm.pipeline import console
 from collm.pipeline.console import Console
-from collm.pipeline.jobs import WorkflowJob
+from collm.pipeline.jobs import Run, WorkflowJob
 
-WILDCARDS = {"domain": "tldr", "method": "collm_cc", "seed": "0"}
+RUN = Run("tldr", "collm_cc", "0")
 JOBS = {
     0: WorkflowJob("all", {}),
-    1: WorkflowJob("data", {"domain": "tldr"}, ("data.log",), 10.0),
-    2: WorkflowJob("train", WILDCARDS, ("train.log",), 90.0),
+    1: WorkflowJob("data", {"domain": "tldr"}, ("data.log",), (), 10.0),
+    2: WorkflowJob("train", RUN._asdict(), ("train.log",), (RUN,), 90.0),
 }
 
 
@@ -137,8 +138,29 @@ def test_a_run_whose_files_say_nothing_is_shown_all_the_same(shown):
     logger = shown(stream, wall=None)
     finish(logger, 2)
     line = stream.getvalue()
-    assert line.startswith("train (domain=tldr, method=collm_cc, seed=0): finished, but results/tldr/collm_cc/seed0/")
+    assert line.startswith("tldr collm_cc 0: finished, but results/tldr/collm_cc/seed0/")
     assert line.endswith("(1/1 runs)\n"), "without an expected time none is left"
+
+
+def test_runs_of_one_job_are_shown_as_they_finish(shown, tmp_path):
+    second = Run("tldr", "magrpo", "0")
+    job = WorkflowJob("train_together", {"domain": "tldr", "seed": "0"}, ("a.log",), (RUN, second), 100.0)
+    stream = io.StringIO()
+    logger = shown(stream, {1: job})
+    earlier = tmp_path / "results/tldr/magrpo/seed0"
+    finished_run(earlier, 9.0)
+    os.utime(earlier / "run.json", (0, 0))
+    start(logger, 1)
+    finished_run(tmp_path / "results/tldr/collm_cc/seed0", 2.0)
+    end = time.monotonic() + 10
+    while "\n" not in stream.getvalue() and time.monotonic() < end:
+        time.sleep(0.1)
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("tldr CoLLM-CC seed 0: reward 1.00 → 2.00 in 48 s (1/2 runs, about ")
+    finished_run(tmp_path / "results/tldr/magrpo/seed0", 3.0)
+    finish(logger, 1)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2 and lines[1].startswith("tldr MAGRPO seed 0: reward 1.00 → 3.00 in 48 s (2/2 runs, about ")
 
 
 def test_what_goes_wrong_in_the_display_ends_no_run(shown, capsys):

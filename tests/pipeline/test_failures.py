@@ -77,6 +77,12 @@ def test_a_job_on_a_cluster(job, state, cause):
     assert job("3 of 10\n", ON_CLUSTER, state=state)[3] == f"    cause: {state}: {cause}"
 
 
+def test_stopped_by_its_user(tmp_path):
+    assert summary([], tmp_path / "none.log").startswith(
+        "Stopped before everything had run. Run the same command again"
+    )
+
+
 def test_jobs_are_counted_and_the_last_attempt_counts(tmp_path):
     log = tmp_path / "snakemake.log"
     log.write_text(ENDED.format(log="a.log", status=1) + ENDED.format(log="a.log", status=137))

@@ -7,9 +7,10 @@ import pytest
 from collm.common.errors import DataError
 from collm.common.files import write_json, write_jsonl
 from collm.common.progress import duration
-from collm.pipeline.jobs import WorkflowJob, results_of, run_line, what_runs
+from collm.pipeline.jobs import Run, WorkflowJob, results_of, run_line, what_runs
 
-RUN = WorkflowJob("train", {"domain": "tldr", "method": "collm_cc", "seed": "0"}, ("logs/a.log",))
+RUN = Run("tldr", "collm_cc", "0")
+TRAIN = WorkflowJob("train", RUN._asdict(), ("logs/a.log",), (RUN,))
 
 
 @pytest.fixture
@@ -38,14 +39,25 @@ def test_a_run_without_what_the_line_says_is_named_by_file(tmp_path, run):
 
 
 def test_names_and_counts():
-    warm = WorkflowJob("warm_start", {"domain": "arxiv", "method": "warm_start", "seed": "0"})
+    start = Run("arxiv", "warm_start", "0")
+    warm = WorkflowJob("warm_start", start._asdict(), (), (start,))
     data, everything = WorkflowJob("data", {"domain": "tldr"}), WorkflowJob("all", {})
-    assert (RUN.name, everything.name) == ("train (domain=tldr, method=collm_cc, seed=0)", "all")
-    assert [job.is_run for job in (RUN, warm, data, everything)] == [True, True, False, False]
-    assert what_runs([RUN, RUN, warm, everything]) == "2 runs and 1 warm start on 2 benchmarks, 4 jobs in all"
-    assert what_runs([RUN, data]) == "1 run on 1 benchmark, 2 jobs in all"
+    assert (TRAIN.name, everything.name) == ("train (domain=tldr, method=collm_cc, seed=0)", "all")
+    assert what_runs([TRAIN, TRAIN, warm, everything]) == "2 runs and 1 warm start on 2 benchmarks, 4 jobs in all"
+    assert what_runs([TRAIN, data]) == "1 run on 1 benchmark, 2 jobs in all"
     assert what_runs([data]) == "1 job on 1 benchmark"
     assert what_runs([everything]) == "1 job"
+
+
+def test_the_runs_of_a_job_follow_from_its_outputs():
+    """Whatever its rule is called, and however many it trains."""
+    outputs = [
+        f"results/tldr/{method}/seed0/{name}" for method in ("magrpo", "collm_cc") for name in ("adapters", "run.json")
+    ]
+    job = WorkflowJob.of("train_together", {"domain": "tldr", "seed": "0"}, ["a.log"], outputs)
+    assert job.runs == (Run("tldr", "magrpo", "0"), RUN) and job.logs == ("a.log",)
+    assert what_runs([job]) == "2 runs on 1 benchmark, 1 job in all"
+    assert WorkflowJob.of("evaluate", {}, [], ["results/tldr/magrpo/seed0/evaluation.json"]).runs == ()
 
 
 @pytest.mark.parametrize(

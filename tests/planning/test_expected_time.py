@@ -10,7 +10,7 @@ from support.configurations import DEFAULT
 from collm.common.files import write_json
 from collm.config.load import load_config
 from collm.config.resolve import merge, resolve_job
-from collm.pipeline.jobs import WorkflowJob
+from collm.pipeline.jobs import Run, WorkflowJob
 from collm.planning.expected_time import SMALL_JOB_SECONDS, expect, start_lines
 from collm.planning.plan import make_plan
 from collm.planning.throughput import START_SECONDS, Rates
@@ -23,26 +23,32 @@ def settings():
     return merge(load_config([DEFAULT]), AXES)
 
 
-def jobs_of(*named: tuple[str, dict[str, str]]) -> dict[int, WorkflowJob]:
-    return {number: WorkflowJob(rule, wildcards) for number, (rule, wildcards) in enumerate(named)}
+def jobs_of(*jobs: WorkflowJob) -> dict[int, WorkflowJob]:
+    return dict(enumerate(jobs))
 
 
-def run(method: str, seed: int = 0, rule: str = "train") -> tuple[str, dict[str, str]]:
-    return rule, {"domain": "tldr", "method": method, "seed": str(seed)}
+def job(rule: str, **wildcards: str) -> WorkflowJob:
+    return WorkflowJob(rule, wildcards)
+
+
+def run(method: str, seed: int = 0, rule: str = "train") -> WorkflowJob:
+    trained = Run("tldr", method, str(seed))
+    return WorkflowJob(rule, trained._asdict(), (), (trained,))
 
 
 def test_every_job_takes_what_the_plan_says(settings, tmp_path):
-    tldr = {"domain": "tldr"}
+    both = WorkflowJob("train_together", {"domain": "tldr", "seed": "0"}, (), run("magrpo").runs + run("collm_cc").runs)
     jobs = jobs_of(
-        ("data", tldr),
-        ("scratch_model", {**tldr, "model": "scratch"}),
+        job("data", domain="tldr"),
+        job("scratch_model", domain="tldr", model="scratch"),
         run("warm_start", rule="warm_start"),
         run("collm_cc"),
-        run("collm_cc", rule="evaluate"),
-        ("evaluate_together", {**tldr, "seed": "0"}),
-        ("all", {}),
+        both,
+        job("evaluate", domain="tldr", method="collm_cc", seed="0"),
+        job("evaluate_together", domain="tldr", seed="0"),
+        job("all"),
     )
-    seconds = [job.seconds for job in expect(settings, jobs, 2, tmp_path).jobs.values()]
+    seconds = [each.seconds for each in expect(settings, jobs, 2, tmp_path).jobs.values()]
     lines = {line.method: line.seconds for line in make_plan(settings, Rates(), tmp_path).lines}
     rows = [line["evaluate"] for line in lines.values() if "evaluate" in line]
     assert seconds == [
@@ -50,6 +56,7 @@ def test_every_job_takes_what_the_plan_says(settings, tmp_path):
         lines["(model)"]["model"],
         lines["warm_start"]["warm_start"],
         lines["collm_cc"]["train"],
+        lines["magrpo"]["train"] + lines["collm_cc"]["train"] - START_SECONDS["cpu"],
         lines["collm_cc"]["evaluate"],
         START_SECONDS["cpu"] + sum(rows),
         0.0,
@@ -58,7 +65,7 @@ def test_every_job_takes_what_the_plan_says(settings, tmp_path):
 
 def test_cores_share_the_work_but_stages_wait_for_each_other(settings, tmp_path):
     jobs = jobs_of(run("warm_start", rule="warm_start"), run("magrpo"), run("collm_cc"))
-    warm, first, second = (job.seconds for job in expect(settings, jobs, 1, tmp_path).jobs.values())
+    warm, first, second = (each.seconds for each in expect(settings, jobs, 1, tmp_path).jobs.values())
     assert expect(settings, jobs, 1, tmp_path).wall == pytest.approx(warm + first + second)
     assert expect(settings, jobs, 50, tmp_path).wall == pytest.approx(warm + max(first, second))
     both = jobs_of(run("collm_cc", 0), run("collm_cc", 1))
@@ -76,7 +83,7 @@ def test_an_earlier_run_of_the_same_job_is_a_better_guide(settings, tmp_path):
 
 
 def test_the_lines_say_what_runs_how_long_and_where(settings, tmp_path):
-    jobs = jobs_of(run("magrpo"), run("collm_cc"), ("all", {}))
+    jobs = jobs_of(run("magrpo"), run("collm_cc"), job("all"))
     expected = expect(settings, jobs, 2, tmp_path)
     first, second = start_lines(expected, Path("/home/me/collm")).splitlines()
     assert first == f"To run: 2 runs on 1 benchmark, 3 jobs in all; {expected.words}."

@@ -108,7 +108,7 @@ def workflow_jobs() -> dict[int, WorkflowJob]:
     """The jobs of this run, those of targets included, by Snakemake's numbers."""
     named = {workflow.dag.jobid(job): job for job in workflow.dag.needrun_jobs(exclude_finished=False)}
     return {
-        number: WorkflowJob(job.rule.name, job.wildcards_dict, tuple(map(str, job.log)))
+        number: WorkflowJob.of(job.rule.name, job.wildcards_dict, job.log, job.output)
         for number, job in named.items()
     }
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from collm.common.errors import DataError
 from collm.common.progress import duration
 from collm.pipeline import failures
-from collm.pipeline.jobs import WorkflowJob, run_line
+from collm.pipeline.jobs import Run, WorkflowJob, run_line
 
 # Of Snakemake's handler for the terminal.
 NAME = "DefaultStreamHandler"
@@ -68,14 +68,15 @@ class Console(logging.Handler):
         self._own, self._jobs, self._wall = own, jobs, wall
         self._stream: TextIO = own.stream
         self._work = sum(job.seconds for job in jobs.values())
-        self._runs = sum(job.is_run for job in jobs.values())
-        self._start = time.monotonic()
+        self._runs = sum(len(job.runs) for job in jobs.values())
+        self._start, self._began = time.monotonic(), time.time()
         self._running: dict[int, float] = {}  # when jobs were started
         self._finished: set[int] = set()
+        self._told: set[Run] = set()  # finished runs
         self._ended = threading.Event()
-        self._bar = tqdm(total=1.0, bar_format=BAR, file=self._stream, dynamic_ncols=True) if self._terminal else None
-        if self._bar is not None:
-            threading.Thread(target=self._tick, daemon=True).start()
+        terminal = self._stream.isatty()
+        self._bar = tqdm(total=1.0, bar_format=BAR, file=self._stream, dynamic_ncols=True) if terminal else None
+        threading.Thread(target=self._tick, daemon=True).start()
 
     @classmethod
     def install(cls, logger: logging.Logger, jobs: Mapping[int, WorkflowJob], wall: float | None) -> None:
@@ -130,10 +131,6 @@ class Console(logging.Handler):
         share, elapsed = self._share(), time.monotonic() - self._start
         return (1 - share) * (elapsed / share if share > FIRST_SHARE else self._wall)
 
-    @property
-    def _terminal(self) -> bool:
-        return self._stream.isatty()
-
     @staticmethod
     def _is_shown(record: logging.LogRecord) -> bool:
         text = record.getMessage()
@@ -144,13 +141,25 @@ class Console(logging.Handler):
     def _finish(self, number: int) -> None:
         self._running.pop(number, None)
         self._finished.add(number)
-        job = self._jobs[number]
-        if not job.is_run:
-            return
+        for run in self._jobs[number].runs:
+            self._tell(run)
+
+    def _has_finished(self, run: Run) -> bool:
+        """Whether a run of a job that goes on has written its record: not the one of an earlier time, which goes."""
         try:
-            line = run_line(job)
+            return run.record().stat().st_mtime > self._began
+        except FileNotFoundError:
+            return False
+
+    def _tell(self, run: Run) -> None:
+        """The line of a finished run, once."""
+        if run in self._told:
+            return
+        self._told.add(run)
+        try:
+            line = run_line(run)
         except DataError as error:
-            line = f"{job.name}: finished, but {error}"
+            line = f"{' '.join(run)}: finished, but {error}"
         self._say(f"{line} ({self._count()})")
 
     def _fail(self, facts: Mapping[str, Any]) -> None:
@@ -164,8 +173,8 @@ class Console(logging.Handler):
 
     def _count(self) -> str:
         """Finished runs of all (jobs, where nothing is trained), and the time left."""
-        done, left = sum(self._jobs[number].is_run for number in self._finished), self.seconds_left
-        runs = f"{done}/{self._runs} runs" if self._runs else f"{len(self._finished)}/{len(self._jobs)} jobs"
+        left = self.seconds_left
+        runs = f"{len(self._told)}/{self._runs} runs" if self._runs else f"{len(self._finished)}/{len(self._jobs)} jobs"
         return runs + (f", about {duration(left)} left" if left is not None else "")
 
     def _share(self) -> float:
@@ -189,8 +198,11 @@ class Console(logging.Handler):
         self._bar.refresh()
 
     def _tick(self) -> None:
-        """Draw the bar once a second."""
+        """Once a second, draw the bar and look which runs of jobs that train several have finished."""
         while not self._ended.wait(1.0):
             self.acquire()
+            for run in [run for number in self._running for run in self._jobs[number].runs]:
+                if self._has_finished(run):
+                    self._tell(run)
             self._draw()
             self.release()

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from collm.common.errors import DataError
 from collm.common.files import read_jsonl
 from collm.common.progress import duration
-from collm.methods.registry import ROWS
+from collm.methods.registry import ROWS, WARM_STARTS
 from collm.pipeline.targets import run_folder
 
-# Rules whose jobs train something: the runs that people wait for.
-RUNS = ("warm_start", "train")
+RECORD = re.compile(r"results/(?P<domain>[^/]+)/(?P<method>[^/]+)/seed(?P<seed>\d+)/run\.json")
+
+
+class Run(NamedTuple):
+    """A team that a job trains: a method or a warm start of a domain with a seed."""
+
+    domain: str
+    method: str
+    seed: str
+
+    @property
+    def is_warm_start(self) -> bool:
+        """Whether it is fine-tuned on demonstrations, before reinforcement learning."""
+        return self.method in WARM_STARTS
+
+    def record(self, root: Path = Path(".")) -> Path:
+        """Its run.json, which is written last: a run whose record is there has finished."""
+        return root / run_folder(*self) / "run.json"
 
 
 @dataclass(frozen=True)
@@ -24,18 +42,21 @@ class WorkflowJob:
     Attributes:
         wildcards: by name, as Snakemake gives them.
         logs: files that it writes its messages to.
+        runs: teams that it trains; several where one process trains them one after another.
         seconds: what it is expected to take on one core; 0 if nothing is known.
     """
 
     rule: str
     wildcards: Mapping[str, str]
     logs: tuple[str, ...] = ()
+    runs: tuple[Run, ...] = ()
     seconds: float = 0.0
 
-    @property
-    def is_run(self) -> bool:
-        """Whether it trains a team."""
-        return self.rule in RUNS
+    @classmethod
+    def of(cls, rule: str, wildcards: Mapping[str, str], logs: Iterable[str], outputs: Iterable[str]) -> WorkflowJob:
+        """A job of Snakemake; `outputs` say which runs it trains."""
+        runs = (RECORD.fullmatch(str(file)) for file in outputs)
+        return cls(rule, wildcards, tuple(map(str, logs)), tuple(Run(*match.groups()) for match in runs if match))
 
     @property
     def name(self) -> str:
@@ -44,7 +65,7 @@ class WorkflowJob:
         return f"{self.rule} ({words})" if words else self.rule
 
 
-def run_line(job: WorkflowJob, root: Path = Path(".")) -> str:
+def run_line(run: Run, root: Path = Path(".")) -> str:
     """What a finished run has reached, for example "tldr CoLLM-CC seed 0: reward 1.21 → 2.05 in 48 s".
 
     The rewards are those of the first and the last evaluation of its metrics.jsonl (raw, mean over test tasks), the
@@ -53,17 +74,16 @@ def run_line(job: WorkflowJob, root: Path = Path(".")) -> str:
     Raises:
         DataError: a file is missing or lacks what the line says.
     """
-    domain, method, seed = (job.wildcards[name] for name in ("domain", "method", "seed"))
-    folder = root / run_folder(domain, method, seed)
-    before, after = _rewards(folder / "metrics.jsonl")
-    seconds = _seconds(folder / "run.json")
-    return f"{domain} {ROWS[method].label} seed {seed}: reward {before:.2f} → {after:.2f} in {duration(seconds)}"
+    before, after = _rewards(run.record(root).with_name("metrics.jsonl"))
+    name = f"{run.domain} {ROWS[run.method].label} seed {run.seed}"
+    return f"{name}: reward {before:.2f} → {after:.2f} in {duration(_seconds(run.record(root)))}"
 
 
-def what_runs(jobs: Sequence[WorkflowJob]) -> str:
+def what_runs(jobs: Collection[WorkflowJob]) -> str:
     """The jobs of a workflow counted, for example "24 runs and 8 warm starts on 4 benchmarks, 73 jobs in all"."""
-    trained = [job for job in jobs if job.rule == "train"]
-    warm = [job for job in jobs if job.rule == "warm_start"]
+    runs = [run for job in jobs for run in job.runs]
+    warm = [run for run in runs if run.is_warm_start]
+    trained = [run for run in runs if not run.is_warm_start]
     kinds = [_count(found, word) for found, word in ((trained, "run"), (warm, "warm start")) if found]
     domains = {job.wildcards["domain"] for job in jobs if "domain" in job.wildcards}
     where = f" on {_count(domains, 'benchmark')}" if domains else ""

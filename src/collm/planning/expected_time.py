@@ -19,14 +19,6 @@ from collm.planning.throughput import START_SECONDS, Rates
 
 SMALL_JOBS = ("data", "pretrained_model", "tables", "domain_tables", "figure", "worlds")
 SMALL_JOB_SECONDS = 5.0
-# Stages that follow one another; jobs of one stage can run side by side.
-STAGES = (
-    ("data",),
-    ("scratch_model", "pretrained_model"),
-    ("warm_start",),
-    ("train",),
-    ("evaluate", "evaluate_together"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +68,11 @@ def start_lines(expected: Expected, root: Path) -> str:
 
 def _seconds(job: WorkflowJob, lines: Mapping[tuple[str, str], Line]) -> float:
     """Seconds of one job; 0 for a target that only names others."""
-    if job.rule in SMALL_JOBS:
-        return SMALL_JOB_SECONDS
+    if job.runs:  # one process trains them all, and starts once
+        each = [
+            lines[run.domain, run.method].seconds["warm_start" if run.is_warm_start else "train"] for run in job.runs
+        ]
+        return sum(each) - (len(each) - 1) * START_SECONDS["cpu"]
     domain, method = job.wildcards.get("domain", ""), job.wildcards.get("method", "")
     if job.rule == "scratch_model":
         return lines[domain, "(model)"].seconds["model"]
@@ -86,14 +81,26 @@ def _seconds(job: WorkflowJob, lines: Mapping[tuple[str, str], Line]) -> float:
             line.seconds["evaluate"] for key, line in lines.items() if key[0] == domain and "evaluate" in line.seconds
         ]
         return START_SECONDS["cpu"] + sum(rows)
-    return lines[domain, method].seconds[job.rule] if method else 0.0
+    if job.rule == "evaluate":
+        return lines[domain, method].seconds["evaluate"]
+    return SMALL_JOB_SECONDS if job.rule in SMALL_JOBS else 0.0
 
 
 def _longest_chain(jobs: Mapping[int, WorkflowJob]) -> float:
     """Seconds of the longest way from data to an evaluation: stages wait for each other, whatever the cores."""
     chains = [0.0]
-    for domain, seed in {(job.wildcards["domain"], job.wildcards["seed"]) for job in jobs.values() if job.is_run}:
+    for domain, seed in {(run.domain, run.seed) for job in jobs.values() for run in job.runs}:
         own = [job for job in jobs.values() if job.wildcards.get("domain") == domain]
-        own = [job for job in own if job.wildcards.get("seed", seed) == seed]
-        chains.append(sum(max((job.seconds for job in own if job.rule in stage), default=0.0) for stage in STAGES))
+        longest: dict[str, float] = {}
+        for job in own:
+            if job.wildcards.get("seed", seed) == seed:
+                longest[_stage(job)] = max(job.seconds, longest.get(_stage(job), 0.0))
+        chains.append(sum(longest.values()))
     return max(chains)
+
+
+def _stage(job: WorkflowJob) -> str:
+    """The name of a job's stage: jobs of one can run side by side, stages of a domain follow one another."""
+    if job.runs:
+        return "warm_start" if job.runs[0].is_warm_start else "train"
+    return job.rule
