@@ -36,7 +36,7 @@ class Failure:
 
 
 def summary(failures: Iterable[Failure], log: str | Path) -> str:
-    """A block of text that names every failed job with its log and the likely cause; none failed if a user stopped them.
+    """A block of text that names every failed job with its log and the likely cause; none if a user stopped it.
 
     Args:
         log: of Snakemake itself, which says how the commands ended.
