@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.workflow import DEFAULT, ENVIRONMENT, NOTHING, TINY, call, copy_of_repository, planned, snakemake
+from support.workflow import (
+    DEFAULT,
+    ENVIRONMENT,
+    NOTHING,
+    TINY,
+    call,
+    copy_of_repository,
+    log_of_last_run,
+    planned,
+    snakemake,
+)
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
+
+DEMO = "config/demo.yaml"
+SCREEN, LOG = "logs/screen.txt", "logs/snakemake.txt"
+RUN_LINE = re.compile(
+    r"(\w+) ([\w -]+) seed 0: reward -?\d+\.\d\d → -?\d+\.\d\d in \d+ s \((\d+)/8 runs, about .+ left\)"
+)
 
 
 def settings(folder: Path, file: str) -> dict[str, Any]:
@@ -27,9 +44,11 @@ def clone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy in which the tiny configuration has run from end to end."""
+    """A copy in which the tiny configuration has run from end to end; screen and log of it are in files."""
     folder = copy_of_repository(tmp_path_factory.mktemp("finished"))
-    snakemake(folder, "--cores", "2", overlays=(TINY,))
+    output = snakemake(folder, "--cores", "2", overlays=(TINY,))
+    (folder / SCREEN).write_text(output, encoding="utf-8")
+    (folder / LOG).write_text(log_of_last_run(folder), encoding="utf-8")
     return folder
 
 
@@ -54,6 +73,32 @@ def test_default_plan(clone):
         **dict.fromkeys(("data", "scratch_model", "warm_start", "evaluate_together", "figure"), count),
         **{"train": count * len(config["methods"]), "tables": 1, "worlds": 2, "all": 1},
     }
+
+
+def test_plan_of_the_demo(clone):
+    output = snakemake(clone, "-n", overlays=(DEMO,))
+    jobs, config = Counter(rule for rule, _ in planned(output)), settings(clone, DEMO)
+    domains, seeds = len(config["domains"]), len(config["seeds"])
+    assert (jobs["train"], jobs["warm_start"]) == (domains * seeds * len(config["methods"]), domains * seeds)
+    assert (jobs["data"], jobs["evaluate_together"], jobs["tables"]) == (domains, domains * seeds, 1)
+    assert "warning:" not in output, "every setting of the overlay gets through"
+    assert "To run:" not in output and "Results:" not in output, "nothing runs, so nothing is promised"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["demo"], "config/config.yaml config/demo.yaml"),
+        (["all-benchmarks"], "config/config.yaml"),
+        (["demo", "CONFIG=config/config.yaml mine.yaml"], "config/config.yaml mine.yaml"),
+    ],
+)
+def test_what_make_runs(clone, arguments, files):
+    lines = call(clone, "make", "-n", *arguments).splitlines()
+    (run,) = (line for line in lines if line.startswith("snakemake --cores"))
+    assert run == f"snakemake --cores all --configfile {files}"
+    (report,) = (line for line in lines if line.startswith("snakemake reported"))
+    assert report == f"snakemake reported --report results/report.html --configfile {files}"
 
 
 def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
@@ -153,6 +198,25 @@ def test_tiny_run_leaves_every_artefact_and_a_report(finished):
     assert "Learning curves" in (finished / "results/report.html").read_text(encoding="utf-8")
 
 
+def test_the_screen_shows_a_line_per_run_and_the_table_while_the_log_holds_everything(finished):
+    lines = (finished / SCREEN).read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 40, "a line per run and little else"
+    (start,) = (place for place, line in enumerate(lines) if line.startswith("To run:"))
+    assert lines[start].startswith("To run: 6 runs and 2 warm starts on 2 benchmarks, 19 jobs in all; about ")
+    assert lines[start].endswith(" on 2 cores if nothing else runs there.")
+    assert lines[start + 1] == f"Results: {finished}/results; logs of the jobs: {finished}/logs"
+    runs = [match.groups() for match in map(RUN_LINE.fullmatch, lines) if match]
+    names = {f"{domain} {label}" for domain, label, _ in runs}
+    labels = ("Warm start", "MAGRPO", "CoLLM-DC", "CoLLM-CC")
+    assert names == {f"{domain} {label}" for domain in ("tldr", "str_build") for label in labels}
+    assert [count for _, _, count in runs] == [str(number) for number in range(1, 9)]
+    overview = (finished / "results/tables/overview.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("|")] == [line for line in overview if line.startswith("|")]
+    assert f"all metrics, with n: {finished}/results/tables/main.md" in lines
+    log = (finished / LOG).read_text(encoding="utf-8")
+    assert len(planned(log)) == 19 and "Job stats:" in log and "19 of 19 steps (100%) done" in log
+
+
 def test_one_key_of_one_method_trains_only_that(plan):
     change = {"domain": {"tldr": {"methods": {"collm_cc": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
     jobs = planned(plan(change))
@@ -223,7 +287,9 @@ def test_one_benchmark_runs_alone_after_a_change(finished, tmp_path):
     overlay.write_text(yaml.safe_dump(change), encoding="utf-8")
     overlays = (TINY, str(overlay))
     output = snakemake(finished, "--cores", "2", "str_build", overlays=overlays)
-    jobs = planned(output)
+    assert output.count("str_build MAGRPO seed 0: reward ") == 1 and "(1/1 runs" in output
+    assert f"all metrics, with n: {finished}/results/str_build/tables/main.md" in output
+    jobs = planned(log_of_last_run(finished))
     assert ("train", "domain=str_build, method=magrpo, seed=0") in jobs
     assert len([rule for rule, _ in jobs if rule in ("train", "evaluate_together")]) == 2
     assert {path: path.stat().st_mtime_ns for path in (finished / "results/tldr").rglob("*")} == before
