@@ -1,4 +1,4 @@
-"""Stage `tables`: results into results/tables (main table, rewards, differences, health of runs, metrics, curves)."""
+"""Stage `tables`: results into results/tables (main, rewards, differences, improvement, health, metrics, curves)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 
 from collm.common import cli
 from collm.common.files import write_atomic, write_json
-from collm.report import health, starts, table_text, tables
+from collm.report import health, improvement, starts, table_text, tables
+from collm.report.against_start import against_start
 from collm.report.open_report import open_report, report_parser
 
 
@@ -17,14 +18,16 @@ def main(argv: list[str] | None = None) -> int:
     bootstrap = report.estimator, report.resamples
 
     outcomes = starts.outcomes(results)
-    below, fallen = starts.below(outcomes), starts.notes(outcomes)
     runs = health.runs(results, outcomes)
     main_table = tables.main_frame(results, domains, *bootstrap)
     rewards = tables.reward_frame(results, *bootstrap)
+    differences = tables.difference_frame(results, domains, *bootstrap)
+    improved = improvement.improvement_frame(results, domains, report.resamples)
     frames = {
         "main": starts.counted(main_table, outcomes),
         "rewards": rewards,
-        "differences": tables.difference_frame(results, domains, *bootstrap),
+        "differences": differences,
+        "improvement": improved,
         "curves": tables.curve_table(results),
         "health": health.frame(runs),
     }
@@ -32,10 +35,13 @@ def main(argv: list[str] | None = None) -> int:
         write_atomic(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     for sentence in tables.without_reference(results):
         print(sentence, file=sys.stderr)
-    further = [*fallen, *tables.cut_notes(results)]
-    write_atomic(out / "main.md", table_text.markdown(main_table, domains, report.estimator, further, below))
-    write_atomic(out / "overview.md", table_text.overview(main_table, domains, below, fallen))
-    write_atomic(out / "main.tex", table_text.latex(main_table, domains, report.estimator, further, below))
+    marks = against_start(differences, outcomes)
+    text = main_table, domains, report.estimator, tables.cut_notes(results), marks
+    write_atomic(out / "main.md", table_text.markdown(*text))
+    write_atomic(out / "overview.md", table_text.overview(main_table, domains, marks))
+    write_atomic(out / "main.tex", table_text.latex(*text))
+    write_atomic(out / "improvement.md", improvement.markdown(improved))
+    write_atomic(out / "improvement.tex", improvement.latex(improved))
     write_atomic(out / "health.md", health.markdown(runs))
     write_atomic(out / "health.tex", health.latex(runs))
     write_json(out / "metrics.json", tables.metric_tree(main_table, rewards))

@@ -37,6 +37,13 @@ rule tables:
             category="Tables",
             labels={"table": "Health of the training runs", "domain": "all"},
         ),
+        improvement=report(
+            "results/tables/improvement.csv",
+            caption="../report/improvement.rst",
+            category="Tables",
+            labels={"table": "Probability of improvement", "domain": "all"},
+        ),
+        improvement_texts=["results/tables/improvement.md", "results/tables/improvement.tex"],
         curves="results/tables/curves.csv",
         markdown="results/tables/main.md",
         latex="results/tables/main.tex",

@@ -9,11 +9,12 @@ import pandas as pd
 
 from collm.domains import title
 from collm.methods.registry import METHODS, ROWS, UNTRAINED, WARM_STARTS
-from collm.report import tables
+from collm.report import statistics, tables
 from collm.report.results import Results
 
 MARK = "†"
 FIRST = "its first evaluation"
+ROUNDING = 1e-9  # differences below this are none
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Outcome:
     @property
     def below(self) -> bool:
         """Whether the run ended below its start, by more than rounding."""
-        return self.end < self.start - 1e-9
+        return self.end < self.start - ROUNDING
 
 
 def outcomes(results: Results) -> list[Outcome]:
@@ -106,5 +107,4 @@ def _start(results: Results, domain: str, method: str, seed: int) -> str | None:
 
 def _reward(results: Results, domain: str, row: str, seed: int) -> float:
     """Mean over test tasks of their mean over samples."""
-    frame = results.of(domain, row)
-    return float(frame[frame["seed"] == seed].groupby("task")["reward"].mean().mean())
+    return float(statistics.seed_scores(results.of(domain, row), "reward").loc[seed])

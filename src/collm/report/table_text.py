@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from collm.domains import title
 from collm.domains.base import Domain, Metric
 from collm.methods.registry import ROWS
+from collm.report.against_start import NOTHING, AgainstStart
 from collm.report.starts import MARK
-from collm.report.tables import TIME, number, table_metrics
+from collm.report.tables import TIME, number, overview_metric, table_metrics
 
 ABSENT = "–"
 LATEX = {
@@ -36,45 +37,48 @@ LATEX = {
     "→": r"$\rightarrow$",
 }
 PREAMBLE = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}; take in with \\input{FILE}.\n"  # FILE: its name
-Cells = Collection[tuple[str, str]]  # (domain, method) of rows that are marked: a run ended below its start
 
 
-def display_frame(main: pd.DataFrame, domain: str, metrics: Sequence[Metric], below: Cells = ()) -> pd.DataFrame:
+def display_frame(
+    main: pd.DataFrame, domain: str, metrics: Sequence[Metric], marks: AgainstStart = NOTHING
+) -> pd.DataFrame:
     """One domain's rows of the main frame as text: "point [low, high]", headers with unit and direction.
 
-    A metric of which the paper has comparable values is followed by them, with ours minus the paper's. Rows in `below`
-    are marked.
+    A metric of which the paper has comparable values is followed by them, with ours minus the paper's. The domain's own
+    metrics and the labels of rows carry `marks`.
     """
     rows = main[main["domain"] == domain]
     beside = set(rows.loc[rows["paper"].notna(), "metric"])
     records = []
     for method in dict.fromkeys(rows["method"]):
         own = rows[rows["method"] == method].set_index("metric")
-        record = {"Method": marked(ROWS[method].label, (domain, method) in below)}
+        record = {"Method": marked(ROWS[method].label, (domain, method) in marks.below)}
         for metric in table_metrics(metrics, own.index):
-            record |= _cells(own.loc[metric.name], metric, metric.name in beside)
+            mark = marks.cell(domain, method, metric.name) if metric in metrics else ""
+            record |= _cells(own.loc[metric.name], metric, metric.name in beside, mark)
         record["n"] = _count(own.iloc[-1])
         records.append(record)
     return pd.DataFrame(records)
 
 
-def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain], below: Cells = ()) -> pd.DataFrame:
-    """One line per domain: the first of its own metrics for every method, as "point [low, high]"; marked if `below`."""
+def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain], marks: AgainstStart = NOTHING) -> pd.DataFrame:
+    """One line per domain: its metric of the overview for every method, as "point [low, high]", with `marks`."""
     records = []
     for domain in dict.fromkeys(main["domain"]):
-        metric = next(metric for metric in domains[domain].metrics if metric.in_table)
+        metric = overview_metric(domains[domain])
         rows = main[(main["domain"] == domain) & (main["metric"] == metric.name)].set_index("method")
         head = f"{metric.label}{f' ({metric.unit})' if metric.unit else ''} {'↑' if metric.higher_is_better else '↓'}"
-        cells = {
-            ROWS[method].label: marked(_cell(row, metric), (domain, method) in below) for method, row in rows.iterrows()
-        }
+        cells = {}
+        for method, row in rows.iterrows():
+            cell = _cell(row, metric) + marks.cell(domain, method, metric.name)
+            cells[ROWS[method].label] = marked(cell, (domain, method) in marks.below)
         records.append({"Benchmark": title(domain), "Metric": head, **cells})
     return pd.DataFrame(records).fillna(ABSENT)
 
 
-def overview(main: pd.DataFrame, domains: Mapping[str, Domain], below: Cells = (), marks: Sequence[str] = ()) -> str:
-    """The overview as a Markdown table; under it what the marks of the cells in `below` say."""
-    blocks = [aligned(overview_frame(main, domains, below), left=2), *([listed(marks)] if marks else [])]
+def overview(main: pd.DataFrame, domains: Mapping[str, Domain], marks: AgainstStart = NOTHING) -> str:
+    """The overview as a Markdown table; under it what its marks say."""
+    blocks = [aligned(overview_frame(main, domains, marks), left=2), *([listed(marks.notes)] if marks.notes else [])]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -100,20 +104,20 @@ def markdown(
     domains: Mapping[str, Domain],
     estimator: str = "mean",
     further: Sequence[str] = (),
-    below: Cells = (),
+    marks: AgainstStart = NOTHING,
 ) -> str:
     """The main table as Markdown: an overview, a table per domain under its heading and label, then notes.
 
-    `further` notes stand after those of `notes`; rows in `below` are marked.
+    `further` notes stand after those of `notes` and of `marks`.
     """
     blocks = ["# Main results"]
     if main["domain"].nunique() > 1:
-        blocks.append(overview(main, domains, below).strip())
+        blocks.append(aligned(overview_frame(main, domains, marks), left=2))
     for domain in dict.fromkeys(main["domain"]):
-        table = aligned(display_frame(main, domain, domains[domain].metrics, below), left=1)
+        table = aligned(display_frame(main, domain, domains[domain].metrics, marks), left=1)
         label = _labels(main, domain)
         blocks += [f"## {title(domain)}", f"{label[0].upper()}{label[1:]}.", table]
-    blocks.append(listed([*notes(main, estimator), *further]))
+    blocks.append(listed([*notes(main, estimator), *marks.notes, *further]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -122,15 +126,16 @@ def latex(
     domains: Mapping[str, Domain],
     estimator: str = "mean",
     further: Sequence[str] = (),
-    below: Cells = (),
+    marks: AgainstStart = NOTHING,
 ) -> str:
     """The main table as LaTeX, one `environment` per domain; notes and marks as in `markdown`."""
     blocks = [PREAMBLE.replace("FILE", "main.tex")]
+    explained = " ".join([*notes(main, estimator), *marks.notes, *further])
     for domain in dict.fromkeys(main["domain"]):
-        frame = display_frame(main, domain, domains[domain].metrics, below)
-        explained = [*notes(main, estimator), *further] if len(blocks) == 1 else ["Cells as in the first table."]
-        caption = f"{title(domain)} ({_labels(main, domain)}). {' '.join(explained)}"
+        frame = display_frame(main, domain, domains[domain].metrics, marks)
+        caption = f"{title(domain)} ({_labels(main, domain)}). {explained}"
         blocks.append(environment(frame, caption, f"main-{domain}"))
+        explained = "Cells as in the first table."
     return "\n".join(blocks)
 
 
@@ -177,10 +182,10 @@ def escape(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
-def _cells(row: pd.Series, metric: Metric, beside: bool) -> dict[str, str]:
+def _cells(row: pd.Series, metric: Metric, beside: bool, mark: str) -> dict[str, str]:
     unit = f" ({metric.unit})" if metric.unit else ""
     head = f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
-    cell = _cell(row, metric)
+    cell = _cell(row, metric) + mark
     if not beside:
         return {head: cell}
     theirs = f"{row['paper']:g}" if pd.notna(row["paper"]) else ABSENT
