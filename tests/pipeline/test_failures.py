@@ -84,3 +84,13 @@ def test_jobs_are_counted_and_the_last_attempt_counts(tmp_path):
     assert text.startswith("2 jobs failed") and text.index("data (domain=tldr)") < text.index("  train\n")
     assert "killed, most likely out of memory" in text and "cause: unknown; it wrote nothing" in text
     assert text.endswith("training goes on where it was.")
+
+
+def test_the_message_of_one_run_among_several_of_a_job(tmp_path):
+    first, second, own = (tmp_path / f"{name}.log" for name in ("first", "second", "job"))
+    first.write_text("device cpu\nerror: no folder x; make it\n")
+    second.write_text("a line of a run that is fine\n" * 200)
+    own.write_text("first failed; the logs of these runs say why\n")
+    (tmp_path / "snakemake.log").write_text(ENDED.format(log=own, status=2))
+    failure = Failure("train_together_0", "domain=tldr, seed=0", (str(first), str(second), str(own)))
+    assert "    cause: error: no folder x; make it" in summary([failure], tmp_path / "snakemake.log").splitlines()

@@ -13,6 +13,9 @@ from support.workflow import DEFAULT, ENVIRONMENT, NOTHING, TINY, call, copy_of_
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
 
+FINISHED = (TINY, "tests/workflow/longer.yaml")
+TOGETHER = ("train_together_0", "train_together_1")
+
 
 def settings(folder: Path, file: str) -> dict[str, Any]:
     """What one configuration file says."""
@@ -27,9 +30,9 @@ def clone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy in which the tiny configuration has run from end to end."""
+    """A copy in which a tiny configuration has run to its end: the runs of TLDR in two jobs, of StrBuild in three."""
     folder = copy_of_repository(tmp_path_factory.mktemp("finished"))
-    snakemake(folder, "--cores", "2", overlays=(TINY,))
+    snakemake(folder, "--cores", "2", overlays=FINISHED)
     return folder
 
 
@@ -40,7 +43,7 @@ def plan(finished, tmp_path):
     def after(change: dict, *arguments: str) -> str:
         overlay = tmp_path / "change.yaml"
         overlay.write_text(yaml.safe_dump(change), encoding="utf-8")
-        return snakemake(finished, "-n", *arguments, overlays=(TINY, str(overlay)))
+        return snakemake(finished, "-n", *arguments, overlays=(*FINISHED, str(overlay)))
 
     return after
 
@@ -50,9 +53,12 @@ def test_default_plan(clone):
     assert "profiles/default" in output
     config = settings(clone, DEFAULT)
     count = len(config["domains"])
-    assert Counter(rule for rule, _ in planned(output)) == {
+    jobs = Counter(rule for rule, _ in planned(output))
+    long = jobs.pop("train") // len(config["methods"])
+    assert long == 4 and jobs == {
         **dict.fromkeys(("data", "scratch_model", "warm_start", "evaluate_together", "figure"), count),
-        **{"train": count * len(config["methods"]), "tables": 1, "worlds": 2, "all": 1},
+        **dict.fromkeys(TOGETHER, count - long),
+        **{"tables": 1, "worlds": 2, "all": 1},
     }
 
 
@@ -69,7 +75,7 @@ def test_plan_of_the_miniature_with_one_seed(clone):
     jobs = Counter(rule for rule, _ in planned(output))
     config = settings(clone, "config/miniature.yaml")
     count = len(config["domains"])
-    assert jobs["train"] == count * len(config["methods"])
+    assert (jobs["train"], *(jobs[rule] for rule in TOGETHER)) == (0, count, count), "all runs are short"
     assert (jobs["warm_start"], jobs["evaluate_together"]) == (count * 2, count)
 
 
@@ -140,7 +146,7 @@ def test_dvc_knows_the_benchmarks_of_the_default_configuration(clone):
 
 
 def test_tiny_run_leaves_every_artefact_and_a_report(finished):
-    assert NOTHING in snakemake(finished, "-n", overlays=(TINY,))
+    assert NOTHING in snakemake(finished, "-n", overlays=FINISHED)
     for run in (finished / "results").glob("*/collm_*/seed0"):
         kept = {path.name for path in run.iterdir()}
         assert {"adapters", "run.json", "metrics.jsonl", "samples.jsonl", "evaluation.json"} <= kept
@@ -149,20 +155,34 @@ def test_tiny_run_leaves_every_artefact_and_a_report(finished):
     record = json.loads((finished / "results/tldr/collm_cc/seed0/run.json").read_text(encoding="utf-8"))
     (snapshot,) = (finished / "results/configs").iterdir()
     assert snapshot.name == f"{record['config']['configuration']}.json"
-    snakemake(finished, "--report", "results/report.html", overlays=(TINY,))
+    snakemake(finished, "--report", "results/report.html", overlays=FINISHED)
     assert "Learning curves" in (finished / "results/report.html").read_text(encoding="utf-8")
 
 
-def test_one_key_of_one_method_trains_only_that(plan):
-    change = {"domain": {"tldr": {"methods": {"collm_cc": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
-    jobs = planned(plan(change))
+@pytest.mark.parametrize(
+    ("domain", "rule", "more"), [("str_build", "train", ", method=collm_cc"), ("tldr", TOGETHER[1], "")]
+)
+def test_one_key_of_one_method_trains_only_that(plan, domain, rule, more):
+    change = {"domain": {domain: {"methods": {"collm_cc": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
+    jobs = [(name, wildcards) for name, wildcards in planned(plan(change)) if name != "worlds"]
     assert sorted(jobs) == [
         ("all", ""),
-        ("evaluate_together", "domain=tldr, seed=0"),
-        ("figure", "domain=tldr"),
+        ("evaluate_together", f"domain={domain}, seed=0"),
+        ("figure", f"domain={domain}"),
         ("tables", ""),
-        ("train", "domain=tldr, method=collm_cc, seed=0"),
+        (rule, f"domain={domain}{more}, seed=0"),
     ]
+
+
+def test_every_run_of_a_job_has_its_own_log_and_record(finished):
+    for method in ("magrpo", "collm_dc", "collm_cc"):
+        run = json.loads((finished / f"results/tldr/{method}/seed0/run.json").read_text(encoding="utf-8"))
+        assert (run["method"], run["config"]["method"], run["stage"]) == (method, method, "train")
+        log = (finished / f"logs/train/tldr/{method}/seed0.log").read_text(encoding="utf-8")
+        assert log.startswith("device cpu") and f"tldr/{method} seed 0 2/2" in log
+        assert not [
+            other for other in ("magrpo", "collm_dc", "collm_cc") if other != method and f"/{other} seed" in log
+        ]
 
 
 def test_evaluation_settings_train_nothing(plan):
@@ -180,7 +200,8 @@ def test_warm_start_settings_reach_all_that_starts_from_it_in_that_benchmark(pla
 
 def test_a_new_revision_trains_everything_again(plan):
     jobs = Counter(rule for rule, _ in planned(plan({"revision": "2"})))
-    assert (jobs["scratch_model"], jobs["warm_start"], jobs["train"]) == (2, 2, 6)
+    assert (jobs["scratch_model"], jobs["warm_start"], jobs["train"]) == (2, 2, 3)
+    assert [jobs[rule] for rule in TOGETHER] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +232,10 @@ def test_changed_training_code_is_told_while_the_revision_stays_the_same(finishe
 
 def test_another_seed_adds_its_own_runs(plan):
     jobs = planned(plan({"seeds": [0, 1]}))
-    assert len([rule for rule, wildcards in jobs if rule == "train" and "seed=1" in wildcards]) == 6
+    assert Counter(rule for rule, wildcards in jobs if rule.startswith("train") and "seed=1" in wildcards) == {
+        "train": 3,
+        **dict.fromkeys(TOGETHER, 1),
+    }
     assert not [wildcards for _, wildcards in jobs if "seed=0" in wildcards]
 
 
@@ -221,7 +245,7 @@ def test_one_benchmark_runs_alone_after_a_change(finished, tmp_path):
     change = {"domain": {"str_build": {"methods": {"magrpo": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
     overlay = tmp_path / "change.yaml"
     overlay.write_text(yaml.safe_dump(change), encoding="utf-8")
-    overlays = (TINY, str(overlay))
+    overlays = (*FINISHED, str(overlay))
     output = snakemake(finished, "--cores", "2", "str_build", overlays=overlays)
     jobs = planned(output)
     assert ("train", "domain=str_build, method=magrpo, seed=0") in jobs
