@@ -119,7 +119,7 @@ def test_a_run_that_fails_does_not_stop_the_others(prepared, alone, tmp_path):
     (tmp_path / "checkpoints/tldr").mkdir(parents=True)
     (tmp_path / "checkpoints/tldr" / METHODS[0]).write_text("no folder\n", encoding="utf-8")
     output = finish(tmp_path, "train.py", *together(tmp_path), status=2)
-    assert output == f"{METHODS[0]} failed; the logs of these runs say why\n"
+    assert output == f"tldr seed 0: {METHODS[0]} failed; the logs say why\n"
     log = (tmp_path / f"logs/{METHODS[0]}.log").read_text(encoding="utf-8")
     assert log.splitlines()[-1].startswith("error: cannot read or write checkpoints/tldr")
     assert [outcome(tmp_path, method) for method in METHODS[1:]] == [outcome(alone, method) for method in METHODS[1:]]
