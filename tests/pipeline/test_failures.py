@@ -101,3 +101,13 @@ def test_every_log_gives_its_own_last_lines(tmp_path):
     assert last_lines(names, 2) == ["a", "error: no model", "line 58", "line 59"]
     assert len(last_lines(names)) == 2 + 50
     assert "cause: error: no model" in summary([Failure("train", "", tuple(names))], tmp_path / "none.log")
+
+
+def test_the_message_of_one_run_among_several_of_a_job(tmp_path):
+    first, second, own = (tmp_path / f"{name}.log" for name in ("first", "second", "job"))
+    first.write_text("device cpu\nerror: no folder x; make it\n")
+    second.write_text("a line of a run that is fine\n" * 200)
+    own.write_text("tldr seed 0: first failed; the logs say why\n")
+    (tmp_path / "snakemake.log").write_text(ENDED.format(log=own, status=2))
+    failure = Failure("train_together_0", "domain=tldr, seed=0", (str(first), str(second), str(own)))
+    assert "    cause: error: no folder x; make it" in summary([failure], tmp_path / "snakemake.log").splitlines()
