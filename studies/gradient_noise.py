@@ -9,7 +9,8 @@ docs/stability/gradient_noise.jsonl:
 
     estimator     method, K, td_lambda, normalised or not, and steps that its critics have had on other episodes
     batch         joint samples in a gradient
-    alignment     |E g|^2 / E|g|^2: the expected product of two independent unit-free gradients; 1 is no noise
+    alignment     |E g|^2 / E|g|^2, about the cosine between the gradients of two batches; 1 is no noise
+    error         deviation of `alignment` if there were no signal at all: what is smaller is not distinguished from 0
     snr           |E g|^2 / (E|g|^2 - |E g|^2)
     noise_scale   batch / snr: joint samples at which signal and noise are the same (arXiv 1812.06162, Eq. 2.8)
 """
@@ -114,28 +115,39 @@ def cut(episodes: ScoredEpisodes, size: int, draw: random.Random) -> list[list[N
 def noise(episodes: ScoredEpisodes, estimator: Estimator, size: int, seed: int) -> dict[str, Any] | None:
     """One line; None where there are too few batches."""
     draw = random.Random(derive("batches", seed, size))
-    signal, power, batch = [], [], []
+    parts: list[dict[str, float]] = []
     for _ in range(SHUFFLES):
         batches = cut(episodes, size, draw)
         if len(batches) < FEWEST:
             return None
         rows = [estimator.advantages(nodes) for nodes in batches]
         weights = [torch.stack([episodes.row(row[a]) for row in rows]) for a in range(len(episodes.products))]
-        products = episodes.power(weights)
-        own = products.diagonal().sum().item()
-        signal.append((products.sum().item() - own) / (len(batches) * (len(batches) - 1)))
-        power.append(own / len(batches))
-        batch.append(sum(len(row[0]) for row in rows) / len(rows))
-    return {"batch": sum(batch) / SHUFFLES, "batches": len(batches), **shares(signal, power, sum(batch) / SHUFFLES)}
+        batch = sum(len(row[0]) for row in rows) / len(rows)
+        parts.append({"batch": batch, "batches": len(batches), **signal_and_power(episodes.power(weights))})
+    means = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+    return shares(means)
 
 
-def shares(signal: Sequence[float], power: Sequence[float], batch: float) -> dict[str, float]:
-    """What is signal, from |E g|^2 and E|g|^2 of every way to cut; a signal of 0 or less has no noise scale."""
-    of_signal, of_power = sum(signal) / len(signal), sum(power) / len(power)
-    rest = of_power - of_signal
-    result = {"signal": of_signal, "power": of_power, "alignment": of_signal / of_power if of_power else 0.0}
-    result["snr"] = of_signal / rest if rest > 0 else 0.0
-    return result | ({"noise_scale": batch / result["snr"]} if result["snr"] > 0 else {})
+def signal_and_power(products: torch.Tensor) -> dict[str, float]:
+    """Unbiased |E g|^2 and E|g|^2 from the [m, m] inner products of independent gradients.
+
+    `deviation` is that of the first if every gradient had a random sign, that is no mean.
+    """
+    count, own = len(products), products.diagonal()
+    pairs = count * (count - 1)
+    others = (products - torch.diag(own)).square().sum().item()
+    signal = (products.sum() - own.sum()).item() / pairs
+    return {"signal": signal, "power": own.mean().item(), "deviation": math.sqrt(2.0 * others) / pairs}
+
+
+def shares(means: Mapping[str, float]) -> dict[str, float]:
+    """What is signal; a signal of 0 or less has no noise scale."""
+    power, rest = means["power"], means["power"] - means["signal"]
+    result = {name: means[name] for name in ("batch", "batches", "signal", "power")}
+    result["alignment"] = means["signal"] / power if power else 0.0
+    result["error"] = means["deviation"] / power if power else 0.0
+    result["snr"] = means["signal"] / rest if rest > 0 else 0.0
+    return result | ({"noise_scale": means["batch"] / result["snr"]} if result["snr"] > 0 else {})
 
 
 def measured(

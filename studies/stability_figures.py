@@ -60,7 +60,9 @@ def _panels(domains: Sequence[str], height: float = 2.2) -> tuple[Any, list[Any]
 
 def _finished(figure: Any, handles: Sequence[Any], columns: int = 3) -> Any:
     """Legend below all panels."""
-    figure.tight_layout(rect=(0, 0.02 + 0.04 * math.ceil(len(handles) / columns), 1, 1))
+    columns = min(columns, max(1, int(figure.get_figwidth() // 2)))
+    room = 0.2 * math.ceil(len(handles) / columns) / figure.get_figheight()
+    figure.tight_layout(rect=(0, room, 1, 1))
     figure.legend(handles=handles, loc="lower center", ncol=columns, frameon=False)
     return figure
 
@@ -100,9 +102,8 @@ def headroom(rows: Sequence[Row]) -> Any:
     axis.set_xlim(0, 1)
     axis.set_xlabel("reward of a test task, as a share of the benchmark's range")
     samples = rows[0]["samples"]
-    axis.legend(title=f"of {samples} samples", loc="lower right")
-    figure.tight_layout()
-    return figure
+    axis.set_title(f"of {samples} sampled episodes")
+    return _finished(figure, axis.get_legend_handles_labels()[0])
 
 
 def _share(row: Row, reward: float) -> float:

@@ -113,6 +113,18 @@ def test_signal_and_noise_of_known_gradients(size):
     assert line["noise_scale"] == pytest.approx(width * deviation**2, rel=0.1)
 
 
+def test_error_is_the_deviation_of_alignment_without_signal():
+    draw = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(400):
+        gradients = torch.randn(12, 5, generator=draw, dtype=torch.float64)
+        found.append(gradient_noise.signal_and_power(gradients @ gradients.T))
+    signals = torch.tensor([one["signal"] for one in found])
+    error = torch.tensor([one["deviation"] for one in found]).mean().item()
+    assert abs(signals.mean().item()) < 4 * error / 20
+    assert error == pytest.approx(signals.std().item(), rel=0.1)
+
+
 def test_too_few_batches_give_no_line():
     episodes, estimator = made_up(24, 4, 1.0)
     assert gradient_noise.noise(episodes, estimator, 8, seed=0) is None

@@ -281,8 +281,8 @@ class StrBuild(Domain):
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built.
 
-        With brief wording only what builders are asked and answer. Of a task that is a drawing itself nothing but its own
-        cells is built, as there are few drawings.
+        With brief wording only what builders are asked and answer. Of a task that is a drawing itself nothing but its
+        own cells is built, as there are few drawings.
         """
         grid = self.grid(task)
         drawn = is_drawing(task.fields["string"])
