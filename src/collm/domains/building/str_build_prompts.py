@@ -57,9 +57,9 @@ def brief(grid: Grid, role: Role, turn: int = 0, last_response: str | None = Non
     It ends with a line break, so that without a chat template the answer begins on a line of its own.
     """
     lines = [f"Turn {turn + 1}."] if turn else []
-    lines += [cells_text(grid), f"Your blocks: {', '.join(role.blocks)}."]
     if last_response is not None:
         lines.append(f"Your last reply:\n{last_response}")
+    lines += [cells_text(grid), f"Your blocks: {', '.join(role.blocks)}."]
     return "\n".join(lines) + "\n"
 
 
