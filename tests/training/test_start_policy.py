@@ -28,18 +28,19 @@ def moved(team, size=0.05):
                     part.add_(size * torch.randn(part.shape, generator=draw))
 
 
-def logprobs(team, roots):
-    """[agent] (sum of log pi over all responses, number of their tokens), one response at a time."""
+def logprobs(team, roots, count):
+    """[agent] (sum of log pi, tokens) over a response of each of `count` episodes, turns taking it in turn."""
     sums = []
     for agent in range(len(team.agents)):
-        said = [response for root in roots for node in root.walk() for response in node.responses[agent]]
+        turns = [list(root.walk()) for root in roots[:count]]
+        said = [nodes[place % 2].responses[agent][0] for place, nodes in enumerate(turns)]
         total = sum(team.logprobs(agent, [(one.prompt, one.tokens)])[0].item() for one in said)
         sums.append((total, sum(len(one.tokens) for one in said)))
     return sums
 
 
-@pytest.mark.parametrize("critics", [None, "shared"])
-def test_the_distance_by_hand(models_folder, critics):
+@pytest.mark.parametrize("critics, samples, count", [(None, 32 * 3 + 1, 3), ("shared", 10_000, 4), (None, 1, 2)])
+def test_the_distance_by_hand(models_folder, critics, samples, count):
     team = make_team(models_folder, critics)
     start = StartPolicy(team, [task.id for task in TASKS], budget=64)
     twin = make_team(models_folder, critics)  # stays where both began
@@ -48,8 +49,8 @@ def test_the_distance_by_hand(models_folder, critics):
     start.note(roots)
     before = numbers(team)
     with torch.no_grad():
-        now, then = logprobs(team, roots), logprobs(twin, roots)
-    found = start.distance()
+        now, then = logprobs(team, roots, count), logprobs(twin, roots, count)
+    found = start.distance(samples)
     for agent in (0, 1):
         expected = (now[agent][0] - then[agent][0]) / now[agent][1]
         assert found[f"kl_to_start/agent_{agent}"] == pytest.approx(expected, abs=1e-5)
@@ -61,24 +62,32 @@ def test_the_start_is_at_no_distance_from_itself(models_folder):
     team = make_team(models_folder)
     start = StartPolicy(team, [task.id for task in TASKS], budget=4096)
     start.note(play(team))
-    assert start.distance() == {"kl_to_start/agent_0": 0.0, "kl_to_start/agent_1": 0.0}
+    assert start.distance(128) == {"kl_to_start/agent_0": 0.0, "kl_to_start/agent_1": 0.0}
+
+
+def test_before_anything_is_learnt_nothing_is_scored(models_folder, monkeypatch):
+    team = make_team(models_folder)
+    start = StartPolicy(team, [task.id for task in TASKS], budget=4096)
+    start.note(play(team))
+    monkeypatch.setattr(team, "logprobs", None)
+    assert start.distance(0) == {"kl_to_start/agent_0": 0.0, "kl_to_start/agent_1": 0.0}
 
 
 def test_the_first_episode_of_the_first_tasks_counts_and_only_once(models_folder, monkeypatch):
-    monkeypatch.setattr(start_policy, "EPISODES", 2)
+    monkeypatch.setattr(start_policy, "MOST", 2)
     team = make_team(models_folder)
     start = StartPolicy(team, [task.id for task in TASKS], budget=4096)
     moved(team)
     first, second = play(team, temperature=1.0), play(team, temperature=2.0)
     start.note(first[:1])
     start.note([*first[1:], *second])
-    found = start.distance()
+    found = start.distance(128)
     again = StartPolicy(make_team(models_folder), [task.id for task in TASKS], budget=4096)
     again.team = team
     again.note(first[:2])
-    assert found == again.distance()
+    assert found == again.distance(128)
     start.note(second)
-    assert start.distance() != found  # what was noted before is forgotten
+    assert start.distance(128) != found  # what was noted before is forgotten
 
 
 def test_an_error_within_leaves_the_present_adapters(models_folder, monkeypatch):
@@ -96,7 +105,7 @@ def test_an_error_within_leaves_the_present_adapters(models_folder, monkeypatch)
 
     monkeypatch.setattr(team, "logprobs", fail)
     with pytest.raises(KeyboardInterrupt):
-        start.distance()
+        start.distance(128)
     assert all(torch.equal(before[name], after) for name, after in numbers(team).items())
 
 

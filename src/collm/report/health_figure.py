@@ -116,6 +116,6 @@ def _finish(axes: Axes, panel: Panel, drawn: bool) -> None:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif panel.metric == "explained_variance":
-        axes.set_ylim(max(LOWEST, axes.get_ylim()[0]), 1.0)
+        axes.set_ylim(max(LOWEST, min(-0.05, axes.get_ylim()[0])), 1.0)
     elif panel.metric != "kl_to_start":
         axes.set_ylim(bottom=0.0)

@@ -237,8 +237,8 @@ def _cut(health: Health, settings: Settings) -> Remark | None:
     return Remark(
         "responses are cut",
         f"{_percent(span.last)} of the responses of {agent} are cut at {named(settings, 'rollout.max_new_tokens')}, "
-        f"{_percent(span.first)} at the beginning: they are scored as they stand, however good they were to "
-        "become. Raise it, or let the warm start show shorter answers",
+        f"{_percent(span.first)} at the beginning: they are scored unfinished. Raise it, or let "
+        "the warm start show shorter answers",
     )
 
 

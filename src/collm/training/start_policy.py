@@ -1,10 +1,11 @@
 """How far the agents have moved from the policy that training began with: the KL divergence, measured at evaluations.
 
 A run that leaves its start has left what the model knew, and its language mostly goes before its reward does. The start
-is kept as a copy of the agents' adapters in main memory. At an evaluation a few of its episodes are scored twice, with
-the present adapters and with those of the start: two passes without gradients, beside the token by token decoding of
-the same episodes (docs/health.md says what it costs). Whole copies (`team.adapter: full`) are not measured: a second
-copy of every model would have to be kept.
+is kept as a copy of the agents' adapters in main memory. At an evaluation some of its responses are scored twice, with
+the present adapters and with those of the start. How many follows from what was learnt since the last one, so that it
+costs about a fiftieth of the run at most: a joint sample that is learnt from takes at least four passes of an agent
+(decoding; forward and backward), a response here takes two. Whole copies (`team.adapter: full`) are not measured: a
+second copy of every model would have to be kept.
 """
 
 from __future__ import annotations
@@ -20,39 +21,48 @@ from collm.llm.team import Team
 from collm.runs.distributed import Processes
 from collm.training.rollout import Node
 
-EPISODES = 8  # of an evaluation, at most: the first of each of the first test tasks
+SAMPLES = 32  # joint samples that are learnt from, per response of each agent that is scored
+LEAST, MOST = 2, 16  # responses of each agent at one evaluation
 
 
 class StartPolicy:
-    """The agents as they were when this was made, and the episodes of an evaluation that are to be scored."""
+    """The agents as they were when this was made, and the episodes of an evaluation that may be scored."""
 
     def __init__(self, team: Team, tasks: Sequence[str], budget: int):
         """Keep a copy of the agents' adapters.
 
         Args:
-            tasks: ids of test tasks; of each of the first `EPISODES` the first episode is scored.
+            tasks: ids of the test tasks; of each of the first `MOST` the first episode may be scored.
             budget: padded tokens per pass (`training.micro_batch_tokens`).
         """
         self.team, self.budget = team, budget
         self.processes = Processes.of(team.accelerator)
-        self._watched = frozenset(tasks[:EPISODES])
-        self._seen: dict[str, Node] = {}  # by task
+        self._watched = {task: place for place, task in enumerate(tasks[:MOST])}
+        self._seen: dict[int, Node] = {}  # by the place of the task
         self._kept = [[part.detach().cpu().clone() for part in _adapter(agent)] for agent in team.agents]
 
     def note(self, roots: Sequence[Node]) -> None:
-        """Remember the first nodes of those episodes of the present policy that `distance` needs."""
+        """Remember the first nodes of those episodes of the present policy that `distance` may need."""
         for root in roots:
             if root.task.id in self._watched:
-                self._seen.setdefault(root.task.id, root)
+                self._seen.setdefault(self._watched[root.task.id], root)
 
     @torch.no_grad()
-    def distance(self) -> dict[str, float]:
+    def distance(self, samples: int) -> dict[str, float]:
         """Under "kl_to_start/agent_i" the mean of log pi - log pi_start over tokens that were noted, in nats per token.
 
         Of responses drawn at temperature 1 from the whole softmax this estimates KL(pi, pi_start); drawn otherwise it
         is the same mean over what is played. What was noted is forgotten. Of several processes each scores its own.
+
+        Args:
+            samples: joint samples that were learnt from since the last evaluation; decides how many responses are
+                scored, one of each task, of its turns in rotation. 0: nothing was learnt yet, nothing is scored.
         """
-        nodes = [node for root in self._seen.values() for node in root.walk()]
+        if samples == 0:
+            self._seen = {}
+            return {f"kl_to_start/{member.name}": 0.0 for member in self.team.agents}
+        count = min(max(LEAST, samples // SAMPLES), MOST)
+        nodes = [_rotated(root, place) for place, root in sorted(self._seen.items()) if place < count]
         self._seen = {}
         own = [self._moved(agent, nodes) for agent in range(len(self.team.agents))]
         parts = self.processes.gather([own])
@@ -85,6 +95,12 @@ class StartPolicy:
             yield
         finally:
             _put(parts, present)
+
+
+def _rotated(root: Node, place: int) -> Node:
+    """One turn of an episode: the first of the first task, the second of the second, and so on."""
+    turns = list(root.walk())
+    return turns[place % len(turns)]
 
 
 def _adapter(member: Member) -> list[torch.nn.Parameter]:

@@ -41,6 +41,7 @@ class Counters:
     samples: int = 0  # joint samples
     tokens: int = 0  # generated, by all agents
     evaluated: int = -1  # iteration of the last evaluation, -1 before the first
+    compared: int = 0  # joint samples at the last evaluation, when the agents were compared with their start
     seconds: float = 0.0
 
 
@@ -73,7 +74,7 @@ class Trainer:
         if refers:
             self.team.keep_reference()  # before a checkpoint moves the agents on
         tasks = [task.id for task in setup.test[: self.job.evaluation.tasks_during]]
-        self.start = StartPolicy(self.team, tasks, self.settings.micro_batch_tokens) if adapters else None
+        self.start_policy = StartPolicy(self.team, tasks, self.settings.micro_batch_tokens) if adapters else None
         self.rollout = setup.rollout(self.team)
         evidence = setup.folders.nonfinite
         self.learner = Learner(self.team, method, self.settings, self.job.semantics, self._context(), evidence)
@@ -243,16 +244,16 @@ class Trainer:
         done = self.counters
         with self.resumable.changing():
             counts = {"iteration": done.iteration, "env_step": done.env_step, "samples": done.samples}
-            moved = self.start.distance() if self.start else {}
+            moved = self.start_policy.distance(done.samples - done.compared) if self.start_policy else {}
             self._log(evaluation.journal_row(rows, self.job.evaluation.examples, **counts) | moved)
-            done.evaluated = done.iteration
+            done.evaluated, done.compared = done.iteration, done.samples
 
     def _evaluate(self) -> list[dict[str, Any]]:
         """Rows of this process's share of the test tasks."""
         plan = self.job.evaluation
         tasks = self.setup.test[: plan.tasks_during]
         mine = [tasks[index] for index in self.processes.share([1] * len(tasks))]
-        note = self.start.note if self.start else None
+        note = self.start_policy.note if self.start_policy else None
         return evaluation.sample_rows(self.rollout, mine, plan.samples_during, self.setup.seed, {}, note=note)
 
     def _log(self, row: Mapping[str, Any]) -> None:
