@@ -61,7 +61,9 @@ def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain]) -> pd.Data
         rows = main[(main["domain"] == domain) & (main["metric"] == metric.name)].set_index("method")
         head = f"{metric.label}{f' ({metric.unit})' if metric.unit else ''} {'↑' if metric.higher_is_better else '↓'}"
         cells = {ROWS[method].label: _cell(row, metric) for method, row in rows.iterrows()}
-        records.append({"Benchmark": title(domain), "Metric": head, **cells})
+        generated = domains[domain].generated_label
+        own = not generated or generated not in _labels(main, domain)
+        records.append({"Benchmark": title(domain) + ("" if own else " (generated)"), "Metric": head, **cells})
     return pd.DataFrame(records).fillna(ABSENT)
 
 
