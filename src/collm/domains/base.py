@@ -145,6 +145,7 @@ class Domain(ABC):
     licence: ClassVar[str]
     hub: tuple[str, str | None] | None = None  # data set and its configuration on the hub
     embedded_origin: ClassVar[str] = "shipped with collm"
+    generated_label: ClassVar[str] = ""  # how tables call test rows of the generator that are not the benchmark's own
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None
     team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)

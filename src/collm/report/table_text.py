@@ -72,7 +72,9 @@ def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain], marks: Aga
         for method, row in rows.iterrows():
             cell = _cell(row, metric) + marks.cell(domain, method, metric.name)
             cells[ROWS[method].label] = marked(cell, (domain, method) in marks.below)
-        records.append({"Benchmark": title(domain), "Metric": head, **cells})
+        generated = domains[domain].generated_label
+        own = not generated or generated not in _labels(main, domain)
+        records.append({"Benchmark": title(domain) + ("" if own else " (generated)"), "Metric": head, **cells})
     return pd.DataFrame(records).fillna(ABSENT)
 
 
