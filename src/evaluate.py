@@ -15,11 +15,7 @@ from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import UNTRAINED
 from collm.pipeline import provenance
-from collm.runs import distributed
 from collm.runs.folders import RunFolders
-from collm.runs.record import RunRecord
-from collm.training import evaluation
-from collm.training.setup import prepare_run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
     arguments = parser.parse_args(argv)
     _check_arguments(arguments.method, arguments.adapters)
-    distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
     settings = load_config(arguments.config)
     jobs = [resolve_job(settings, arguments.domain, method) for method in arguments.method]
     for job in jobs:
@@ -40,12 +35,21 @@ def main(argv: list[str] | None = None) -> int:
         provenance.check_inputs(settings, arguments.domain, job.method, folders.data, folders.models)
         if job.method not in UNTRAINED and not arguments.adapters:
             provenance.check_run(settings, arguments.domain, job.method, folders.out)
+    with cli.loading():
+        from collm.runs import distributed
+        from collm.training import evaluation, setup  # noqa: F401  `evaluate` needs them
+    distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
+    for job in jobs:
         evaluate(job, arguments)
     return 0
 
 
 def evaluate(job: Job, arguments: argparse.Namespace) -> None:
     """Play the test split with one team; write samples.jsonl and evaluation.json into its run's folder."""
+    from collm.runs.record import RunRecord
+    from collm.training import evaluation
+    from collm.training.setup import prepare_run
+
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
     setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device)
     record = RunRecord("evaluate", job, arguments.seed, setup.accelerator.device, setup.code("evaluate"))

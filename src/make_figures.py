@@ -1,14 +1,14 @@
-"""Stage `figures`: results into results/figures (learning curves, final bars, worlds), as PNG and SVG."""
+"""Stage `figures`: results into results/figures (curves, bars, health of runs, worlds), as PNG and SVG."""
 
 from __future__ import annotations
 
 import sys
 
 from collm.common import cli
-from collm.report import figures, house_build_worlds, str_build_worlds, tables
+from collm.report import figures, health_figure, house_build_worlds, str_build_worlds, tables
 from collm.report.open_report import open_report, report_parser
 
-KINDS = ("curves", "bars", "worlds")
+KINDS = ("curves", "bars", "health", "worlds")
 WORLDS = {"str_build": str_build_worlds.final_worlds, "house_build": house_build_worlds.final_houses}
 
 
@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
             figures.save(curves, out / f"curves_{name}")
         if "bars" in arguments.kinds:
             figures.save(figures.final_bars(main_table, name, domain.metrics), out / f"bars_{name}")
+        if "health" in arguments.kinds:
+            figures.save(health_figure.health(results, name), out / f"health_{name}")
         if "worlds" in arguments.kinds and name in WORLDS:
             figures.save(WORLDS[name](results, domain), out / f"worlds_{name}")
     return 0

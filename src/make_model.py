@@ -17,7 +17,6 @@ from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
 from collm.pipeline import provenance
-from collm.runs import device
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
     cli.add_device(parser, default="cpu")
     arguments = parser.parse_args(argv)
-    chosen = device.choose(arguments.device)
     settings = load_config(arguments.config)
     if arguments.domain is not None:
         known("domain", arguments.domain, domains.NAMES)
@@ -45,6 +43,12 @@ def main(argv: list[str] | None = None) -> int:
         provenance.check_data(settings, job.domain, data)
         made_with["training_text"] = provenance.training_text(data)
         texts = training_text(domain, load_tasks(data / "train.jsonl"))
+    with cli.loading():
+        import transformers.modeling_utils  # noqa: F401  models stand on it
+
+        from collm.runs import device
+    chosen = device.choose(arguments.device)
+    if spec["source"] == "scratch":
         print(device.in_words(chosen, arguments.device), file=sys.stderr, flush=True)
     out = sources.folder(arguments.models, arguments.model, spec["source"], arguments.domain or "")
     lock = Path("resources/revisions.json")
@@ -53,13 +57,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def training_text(domain: Domain, tasks: list[Task]) -> list[str]:
-    """What a scratch model is pre-trained on: the domain's text about training tasks and its agents' prompts."""
+    """What a scratch model is pre-trained on: the domain's text about training tasks and its agents' prompts.
+
+    A text that another of the same task goes on from is left out: a question with its answer, never the question alone,
+    after which the model would learn to end.
+    """
     draw = random.Random(0)
     texts = []
     for task in tasks:
-        texts += domain.corpus(task, draw)
-        for agent, told in enumerate(domain.briefing(task, domain.start(task, 0))):
-            texts += [message["content"] for message in domain.observe(task, agent, 0, (), told)]
+        told = domain.briefing(task, domain.start(task, 0))
+        prompts = [
+            message["content"]
+            for agent, words in enumerate(told)
+            for message in domain.observe(task, agent, 0, (), words)
+        ]
+        own = [*domain.corpus(task, draw), *prompts]
+        texts += [text for text in own if not any(other != text and other.startswith(text) for other in own)]
     return texts
 
 

@@ -1,4 +1,4 @@
-"""Stage `tables`: results into results/tables (main table, rewards, differences, metrics, curves)."""
+"""Stage `tables`: results into results/tables (main, rewards, differences, improvement, health, metrics, curves)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 
 from collm.common import cli
 from collm.common.files import write_atomic, write_json
-from collm.report import table_text, tables
+from collm.report import health, improvement, starts, table_text, tables
+from collm.report.against_start import against_start
 from collm.report.open_report import open_report, report_parser
 
 
@@ -16,22 +17,33 @@ def main(argv: list[str] | None = None) -> int:
     results, domains, out = report.results, report.domains, report.out
     bootstrap = report.estimator, report.resamples
 
+    outcomes = starts.outcomes(results)
+    runs = health.runs(results, outcomes)
     main_table = tables.main_frame(results, domains, *bootstrap)
     rewards = tables.reward_frame(results, *bootstrap)
+    differences = tables.difference_frame(results, domains, *bootstrap)
+    improved = improvement.improvement_frame(results, domains, report.resamples)
     frames = {
-        "main": main_table,
+        "main": starts.counted(main_table, outcomes),
         "rewards": rewards,
-        "differences": tables.difference_frame(results, domains, *bootstrap),
+        "differences": differences,
+        "improvement": improved,
         "curves": tables.curve_table(results),
+        "health": health.frame(runs),
     }
     for name, frame in frames.items():
         write_atomic(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     for sentence in tables.without_reference(results):
         print(sentence, file=sys.stderr)
-    cuts = tables.cut_notes(results)
-    write_atomic(out / "main.md", table_text.markdown(main_table, domains, report.estimator, cuts))
-    write_atomic(out / "overview.md", table_text.overview(main_table, domains))
-    write_atomic(out / "main.tex", table_text.latex(main_table, domains, report.estimator, cuts))
+    marks = against_start(differences, outcomes)
+    text = main_table, domains, report.estimator, tables.cut_notes(results), marks
+    write_atomic(out / "main.md", table_text.markdown(*text))
+    write_atomic(out / "overview.md", table_text.overview(main_table, domains, marks))
+    write_atomic(out / "main.tex", table_text.latex(*text))
+    write_atomic(out / "improvement.md", improvement.markdown(improved))
+    write_atomic(out / "improvement.tex", improvement.latex(improved))
+    write_atomic(out / "health.md", health.markdown(runs))
+    write_atomic(out / "health.tex", health.latex(runs))
     write_json(out / "metrics.json", tables.metric_tree(main_table, rewards))
     return 0
 

@@ -11,8 +11,6 @@ from collm.config.resolve import resolve_job
 from collm.methods.registry import WARM_STARTS
 from collm.pipeline import provenance
 from collm.runs.folders import RunFolders
-from collm.training.setup import prepare_run
-from collm.training.warm_start import WarmStart
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     job = resolve_job(config, arguments.domain, arguments.method)
     folders = RunFolders.of(job.domain, job.method, arguments.seed)
     provenance.check_inputs(config, job.domain, job.method, folders.data, folders.models)
+    with cli.loading():
+        from collm.training.setup import prepare_run
+        from collm.training.warm_start import WarmStart
     setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     if setup.processes.count > 1:
         raise ConfigError(f"warm_start runs in one process, not {setup.processes.count}; start it without a launcher")

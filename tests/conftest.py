@@ -22,7 +22,7 @@ def models_folder(tmp_path_factory):
     from collm.llm import sources
 
     root = tmp_path_factory.mktemp("models")
-    none = {"steps": 0, "batch_size": 1, "window": 16, "learning_rate": 1e-3}
+    none = {"steps": 0, "batch_size": 1, "window": 16, "rows": "joined", "learning_rate": 1e-3}
     tiny = {"source": "scratch", "layers": 2, "hidden": 32, "heads": 2, "vocabulary": 320, "context": 256}
     other = {"source": "scratch", "layers": 1, "hidden": 48, "heads": 4, "vocabulary": 300, "context": 192}
     for name, spec, texts in (("tiny", tiny, TEXTS), ("other", other, TEXTS[:1])):

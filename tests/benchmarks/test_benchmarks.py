@@ -62,7 +62,7 @@ def deep(tmp_path_factory):
     """A model in which products outweigh the rest: torch also counts upper triangles of attention, and playing runs
     the last layer for whole prompts."""
     root = tmp_path_factory.mktemp("deep")
-    none = {"steps": 0, "batch_size": 1, "window": 16, "learning_rate": 1e-3}
+    none = {"steps": 0, "batch_size": 1, "window": 16, "rows": "joined", "learning_rate": 1e-3}
     spec = {"source": "scratch", "layers": 8, "hidden": 256, "heads": 4, "vocabulary": 320, "context": 256}
     sources.make("tiny", {**spec, "pretrain": none}, root / "tiny", ["a text with some words"], 0, root / "lock.json")
     return root

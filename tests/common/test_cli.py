@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
+import os
+import subprocess
+import sys
 
 import pytest
+from support.places import ROOT
 
 from collm.common import cli
 from collm.common.errors import DataError
@@ -64,3 +69,48 @@ def test_missing_option_is_a_user_error(capsys):
         cli.parser("what for").parse_args([])
     assert stopped.value.code == 2
     assert "--domain" in capsys.readouterr().err
+
+
+def test_python_looks_for_garbage_again_after_loading(tmp_path, monkeypatch):
+    (tmp_path / "never_loaded_before.py").write_text(
+        "import gc\nlooked = gc.isenabled()\nkept = [[] for _ in range(500)]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    gc.unfreeze()
+    with cli.loading():
+        import never_loaded_before
+    assert not never_loaded_before.looked and gc.isenabled() and gc.get_freeze_count() > 500
+    gc.unfreeze()
+    with cli.loading():
+        import never_loaded_before  # noqa: F811  nothing new
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ImportError), cli.loading():
+        import never_written  # noqa: F401
+    assert gc.isenabled()
+
+
+PRINTS = """
+import pathlib, subprocess, sys
+from collm.common import cli
+log = pathlib.Path("new/run.log")
+for words in ("first", "second"):
+    print("before", words)
+    with cli.printed_to(log):
+        print("own", words)
+        print("error", words, file=sys.stderr)
+        subprocess.run(["echo", "child", words], check=True)
+with cli.printed_to(None):
+    print("after")
+with cli.printed_to(log):
+    sys.exit("last words")
+"""
+
+
+def test_output_goes_to_the_end_of_a_file_and_back(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-c", PRINTS]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "before first\nbefore second\nafter\n" and done.stderr == "last words\n", "Python's own end"
+    lines = (tmp_path / "new/run.log").read_text(encoding="utf-8").splitlines()
+    for part, words in ((lines[:3], "first"), (lines[3:], "second")):
+        assert sorted(part) == [f"child {words}", f"error {words}", f"own {words}"]

@@ -75,7 +75,9 @@ check
 echo "== links to the cache instead of copies"
 dvc config --local cache.type symlink,hardlink
 dvc checkout --relink
+rm -rf .snakemake/log
 dvc repro --force >"$work/linked" 2>&1 || { cat "$work/linked"; fail "dvc repro stopped"; }
-! grep -E '^ *(local)?rule (data|warm_start|train|evaluate|evaluate_together):' "$work/linked" || fail "links made work for Snakemake"
+cat .snakemake/log/* >"$work/logs"  # what ran stands there, not on the screen
+! grep -E '^ *(local)?rule (data|warm_start|train\w*|evaluate\w*):' "$work/logs" || fail "links made work for Snakemake"
 has "up to date" "$(dvc repro 2>&1)" "a second dvc repro with links did something"
 echo "round trip complete"

@@ -121,7 +121,7 @@ def make_judge(folder: Path) -> None:
             "heads": 2,
             "vocabulary": 300,
             "context": 512,
-            "pretrain": {"steps": 0, "batch_size": 1, "window": 16, "learning_rate": 1e-3},
+            "pretrain": {"steps": 0, "batch_size": 1, "window": 16, "rows": "joined", "learning_rate": 1e-3},
         },
         folder,
         ["[Agent 0] xz"],

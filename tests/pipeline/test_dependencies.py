@@ -14,6 +14,7 @@ from collm.common.errors import ConfigError
 from collm.common.mappings import flatten
 from collm.config.load import load_config
 from collm.config.resolve import merge, resolve_settings, rows
+from collm.methods.registry import METHODS
 from collm.pipeline import dependencies, machine, targets
 
 BASE, PAPER, SMOL = (ROOT / "config" / f"{name}.yaml" for name in ("config", "paper", "smol"))
@@ -167,7 +168,7 @@ def test_files_of_tables_and_figures(default):
     ]
     assert len(targets.sample_files(config, ["tldr", "arxiv"])) == 2 * 2 * 2
     assert targets.figure_files(["tldr"]) == [
-        f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars") for suffix in ("png", "svg")
+        f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars", "health") for suffix in ("png", "svg")
     ]
     assert "results/figures/worlds_str_build.svg" in targets.figure_files(["str_build"])
 
@@ -205,6 +206,26 @@ def test_rows_that_one_job_evaluates(default, paper):
     assert targets.evaluated_together(paper) == []
     cold = merge(default, {"domain": {"tldr": {"warm_start": {"enabled": False}}}})
     assert set(default["domains"]) - set(targets.evaluated_together(cold)) == {"tldr"}
+    mixed = merge(default, {"domain": {"mbpp": {"methods": {"magrpo": {"team": {"precision": "bf16"}}}}}})
+    assert set(default["domains"]) - set(targets.evaluated_together(mixed)) == {"mbpp"}, "a process has one precision"
+
+
+def test_short_runs_share_jobs(default, paper):
+    long = {"tldr", "arxiv", "str_build", "house_build"}  # no limit of updates, or a high one
+    assert set(targets.trained_together(default)) == set(default["domains"]) - long
+    assert targets.trained_together(paper) == []
+    assert targets.trained_together({**default, "methods": ["magrpo", "collm_cc"]}) == [], "two jobs are as many"
+    more = {"domain": {"mbpp": {"methods": {"magrpo": {"training": {"max_updates": 5}}}}}}
+    mixed = {"domain": {"algebra": {"methods": {"magrpo": {"team": {"precision": "bf16"}}}}}}
+    fewer = targets.trained_together(merge(merge(default, more), mixed))
+    assert set(targets.trained_together(default)) - set(fewer) == {"mbpp", "algebra"}
+
+
+def test_shares_are_all_methods_in_two_parts_of_about_the_same_cost():
+    assert targets.shares(["magrpo", "collm_dc", "collm_cc"]) == [["collm_dc"], ["collm_cc", "magrpo"]]
+    first, second = targets.shares([*METHODS])
+    assert sorted([*first, *second]) == sorted(METHODS) and len(first) == len(second)
+    assert {"ac", "collm_dc"} & set(first) and {"ac", "collm_dc"} & set(second), "local critics on both sides"
 
 
 def test_report_modules_are_all_that_draw_and_nothing_that_would_draw_for_a_comment():
@@ -213,7 +234,7 @@ def test_report_modules_are_all_that_draw_and_nothing_that_would_draw_for_a_comm
     for files in (tables, figures):
         assert len(set(files)) == len(files) and all((ROOT / file).is_file() for file in files)
         rest = [file for file in files[1:] if not file.startswith("src/collm/report/")]
-        assert rest == ["src/collm/methods/registry.py"]
+        assert rest == [f"src/collm/{name}.py" for name in ("methods/registry", "runs/health", "runs/health_remarks")]
         assert "src/collm/report/paper_results.csv" in files
     everything = {str(path.relative_to(ROOT)) for path in (SOURCE / "collm" / "report").glob("*.py")}
     assert everything - {"src/collm/report/__init__.py"} <= {*tables, *figures}
@@ -237,6 +258,8 @@ def test_a_new_module_of_the_report_is_found(tmp_path):
         "src/collm/report/paper_results.csv",
         "src/collm/report/second.py",
         "src/collm/report/third.py",
+        "src/collm/runs/health.py",
+        "src/collm/runs/health_remarks.py",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collm.pipeline.failures import Failure, summary
+from collm.pipeline.failures import Failure, last_lines, summary
 
 ENDED = (
     'RuleException:\nCalledProcessError in file "/x/workflow/rules/train.smk", line 32:\n'
@@ -77,6 +77,12 @@ def test_a_job_on_a_cluster(job, state, cause):
     assert job("3 of 10\n", ON_CLUSTER, state=state)[3] == f"    cause: {state}: {cause}"
 
 
+def test_stopped_by_its_user(tmp_path):
+    assert summary([], tmp_path / "none.log").startswith(
+        "Stopped before everything had run. Run the same command again"
+    )
+
+
 def test_jobs_are_counted_and_the_last_attempt_counts(tmp_path):
     log = tmp_path / "snakemake.log"
     log.write_text(ENDED.format(log="a.log", status=1) + ENDED.format(log="a.log", status=137))
@@ -84,3 +90,24 @@ def test_jobs_are_counted_and_the_last_attempt_counts(tmp_path):
     assert text.startswith("2 jobs failed") and text.index("data (domain=tldr)") < text.index("  train\n")
     assert "killed, most likely out of memory" in text and "cause: unknown; it wrote nothing" in text
     assert text.endswith("training goes on where it was.")
+
+
+def test_every_log_gives_its_own_last_lines(tmp_path):
+    """One long log of a job does not push the end of another out of sight."""
+    logs = [tmp_path / "run.log", tmp_path / "absent.log", tmp_path / "job.log"]
+    logs[0].write_text("a\n\n  error: no model\n")
+    logs[2].write_text("".join(f"line {number}\n" for number in range(60)))
+    names = [str(log) for log in logs]
+    assert last_lines(names, 2) == ["a", "error: no model", "line 58", "line 59"]
+    assert len(last_lines(names)) == 2 + 50
+    assert "cause: error: no model" in summary([Failure("train", "", tuple(names))], tmp_path / "none.log")
+
+
+def test_the_message_of_one_run_among_several_of_a_job(tmp_path):
+    first, second, own = (tmp_path / f"{name}.log" for name in ("first", "second", "job"))
+    first.write_text("device cpu\nerror: no folder x; make it\n")
+    second.write_text("a line of a run that is fine\n" * 200)
+    own.write_text("tldr seed 0: first failed; the logs say why\n")
+    (tmp_path / "snakemake.log").write_text(ENDED.format(log=own, status=2))
+    failure = Failure("train_together_0", "domain=tldr, seed=0", (str(first), str(second), str(own)))
+    assert "    cause: error: no folder x; make it" in summary([failure], tmp_path / "snakemake.log").splitlines()

@@ -22,7 +22,8 @@ from collm.pipeline import targets
 from collm.report import figures, house_build_worlds, results, str_build_worlds, tables
 from collm.report.worlds import TARGET, World
 
-NAMES = ["bars_str_build", "bars_tldr", "curves_str_build", "curves_tldr", "worlds_str_build"]
+NAMES = [f"{kind}_{domain}" for kind in ("bars", "curves", "health") for domain in ("str_build", "tldr")]
+NAMES += ["worlds_str_build"]
 
 
 def run(folder: Path, out: str = "figures") -> int:

@@ -64,7 +64,9 @@ def write_run(folder: Path, domain: str, method: str, seed: int, model: dict[str
         "config": {
             "team": {"agents": ["base", "base"]},
             "models": {"base": model},
-            "warm_start": {"enabled": True},
+            "warm_start": {"enabled": True, "epochs": 3},
+            "rollout": {"max_new_tokens": 96, "temperature": 1.0, "generations": 4},
+            "training": {"agent_learning_rate": 5e-4, "critic_learning_rate": 1e-3, "td_lambda": 0.0},
         },
         "latency": {"seconds": 0.3 + draw.random(), "tasks": 2},
     }
@@ -122,11 +124,36 @@ def metric_lines(domain: str, method: str, seed: int, iterations: int = 30) -> l
             steps += 16 * k - draw.randrange(3)
             at = {"iteration": iteration, "env_step": steps, "samples": steps}
             lines.append({"event": "rollout", **at, "reward": reward + draw.gauss(0, 0.3), "return": reward})
-            lines.append({"event": "update", **at, "policy_loss": 0.1})
+            lines[-1] |= {"seconds": 2.0, **rollout_numbers()}
+            lines.append({"event": "update", **at, "policy_loss": 0.1, "seconds": 3.0})
+            lines[-1] |= update_numbers(draw, method, iteration / iterations)
         if iteration % 5 == 0:
             at = {"iteration": iteration, "env_step": steps, "samples": steps}
             lines.append({"event": "evaluation", **at, "reward": reward + draw.gauss(0, 0.08), "metrics": {}})
+            lines[-1] |= {f"kl_to_start/agent_{agent}": 0.1 * iteration / iterations for agent in (0, 1)}
     return lines
+
+
+def rollout_numbers() -> dict[str, float]:
+    """Shares of the responses of a healthy rollout, by agent."""
+    kinds = {"empty": 0.0, "unparsed": 0.02, "cut_responses": 0.05, "invalid": 0.07}
+    numbers = {f"{kind}/agent_{agent}": share for kind, share in kinds.items() for agent in (0, 1)}
+    return numbers | {f"mismatch/agent_{agent}": 1e-6 for agent in (0, 1)}
+
+
+def update_numbers(draw: random.Random, method: str, progress: float) -> dict[str, float]:
+    """Numbers of a healthy update by member; `progress` from 0 to 1."""
+    numbers = {}
+    for agent in (0, 1):
+        numbers |= {
+            f"entropy/agent_{agent}": 3.0 - progress + 0.1 * draw.random(),
+            f"length/agent_{agent}": 40 + 10 * progress,
+            f"zero_advantage_share/agent_{agent}": 0.1,
+            f"gradient_norm/agent_{agent}": 1 + draw.random(),
+        }
+    if method == "collm_cc":
+        numbers |= {"explained_variance/critic": 0.6 * progress, "gradient_norm/critic": 2.0}
+    return numbers
 
 
 def rewrite(path: Path, change: Any) -> None:

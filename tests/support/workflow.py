@@ -44,8 +44,13 @@ def snakemake(folder: Path, *arguments: str, overlays: tuple[str, ...] = (), sta
     return call(folder, "snakemake", *arguments, "--configfile", DEFAULT, *overlays, status=status)
 
 
+def log_of_last_run(folder: Path) -> str:
+    """Snakemake's own log of the run that started last; dry runs leave none."""
+    return max((folder / ".snakemake/log").iterdir()).read_text(encoding="utf-8")
+
+
 def planned(output: str) -> list[tuple[str, str]]:
-    """Jobs of a dry run as (rule, wildcards)."""
+    """Jobs of a dry run, or of the log of a run, as (rule, wildcards)."""
     jobs = []
     for rule, body in JOB.findall(output):
         wildcards = re.search(r"wildcards: (.*)", body)

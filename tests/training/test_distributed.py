@@ -48,7 +48,7 @@ def together(models_folder, tmp_path_factory):
         log = (root / f"log{index}").open("w")
         running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
     try:
-        codes = [process.wait(timeout=150) for process in running]
+        codes = [process.wait(timeout=300) for process in running]
     finally:
         for process in running:
             process.kill()

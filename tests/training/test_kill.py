@@ -18,7 +18,7 @@ from support.places import ROOT
 pytestmark = pytest.mark.workflow
 
 TIMING = ("seconds", "tokens_per_second", "reward_seconds")
-NONE = {"steps": 0, "batch_size": 1, "window": 16, "learning_rate": 1e-3}
+NONE = {"steps": 0, "batch_size": 1, "window": 16, "rows": "joined", "learning_rate": 1e-3}
 OVERLAY = {
     "semantics": "released",
     "models": {"scratch": {"layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "context": 512, "pretrain": NONE}},

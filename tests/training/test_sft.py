@@ -125,7 +125,11 @@ def test_pretraining_keeps_its_beta(models_folder, monkeypatch):
     model = AutoModelForCausalLM.from_pretrained(models_folder / "tiny")
     tokenizer = AutoTokenizer.from_pretrained(models_folder / "tiny")
     sources.pretrain(
-        model, tokenizer, ["red sea"], {"steps": 8, "batch_size": 1, "window": 8, "learning_rate": 1e-3}, 0
+        model,
+        tokenizer,
+        ["red sea"],
+        {"steps": 8, "batch_size": 1, "window": 8, "rows": "joined", "learning_rate": 1e-3},
+        0,
     )
     assert seen == {(0.9, 0.95)}
 

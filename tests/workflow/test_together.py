@@ -112,7 +112,12 @@ def test_failed_jobs_are_named_with_log_and_cause(copy):
     change = overlay(copy, "three.yaml", {"domains": ["tldr", "str_build", "arxiv"]})
     output = snakemake(copy, "--cores", "1", "all_data", overlays=(change,), status=1)
     assert (copy / "data/arxiv/manifest.json").is_file(), "the other benchmark has run"
-    summary = output[output.index("2 jobs failed") :].splitlines()
+    at_once, _, rest = output.partition("2 jobs failed")
+    block = "failed: data (domain={0})\n  log: logs/data/{0}.log\n  | reading rows\n"
+    assert f"{block.format('str_build')}  | error: no folder x; correct it\n" in at_once
+    assert block.format("tldr") in at_once
+    assert "CalledProcessError" not in output and len(output.splitlines()) < 60
+    summary = f"2 jobs failed{rest}".splitlines()
     assert summary[1:3] == ["  data (domain=str_build)", "    log: logs/data/str_build.log"]
     assert summary[3] == "    cause: error: no folder x; correct it"
     assert summary[4:6] == ["  data (domain=tldr)", "    log: logs/data/tldr.log"]

@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.workflow import DEFAULT, ENVIRONMENT, NOTHING, TINY, call, copy_of_repository, planned, snakemake
+from support.workflow import (
+    DEFAULT,
+    ENVIRONMENT,
+    NOTHING,
+    TINY,
+    call,
+    copy_of_repository,
+    log_of_last_run,
+    planned,
+    snakemake,
+)
+
+from collm.config.load import load_config
+from collm.pipeline.targets import trained_together
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
+
+DEMO = "config/demo.yaml"
+SCREEN, LOG = "logs/screen.txt", "logs/snakemake.txt"
+RUN_LINE = re.compile(
+    r"(\w+) ([\w -]+) seed 0: reward -?\d+\.\d\d → -?\d+\.\d\d in \d+ s \((\d+)/8 runs, about .+ left\)"
+)
 
 
 def settings(folder: Path, file: str) -> dict[str, Any]:
     """What one configuration file says."""
     return yaml.safe_load((folder / file).read_text(encoding="utf-8"))
+
+
+def training_jobs(folder: Path, *files: str) -> dict[str, int]:
+    """Jobs that train, by rule: two per seed where runs are short, otherwise one per run."""
+    config = load_config([folder / file for file in files])
+    seeds, short = len(config["seeds"]), len(trained_together(config))
+    assert 0 < short < len(config["domains"]), "both kinds are planned"
+    alone = (len(config["domains"]) - short) * len(config["methods"])
+    return {"train": alone * seeds, "train_together_0": short * seeds, "train_together_1": short * seeds}
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +56,11 @@ def clone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy in which the tiny configuration has run from end to end."""
+    """A copy in which the tiny configuration has run from end to end; screen and log of it are in files."""
     folder = copy_of_repository(tmp_path_factory.mktemp("finished"))
-    snakemake(folder, "--cores", "2", overlays=(TINY,))
+    output = snakemake(folder, "--cores", "2", overlays=(TINY,))
+    (folder / SCREEN).write_text(output, encoding="utf-8")
+    (folder / LOG).write_text(log_of_last_run(folder), encoding="utf-8")
     return folder
 
 
@@ -52,8 +83,36 @@ def test_default_plan(clone):
     count = len(config["domains"])
     assert Counter(rule for rule, _ in planned(output)) == {
         **dict.fromkeys(("data", "scratch_model", "warm_start", "evaluate_together", "figure"), count),
-        **{"train": count * len(config["methods"]), "tables": 1, "worlds": 2, "all": 1},
+        **training_jobs(clone, DEFAULT),
+        **{"tables": 1, "worlds": 2, "all": 1},
     }
+
+
+def test_plan_of_the_demo(clone):
+    output = snakemake(clone, "-n", overlays=(DEMO,))
+    jobs, config = Counter(rule for rule, _ in planned(output)), settings(clone, DEMO)
+    domains, seeds = len(config["domains"]), len(config["seeds"])
+    assert training_jobs(clone, DEFAULT, DEMO).items() <= jobs.items()
+    assert (jobs["warm_start"], jobs["evaluate_together"]) == (domains * seeds, domains * seeds)
+    assert (jobs["data"], jobs["tables"]) == (domains, 1)
+    assert "warning:" not in output, "every setting of the overlay gets through"
+    assert "To run:" not in output and "Results:" not in output, "nothing runs, so nothing is promised"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["demo"], "config/config.yaml config/demo.yaml"),
+        (["all-benchmarks"], "config/config.yaml"),
+        (["demo", "CONFIG=config/config.yaml mine.yaml"], "config/config.yaml mine.yaml"),
+    ],
+)
+def test_what_make_runs(clone, arguments, files):
+    lines = call(clone, "make", "-n", *arguments).splitlines()
+    (run,) = (line for line in lines if line.startswith("snakemake --cores"))
+    assert run == f"snakemake --cores all --configfile {files}"
+    (report,) = (line for line in lines if line.startswith("snakemake reported"))
+    assert report == f"snakemake reported --report results/report.html --configfile {files}"
 
 
 def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
@@ -69,8 +128,9 @@ def test_plan_of_the_miniature_with_one_seed(clone):
     jobs = Counter(rule for rule, _ in planned(output))
     config = settings(clone, "config/miniature.yaml")
     count = len(config["domains"])
-    assert jobs["train"] == count * len(config["methods"])
     assert (jobs["warm_start"], jobs["evaluate_together"]) == (count * 2, count)
+    shares = {"train_together_0": count, "train_together_1": count}
+    assert {rule: number for rule, number in jobs.items() if rule.startswith("train")} == shares, "all runs are short"
 
 
 def test_plan_of_one_benchmark_alone(clone):
@@ -153,16 +213,46 @@ def test_tiny_run_leaves_every_artefact_and_a_report(finished):
     assert "Learning curves" in (finished / "results/report.html").read_text(encoding="utf-8")
 
 
+def test_the_screen_shows_a_line_per_run_and_the_table_while_the_log_holds_everything(finished):
+    lines = (finished / SCREEN).read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 40, "a line per run and little else"
+    (start,) = (place for place, line in enumerate(lines) if line.startswith("To run:"))
+    assert lines[start].startswith("To run: 6 runs and 2 warm starts on 2 benchmarks, 18 jobs in all; about ")
+    assert lines[start].endswith(" on 2 cores if nothing else runs there.")
+    assert lines[start + 1] == f"Results: {finished}/results; logs of the jobs: {finished}/logs"
+    runs = [match.groups() for match in map(RUN_LINE.fullmatch, lines) if match]
+    names = {f"{domain} {label}" for domain, label, _ in runs}
+    labels = ("Warm start", "MAGRPO", "CoLLM-DC", "CoLLM-CC")
+    assert names == {f"{domain} {label}" for domain in ("tldr", "str_build") for label in labels}
+    assert [count for _, _, count in runs] == [str(number) for number in range(1, 9)]
+    overview = (finished / "results/tables/overview.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("|")] == [line for line in overview if line.startswith("|")]
+    assert f"all metrics, with n: {finished}/results/tables/main.md" in lines
+    log = (finished / LOG).read_text(encoding="utf-8")
+    assert len(planned(log)) == 18 and "Job stats:" in log and "18 of 18 steps (100%) done" in log
+
+
+def change_one_rate(domain: str) -> dict[str, Any]:
+    """An overlay with another learning rate of CoLLM-CC on one benchmark."""
+    return {"domain": {domain: {"methods": {"collm_cc": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
+
+
 def test_one_key_of_one_method_trains_only_that(plan):
-    change = {"domain": {"tldr": {"methods": {"collm_cc": {"training": {"agent_learning_rate": 1.0e-5}}}}}}
-    jobs = planned(plan(change))
+    jobs = planned(plan(change_one_rate("str_build")))
     assert sorted(jobs) == [
         ("all", ""),
-        ("evaluate_together", "domain=tldr, seed=0"),
-        ("figure", "domain=tldr"),
+        ("evaluate_together", "domain=str_build, seed=0"),
+        ("figure", "domain=str_build"),
         ("tables", ""),
-        ("train", "domain=tldr, method=collm_cc, seed=0"),
+        ("train", "domain=str_build, method=collm_cc, seed=0"),
+        ("worlds", "domain=str_build"),
     ]
+
+
+def test_one_key_of_a_short_run_trains_only_the_runs_that_share_its_job(plan):
+    jobs = planned(plan(change_one_rate("tldr")))
+    trained = [(rule, wildcards) for rule, wildcards in jobs if rule.startswith("train")]
+    assert trained == [("train_together_1", "domain=tldr, seed=0")]
 
 
 def test_evaluation_settings_train_nothing(plan):
@@ -180,7 +270,8 @@ def test_warm_start_settings_reach_all_that_starts_from_it_in_that_benchmark(pla
 
 def test_a_new_revision_trains_everything_again(plan):
     jobs = Counter(rule for rule, _ in planned(plan({"revision": "2"})))
-    assert (jobs["scratch_model"], jobs["warm_start"], jobs["train"]) == (2, 2, 6)
+    assert (jobs["scratch_model"], jobs["warm_start"]) == (2, 2)
+    assert (jobs["train"], jobs["train_together_0"], jobs["train_together_1"]) == (3, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +302,8 @@ def test_changed_training_code_is_told_while_the_revision_stays_the_same(finishe
 
 def test_another_seed_adds_its_own_runs(plan):
     jobs = planned(plan({"seeds": [0, 1]}))
-    assert len([rule for rule, wildcards in jobs if rule == "train" and "seed=1" in wildcards]) == 6
+    trained = Counter(rule for rule, wildcards in jobs if "train" in rule and "seed=1" in wildcards)
+    assert trained == {"train": 3, "train_together_0": 1, "train_together_1": 1}
     assert not [wildcards for _, wildcards in jobs if "seed=0" in wildcards]
 
 
@@ -223,7 +315,9 @@ def test_one_benchmark_runs_alone_after_a_change(finished, tmp_path):
     overlay.write_text(yaml.safe_dump(change), encoding="utf-8")
     overlays = (TINY, str(overlay))
     output = snakemake(finished, "--cores", "2", "str_build", overlays=overlays)
-    jobs = planned(output)
+    assert output.count("str_build MAGRPO seed 0: reward ") == 1 and "(1/1 runs" in output
+    assert f"all metrics, with n: {finished}/results/str_build/tables/main.md" in output
+    jobs = planned(log_of_last_run(finished))
     assert ("train", "domain=str_build, method=magrpo, seed=0") in jobs
     assert len([rule for rule, _ in jobs if rule in ("train", "evaluate_together")]) == 2
     assert {path: path.stat().st_mtime_ns for path in (finished / "results/tldr").rglob("*")} == before

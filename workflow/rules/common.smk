@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
@@ -17,7 +18,8 @@ from collm.config import snapshot
 from collm.config.load import check_config, check_files
 from collm.config.resolve import model_spec, resolve_settings
 from collm.methods.registry import WARM_STARTS
-from collm.pipeline import code_version, dependencies, failures, machine, targets
+from collm.pipeline import code_version, console, dependencies, failures, machine, targets
+from collm.pipeline.jobs import WorkflowJob, results_of
 
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
@@ -52,8 +54,17 @@ if workflow.is_main_process:
     for notice in code_version.notices(config, Path("results")):
         print(notice, file=sys.stderr)
 
+# The terminal shows what runs and how it ends (collm.pipeline.console); who asks Snakemake for more or for less gets its
+# own log there. Its file below .snakemake/log holds everything either way.
+SETTINGS = workflow.output_settings
+ASKED = SETTINGS.quiet or SETTINGS.verbose or SETTINGS.printshellcmds or SETTINGS.debug_dag
+SHOWS_RUNS = workflow.is_main_process and not (SETTINGS.dryrun or ASKED)
+if SHOWS_RUNS and (handler := console.own_handler(logger)) is not None:
+    handler.addFilter(console.shown_at_start)
+
 ROWS = targets.all_rows(config)
 EVALUATED_TOGETHER = targets.evaluated_together(config)
+TRAINED_TOGETHER = targets.trained_together(config)
 
 
 # Without a limit on submissions Snakemake looks for work when a job ends. With its default limit every such look starts
@@ -61,17 +72,23 @@ EVALUATED_TOGETHER = targets.evaluated_together(config)
 onstart:
     if workflow.is_main_process:
         snapshot.keep(config)
+        if not workflow.touch:
+            show_run()
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
     remember_times()
+    if workflow.is_main_process and not workflow.touch:
+        console.end(logger)
+        print(results_of(workflow_jobs().values(), Path.cwd()), flush=True)
 
 
 onerror:
     remember_times()
     if workflow.is_main_process:
+        console.end(logger)
         print(f"\n{failures.summary(failed_jobs(), log[0])}\n", file=sys.stderr)
 
 
@@ -86,6 +103,26 @@ def remember_times():
     """Note the times of results, where DVC runs this workflow or has run it."""
     if workflow.is_main_process and ("DVC_STAGE" in os.environ or TIMES.is_file()):
         file_times.remember(TIMES, [Path("data"), Path("results")])
+
+
+def workflow_jobs() -> dict[int, WorkflowJob]:
+    """The jobs of this run, those of targets included, by Snakemake's numbers."""
+    named = {workflow.dag.jobid(job): job for job in workflow.dag.needrun_jobs(exclude_finished=False)}
+    return {
+        number: WorkflowJob.of(job.rule.name, job.wildcards_dict, job.log, job.output)
+        for number, job in named.items()
+    }
+
+
+def show_run():
+    """Say what will run, for how long and where, and show it from now on."""
+    from collm.planning import expected_time
+
+    cores = workflow.cores if workflow.local_exec else None
+    expected = expected_time.expect(config, workflow_jobs(), cores)
+    print(expected_time.start_lines(expected, Path.cwd()), file=sys.stderr)
+    if SHOWS_RUNS:
+        console.Console.install(logger, expected.jobs, expected.wall)
 
 
 def failed_jobs() -> list[failures.Failure]:
@@ -139,12 +176,23 @@ def get_models(wildcards) -> list[str]:
     return targets.model_files(settings_of(wildcards))
 
 
-def get_models_of_rows(wildcards) -> list[str]:
-    return targets.models_of_jobs(job_settings(wildcards.domain, row) for row in ROWS)
-
-
 def get_start(wildcards) -> list[str]:
     return targets.start_files(settings_of(wildcards), wildcards.seed)
+
+
+def get_starts_of(methods: list[str]):
+    """A function that gives the warm-started adapters of these methods."""
+
+    def files(wildcards) -> list[str]:
+        jobs = [job_settings(wildcards.domain, name) for name in methods]
+        return sorted({file for settings in jobs for file in targets.start_files(settings, wildcards.seed)})
+
+    return files
+
+
+def get_models_of(methods: list[str]):
+    """A function that gives the models of these rows."""
+    return lambda wildcards: targets.models_of_jobs(job_settings(wildcards.domain, name) for name in methods)
 
 
 def get_adapters(wildcards) -> list[str]:
@@ -171,9 +219,13 @@ def get_settings(stage: str):
     return lambda wildcards: dependencies.stage_settings(stage, settings_of(wildcards))
 
 
-def get_evaluate_settings_of_rows(wildcards) -> dict:
-    jobs = {row: job_settings(wildcards.domain, row) for row in ROWS}
-    return {row: dependencies.stage_settings("evaluate", settings) for row, settings in jobs.items()}
+def get_settings_of(stage: str, rows: list[str]):
+    """A function that gives, by row, the settings that a stage's job of several rows depends on."""
+
+    def settings(wildcards) -> dict:
+        return {row: dependencies.stage_settings(stage, job_settings(wildcards.domain, row)) for row in rows}
+
+    return settings
 
 
 def get_scratch_model_settings(wildcards) -> dict:

@@ -37,7 +37,7 @@ rule evaluate:
 rule evaluate_together:
     input:
         get_data,
-        get_models_of_rows,
+        get_models_of(ROWS),
         get_adapters_of_rows,
     output:
         samples=expand("results/{{domain}}/{method}/seed{{seed}}/samples.jsonl", method=ROWS),
@@ -57,7 +57,7 @@ rule evaluate_together:
         runtime=get_runtime,
     params:
         methods=ROWS,
-        settings=get_evaluate_settings_of_rows,
+        settings=get_settings_of("evaluate", ROWS),
     shell:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config $COLLM_CONFIGURATION "
         "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} "

@@ -31,9 +31,24 @@ rule tables:
             category="Tables",
             labels={"table": "What training changed", "domain": "all"},
         ),
+        health=report(
+            "results/tables/health.csv",
+            caption="../report/health.rst",
+            category="Tables",
+            labels={"table": "Health of the training runs", "domain": "all"},
+        ),
+        improvement=report(
+            "results/tables/improvement.csv",
+            caption="../report/improvement.rst",
+            category="Tables",
+            labels={"table": "Probability of improvement", "domain": "all"},
+        ),
+        improvement_texts=["results/tables/improvement.md", "results/tables/improvement.tex"],
         curves="results/tables/curves.csv",
         markdown="results/tables/main.md",
         latex="results/tables/main.tex",
+        health_markdown="results/tables/health.md",
+        health_latex="results/tables/health.tex",
         overview="results/tables/overview.md",
         metrics="results/tables/metrics.json",
     log:
@@ -85,8 +100,15 @@ rule figure:
             category="Figures",
             labels={"figure": "Final results", "domain": "{domain}"},
         ),
+        health=report(
+            "results/figures/health_{domain}.png",
+            caption="../report/health_figure.rst",
+            category="Figures",
+            labels={"figure": "Health of the training runs", "domain": "{domain}"},
+        ),
         curves_svg="results/figures/curves_{domain}.svg",
         bars_svg="results/figures/bars_{domain}.svg",
+        health_svg="results/figures/health_{domain}.svg",
     log:
         "logs/figure/{domain}.log",
     benchmark:
@@ -97,7 +119,7 @@ rule figure:
         settings=dependencies.report_settings(config),
     shell:
         "python src/make_figures.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
-        "--kinds curves bars > {log} 2>&1"
+        "--kinds curves bars health > {log} 2>&1"
 
 
 rule worlds:

@@ -17,6 +17,7 @@ rule train:
     benchmark:
         "results/benchmarks/train/{domain}_{method}_seed{seed}.tsv"
     wildcard_constraints:
+        domain=any_of(set(config["domains"]) - set(TRAINED_TOGETHER)),
         method="|".join(config["methods"]) or "none",
     priority: 20
     conda:
@@ -33,3 +34,44 @@ rule train:
         "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config $COLLM_CONFIGURATION "
         "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} --processes {resources.processes} > {log} 2>&1"
+
+
+# Short runs of a seed in two jobs, each of which trains several methods one after another: to start a process takes as
+# long as such a run. All else is as above: every run has its log, its checkpoints and its outputs.
+if TRAINED_TOGETHER:
+    for number, methods in enumerate(targets.shares(config["methods"])):
+
+        rule:
+            name:
+                f"train_together_{number}"
+            input:
+                get_data,
+                get_models_of(methods),
+                get_starts_of(methods),
+            output:
+                adapters=directory(
+                    expand("results/{{domain}}/{method}/seed{{seed}}/adapters", method=methods)
+                ),
+                run=expand("results/{{domain}}/{method}/seed{{seed}}/run.json", method=methods),
+                metrics=expand("results/{{domain}}/{method}/seed{{seed}}/metrics.jsonl", method=methods),
+            log:
+                runs=expand("logs/train/{{domain}}/{method}/seed{{seed}}.log", method=methods),
+                job=f"logs/train/{{domain}}/together_{number}/seed{{seed}}.log",
+            benchmark:
+                f"results/benchmarks/train/{{domain}}_together_{number}_seed{{seed}}.tsv"
+            wildcard_constraints:
+                domain=any_of(TRAINED_TOGETHER),
+            priority: 20
+            conda:
+                "../envs/collm.yaml"
+            threads: 1
+            resources:
+                mem_mb=get_memory,
+                runtime=get_runtime,
+            params:
+                methods=methods,
+                settings=get_settings_of("train", methods),
+            shell:
+                "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config $COLLM_CONFIGURATION "
+                "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} --threads {threads} "
+                "--logs {log.runs} > {log.job} 2>&1"

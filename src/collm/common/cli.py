@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import errno
 import gc
 import math
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from collm.common.errors import CollmError, ConfigError, Interrupted
@@ -91,8 +94,13 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     of ours and keeps its traceback.
     """
     atexit.register(gc.freeze)  # no search for cycles among all that torch loaded: two seconds of every job
+    return status(lambda: main(argv))
+
+
+def status(work: Callable[[], int]) -> int:
+    """The exit status of some work, with its errors told as `run` does."""
     try:
-        return main(argv)
+        return work()
     except CollmError as error:
         return _report(str(error))
     except OSError as error:
@@ -106,6 +114,46 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     except KeyboardInterrupt:
         print("stopped; nothing lost, run the same command again", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """A block that imports torch and what stands on it.
+
+    Modules are not garbage, but while thousands of them load, Python would look through all of them again and again: a
+    third of the time. Here it does not look, nor later at what has been loaded.
+    """
+    modules, looks = len(sys.modules), gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        if len(sys.modules) > modules:
+            gc.freeze()
+    finally:
+        if looks:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def printed_to(file: Path | None) -> Iterator[None]:
+    """A block whose output goes to the end of a file, that of libraries and of child processes included.
+
+    Args:
+        file: None leaves the output where it is.
+    """
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = [os.dup(1), os.dup(2)]
+    with file.open("ab") as stream:
+        _point_output_to([stream.fileno(), stream.fileno()])
+    try:
+        yield
+    finally:
+        _point_output_to(kept)
+        for number in kept:
+            os.close(number)
 
 
 def parser(
@@ -153,6 +201,13 @@ def add_processes(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that several processes can share."""
     words = "processes of this machine that share the work, one per GPU; --threads is for all of them together"
     layout.add_argument("--processes", type=count, default=1, help=words)
+
+
+def _point_output_to(files: Sequence[int]) -> None:
+    """Make standard output and error two open files; what Python has not written yet goes to the old ones."""
+    for number, (stream, new) in enumerate(zip((sys.stdout, sys.stderr), files, strict=True), start=1):
+        stream.flush()
+        os.dup2(new, number)
 
 
 def _report(message: str) -> int:

@@ -9,6 +9,13 @@ from typing import TextIO
 from tqdm import tqdm
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 48 s, 14 min, 2.3 hours."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} hours"
+
+
 class Progress:
     """Counts units of work; call `advance` after each and `close` at the end."""
 

@@ -24,9 +24,20 @@ RELEASED: dict[str, dict[str, Any]] = {
         "score": "raw",
         "global_information": False,
         "td_lambda": 0.0,
+        "lambda_follows_critic": False,
+        "critic_steps": 1,
+        "critic_warm_up": 0,
         "ratio_clip": None,
+        "importance_ratio": "product",
+        "loss_per": "sequence",
+        "negative_weight": 1.0,
+        "divergence_limit": None,
+        "rate_warm_up": 0,
+        "rate_decay": "none",
         "kl_coefficient": 0.0,
         "entropy_coefficient": 0.0,
+        "entropy_floor": None,
+        "entropy_ceiling": None,
     },
 }  # what comlrl 1.3.6 does and has no setting for
 
@@ -195,6 +206,13 @@ def _check_critics(job: Job, where: str) -> None:
             f"{where}: training.shared_backbone is true; a critic of the joint history shares no agent's backbone: "
             f"set it under methods.collm_dc (or ac), or to false for {job.method}"
         )
+    for key, off in (("critic_steps", 1), ("critic_warm_up", 0)):
+        if training.shared_backbone and critics is not None and getattr(training, key) > off:
+            raise ConfigError(
+                f"{where}: training.{key} is {getattr(training, key)} with training.shared_backbone true; a critic on "
+                f"its agent's backbone cannot learn without moving the agent: set {key} to {off} or shared_backbone "
+                "to false"
+            )
     if training.value_clip is not None and job.semantics == "released" and not training.shared_backbone:
         raise ConfigError(
             f"{where}: training.value_clip is {training.value_clip}; the released code clips values only where critics "
@@ -209,6 +227,12 @@ def _check_critics(job: Job, where: str) -> None:
 
 def _check_options(job: Job, where: str) -> None:
     rollout = job.rollout
+    floor, ceiling = job.training.entropy_floor, job.training.entropy_ceiling
+    if floor is not None and ceiling is not None and floor >= ceiling:
+        raise ConfigError(
+            f"{where}: training.entropy_floor is {floor:g} and training.entropy_ceiling {ceiling:g}; the floor lies "
+            "below the ceiling: change one, or set it to null"
+        )
     cuts = rollout.top_p < 1 or rollout.top_k is not None
     if job.training.score == "sampled" and job.training.kl_coefficient and cuts:
         raise ConfigError(

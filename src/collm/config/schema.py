@@ -31,8 +31,8 @@ class PretrainConfig:
     steps: int = setting("Optimiser steps.", minimum=0)
     batch_size: int = setting("Windows per step.", minimum=1)
     window: int = setting("Tokens per window.", minimum=16)
+    rows: str = setting("Windows of the joined texts, or whole texts.", choices=("joined", "texts"))
     learning_rate: float = setting("Peak learning rate.", above=0)
-    shuffle: bool = setting("Join the texts in a random order; else those about one task stand side by side.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,7 +134,7 @@ def prepare(
         "revision": source.revision,
         "licence": licences.licence(domain, folder, (origin for rows in kept.values() for _, origin in rows)),
         "seed": seed,
-        "label": LABELS[name],
+        "label": _label(domain, name, kept["test"]),
         "splits": {split: {"slice": chosen[split], "rows": len(rows)} for split, rows in kept.items()},
         "dropped": dropped,
         "replaced": replaced,
@@ -143,6 +143,14 @@ def prepare(
     _say_replaced(domain, replaced)
     _write(Path(out), manifest, kept)
     return manifest
+
+
+def _label(domain: Domain, source: str, test: Kept) -> str:
+    """What tables call the data: the source, and whether the test rows come from a generator instead."""
+    generated = [origin for _, origin in test if origin.startswith("generated:")]
+    if not domain.generated_label or not generated:
+        return LABELS[source]
+    return f"{LABELS[source]}, {'' if len(generated) == len(test) else 'partly '}{domain.generated_label}"
 
 
 def load_tasks(path: str | Path) -> list[Task]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from collm.common.errors import ConfigError, DataError, RowError
 from collm.domains.options import Option, check_options
@@ -24,6 +24,7 @@ __all__ = [
     "Demonstration",
     "Domain",
     "Exchange",
+    "Fault",
     "Message",
     "Metric",
     "Move",
@@ -41,6 +42,10 @@ __all__ = [
 
 Message = dict[str, str]
 """One chat message: {"role": "system" | "user" | "assistant", "content": text}."""
+
+Fault = Literal["empty", "unparsed"]
+"""Why a response is no answer: nothing is left of it without blanks and thoughts; or nothing that was asked for is in
+it."""
 
 PROFILES = ("paper", "released")
 """Reward profiles: `paper` follows the paper's appendix F, `released` the released code (comlrl domains)."""
@@ -140,6 +145,7 @@ class Domain(ABC):
     licence: ClassVar[str]
     hub: tuple[str, str | None] | None = None  # data set and its configuration on the hub
     embedded_origin: ClassVar[str] = "shipped with collm"
+    generated_label: ClassVar[str] = ""  # how tables call test rows of the generator that are not the benchmark's own
     metrics: ClassVar[tuple[Metric, ...]]
     max_turns: ClassVar[int | None] = None
     team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)
@@ -230,6 +236,20 @@ class Domain(ABC):
     @abstractmethod
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
         """Score one joint action (one response per agent; None counts as empty text). Never raises on any text."""
+
+    def fault(self, task: Task, agent: int, text: str | None) -> Fault | None:
+        """Why the response of agent `agent` is no answer; None: it is one, right or wrong. Never raises on any text.
+
+        Nothing that is learnt depends on it: it tells a reader of metrics what a low reward comes from.
+        """
+        answer = "" if text is None else without_thoughts(text)
+        if not answer.strip():
+            return "empty"
+        return None if self.understands(task, agent, answer) else "unparsed"
+
+    def understands(self, task: Task, agent: int, answer: str) -> bool:
+        """Whether a text that is not empty holds something that agent `agent` was asked for; by default any does."""
+        return True
 
     def steps(self, moves: Sequence[Move]) -> list[Step]:
         """`step` for many moves at once, for domains that can score them side by side."""

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import random
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ CHAT_TEMPLATE = (
 )
 DIGESTS = "digests.json"
 DEVIATION = 0.02  # of initial weights, where a scratch model names no other: that of transformers
+SORTED_BATCHES = 16  # batches of whole texts that are drawn at once and sorted by length
+IGNORED = -100  # label of a token that is not learnt
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
@@ -158,47 +160,64 @@ def train_tokenizer(texts: list[str], vocabulary: int, context: int) -> Any:
 
 
 def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str, Any], seed: int) -> float | None:
-    """Next-token prediction on windows of the joined texts; returns the mean loss of the last tenth of steps.
-
-    With `options["shuffle"]` the texts are joined in a random order: those about one task stand side by side otherwise,
-    and what the later ones say can be copied from the first.
-    """
+    """Next-token prediction on rows of text (`_batches`); returns the mean loss of the last tenth of steps."""
     import torch
 
-    def plain(text: str) -> list[int]:  # words in a text that look like control tokens are words
-        return list(tokenizer(text, split_special_tokens=True)["input_ids"])
-
-    if options.get("shuffle"):
-        texts = random.Random(seed).sample(texts, len(texts))
-    stream = [token for text in texts for token in [*plain(text), tokenizer.eos_token_id]]
-    window, steps, batch = options["window"], options["steps"], options["batch_size"]
+    steps = options["steps"]
     if steps == 0:
         return None
-    if len(stream) <= window + 1:
-        stream = stream * (window // max(1, len(stream)) + 2)
-    tokens = torch.tensor(stream)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, options["learning_rate"], total_steps=steps, cycle_momentum=False
     )
-    draw = random.Random(seed)
+    batches = _batches(tokenizer, texts, options, random.Random(seed))
     losses = []
     model.train()
     progress = Progress(steps, "pretraining")
     for _ in range(steps):
-        starts = [draw.randrange(len(tokens) - window) for _ in range(batch)]
-        rows = torch.stack([tokens[start : start + window] for start in starts]).to(model.device)
-        loss = model(input_ids=rows, labels=rows).loss
+        drawn = [torch.tensor(row, device=model.device) for row in next(batches)]
+        inputs = torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True, padding_value=tokenizer.pad_token_id)
+        labels = torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True, padding_value=IGNORED)
+        loss = model(input_ids=inputs, labels=labels).loss
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
-        progress.advance(tokens=batch * window, note=f"loss {losses[-1]:.2f}")
+        progress.advance(tokens=sum(map(len, drawn)), note=f"loss {losses[-1]:.2f}")
     progress.close()
     last = losses[-max(1, steps // 10) :]
     return sum(last) / len(last)
+
+
+def _batches(
+    tokenizer: Any, texts: list[str], options: Mapping[str, Any], draw: random.Random
+) -> Iterator[list[list[int]]]:
+    """Batches of rows of token ids without end, as `options["rows"]` says.
+
+    joined: windows anywhere in all texts, one after another. texts: a text from its beginning to its end token, of one
+    longer than a window any window; what a short question asks and what answers it then always stand together. Texts
+    of one batch are of similar length.
+    """
+
+    def plain(text: str) -> list[int]:  # words in a text that look like control tokens are words
+        return [*tokenizer(text, split_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
+
+    window, size, parts = options["window"], options["batch_size"], [plain(text) for text in texts]
+    while options["rows"] == "texts":
+        chosen = sorted((parts[draw.randrange(len(parts))] for _ in range(size * SORTED_BATCHES)), key=len)
+        batches = [chosen[place : place + size] for place in range(0, len(chosen), size)]
+        draw.shuffle(batches)
+        for batch in batches:
+            starts = [draw.randrange(max(1, len(text) - window + 1)) for text in batch]
+            yield [text[start : start + window] for text, start in zip(batch, starts, strict=True)]
+    stream = [token for part in parts for token in part]
+    if len(stream) <= window + 1:
+        stream = stream * (window // max(1, len(stream)) + 2)
+    while True:
+        starts = [draw.randrange(len(stream) - window) for _ in range(size)]
+        yield [stream[start : start + window] for start in starts]
 
 
 def _wheel(

@@ -27,12 +27,17 @@ class Scaling:
     floor: float = 0.0
 
 
-def rho(log_pi: torch.Tensor, log_pi_old: torch.Tensor) -> torch.Tensor:
+def rho(log_pi: torch.Tensor, log_pi_old: torch.Tensor, length: torch.Tensor | None = None) -> torch.Tensor:
     """Importance ratio rho = pi_theta(a|h) / pi_old(a|h) of whole responses, [batch] (paper, below Eq. 1).
 
     The exponent is kept within 20, beyond which a ratio carries no information but overflows.
+
+    Args:
+        length: [batch] tokens of the responses; given, the ratio is the geometric mean of those of the tokens (GSPO,
+            arXiv 2507.18071, Eq. 7), which stays near 1 for long responses, too. Not in the paper.
     """
-    return torch.exp((log_pi - log_pi_old.detach()).clamp(-20.0, 20.0))
+    change = log_pi - log_pi_old.detach()
+    return torch.exp((change if length is None else change / length).clamp(-20.0, 20.0))
 
 
 def policy_loss(
@@ -40,19 +45,60 @@ def policy_loss(
     advantage: torch.Tensor,
     log_pi_old: torch.Tensor | None = None,
     ratio_clip: float | None = None,
+    length: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Per-sample loss [batch] whose gradient is the negative policy gradient of Eq. 1, 2 and 4.
 
     With `log_pi_old`: -rho * A, as grad rho = rho * grad log pi. Without: -log pi * A (the released code). With
-    `ratio_clip` (not in the paper): PPO's -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A).
+    `ratio_clip` (not in the paper): PPO's -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A). With `length` the geometric
+    ratio (`rho`), times the length, so that the gradient at rho = 1 is the same as without.
     """
     advantage = advantage.detach()
     if log_pi_old is None:
         return -log_pi * advantage
-    ratio = rho(log_pi, log_pi_old)
+    ratio = rho(log_pi, log_pi_old, length)
+    advantage = advantage if length is None else length * advantage
     if ratio_clip is None:
         return -ratio * advantage
     return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - ratio_clip, 1.0 + ratio_clip) * advantage)
+
+
+def loss_weight(loss_per: str, length: torch.Tensor) -> torch.Tensor:
+    """Factors [batch] of the responses' losses: what counts the same, however long it is (not in the paper).
+
+    sequence: 1, every response with the sum over its tokens (Eq. 1). response: 1 / length, every response the same
+    (GRPO). token: 1 / mean length, every token the same (DAPO, arXiv 2503.14476, Eq. 12).
+
+    Args:
+        length: [batch] tokens of all responses of a step.
+    """
+    if loss_per == "response":
+        return 1.0 / length
+    return torch.ones_like(length) / (length.mean() if loss_per == "token" else 1.0)
+
+
+def weigh_negative(advantage: torch.Tensor, weight: float) -> torch.Tensor:
+    """Advantages [batch] of which those below 0 count `weight` times as much (not in the paper).
+
+    What pushes a response down makes all others likelier, wherever that leads; what pushes one up says where to go.
+    """
+    return torch.where(advantage < 0, weight * advantage, advantage)
+
+
+def entropy_loss(entropy: torch.Tensor, floor: float | None, ceiling: float | None) -> torch.Tensor:
+    """Nats per token [batch] by which the mean entropy of responses is outside of its bounds (not in the paper)."""
+    below = (floor - entropy).clamp(min=0.0) if floor is not None else torch.zeros_like(entropy)
+    above = (entropy - ceiling).clamp(min=0.0) if ceiling is not None else torch.zeros_like(entropy)
+    return below + above
+
+
+def moved(log_pi: torch.Tensor, log_pi_old: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """How far a policy has moved from the one that played, in nats per token, [batch], never negative.
+
+    rho - 1 - log rho of the geometric ratio: the low-variance estimate of KL(pi_old || pi) by responses of pi_old.
+    """
+    change = ((log_pi - log_pi_old) / length).clamp(-20.0, 20.0)
+    return torch.exp(change) - 1.0 - change
 
 
 def kl_loss(

@@ -193,12 +193,16 @@ def _counts(name: str) -> bool:
 def _content(node: Any) -> Any:
     """A syntax tree as plain lists without places, docstrings and fields that are empty (versions of Python differ in
     which of those there are)."""
-    if isinstance(node, ast.AST):
-        fields = [[name, _content(value)] for name, value in ast.iter_fields(node) if value is not None]
-        return [type(node).__name__, *([name, value] for name, value in fields if value != [])]
     if isinstance(node, list):
         return [_content(part) for part in node if not _is_text(part)]
-    return repr(node)
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    content: list[Any] = [type(node).__name__]
+    for name in node._fields:
+        value = node.__dict__.get(name)
+        if value is not None and (inner := _content(value)) != []:
+            content.append([name, inner])
+    return content
 
 
 def _is_text(node: Any) -> bool:

@@ -21,7 +21,8 @@ CAUSES = {
     "PREEMPTED": "the cluster took its node; start Snakemake again",
     "CANCELLED": "somebody cancelled it",
 }
-# That many last lines of a log are searched for a message.
+AGAIN = "Run the same command again: finished jobs stay, training goes on where it was."
+# That many last lines of every log are searched for a message.
 LINES = 50
 
 
@@ -35,20 +36,22 @@ class Failure:
 
 
 def summary(failures: Iterable[Failure], log: str | Path) -> str:
-    """A block of text that names every failed job with its log and the likely cause.
+    """A block of text that names every failed job with its log and the likely cause; none if a user stopped it.
 
     Args:
         log: of Snakemake itself, which says how the commands ended.
     """
     ends = dict(_ends(Path(log)))
     failures = sorted(failures, key=lambda failure: (failure.rule, failure.wildcards))
+    if not failures:
+        return f"Stopped before everything had run. {AGAIN}"
     lines = [f"{len(failures)} {'job' if len(failures) == 1 else 'jobs'} failed; what does not need them has run:"]
     for failure in failures:
         files = ", ".join(failure.logs) or "none"
         end = next((ends[file] for file in failure.logs if file in ends), None)
         name = f"{failure.rule} ({failure.wildcards})" if failure.wildcards else failure.rule
-        lines += [f"  {name}", f"    log: {files}", f"    cause: {_cause(end, _last_lines(failure.logs))}"]
-    lines.append("Mend the cause and run the same command again: finished jobs stay, training goes on where it was.")
+        lines += [f"  {name}", f"    log: {files}", f"    cause: {_cause(end, last_lines(failure.logs))}"]
+    lines.append(f"Mend the cause first. {AGAIN}")
     return "\n".join(lines)
 
 
@@ -86,10 +89,11 @@ def _cause(end: str | None, lines: list[str]) -> str:
     return f"exit status {end}{last}"
 
 
-def _last_lines(logs: Iterable[str]) -> list[str]:
-    """The last lines of a job's logs that are not empty."""
-    lines: list[str] = []
+def last_lines(logs: Iterable[str], count: int = LINES) -> list[str]:
+    """The last `count` lines of each of a job's logs that are not empty, stripped, one log after another."""
+    last: list[str] = []
     for file in map(Path, logs):
         if file.is_file():
-            lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.strip() for line in lines if line.strip()][-LINES:]
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            last += [line.strip() for line in lines if line.strip()][-count:]
+    return last

@@ -14,10 +14,11 @@ from typing import Any
 from collm.common.errors import ConfigError
 from collm.config.resolve import resolve_settings, rows, starts_from
 from collm.methods.registry import METHODS, UNTRAINED, WARM_STARTS
-from collm.pipeline.machine import model_sources
+from collm.pipeline import machine
 
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
+BESIDE_REPORT = ("methods/registry.py", "report/paper_results.csv", "runs/health.py", "runs/health_remarks.py")
 TABLE = "results/tables/main.csv"
 
 
@@ -89,7 +90,7 @@ def figure_files(domains: Iterable[str]) -> list[str]:
     return [
         f"results/figures/{kind}_{domain}.{suffix}"
         for domain in domains
-        for kind in ("curves", "bars", *(["worlds"] if domain in WORLDS else []))
+        for kind in ("curves", "bars", "health", *(["worlds"] if domain in WORLDS else []))
         for suffix in ("png", "svg")
     ]
 
@@ -139,23 +140,46 @@ def needed_warm_starts(config: Mapping[str, Any], domain: str) -> list[str]:
 
 
 def evaluated_together(config: Mapping[str, Any]) -> list[str]:
-    """Domains whose rows are evaluated by one job: they have every row, and no model but those made from scratch."""
+    """Domains whose rows are evaluated by one job: they have every row, and one process can play them all."""
     names = all_rows(config)
     return [
         domain
         for domain in config["domains"]
         if rows(config, domain) == names
-        and all(model_sources(resolve_settings(config, domain, row)) == {"scratch"} for row in names)
+        and machine.in_one_process([resolve_settings(config, domain, row) for row in names])
     ]
+
+
+def trained_together(config: Mapping[str, Any]) -> list[str]:
+    """Domains whose training runs of a seed are two jobs (see `shares`): all are short, one process can do several.
+
+    Where runs are longer, a start hardly counts, and many jobs fill the cores better than few.
+    """
+    names = config["methods"]
+    jobs = {domain: [resolve_settings(config, domain, name) for name in names] for domain in config["domains"]}
+    return [
+        domain
+        for domain, each in jobs.items()
+        if len(names) > 2 and machine.in_one_process(each) and all(machine.short(settings) for settings in each)
+    ]
+
+
+def shares(methods: Sequence[str]) -> list[list[str]]:
+    """Methods in two parts that take about the same time; critics cost most. Two, so that two cores are busy."""
+    cost = {None: 0, "joint": 1, "local": 2}
+    costly_first = sorted(methods, key=lambda name: (-cost[METHODS[name].critics], methods.index(name)))
+    first = [name for place, name in enumerate(costly_first) if place % 4 in (0, 3)]
+    return [first, [name for name in costly_first if name not in first]]
 
 
 def report_modules(script: str, source: Path) -> list[str]:
     """Source files that tables or figures depend on, found by reading the imports and running nothing.
 
-    They are the script, every module of `collm.report` that it imports, directly or not, the table of rows (names,
-    labels and their order) and the paper's numbers. Left out on purpose are `collm.config`, `collm.domains` and
-    `collm.common`: any comment there would draw everything again, and what they decide reaches a report through
-    result files and settings. Only a changed label or title of a metric needs `--forcerun tables figure`.
+    They are the script, every module of `collm.report` that it imports, directly or not, and `BESIDE_REPORT`: the table
+    of rows (names, labels and their order), the paper's numbers, what is remarked on a run's health. Left out on
+    purpose are `collm.config`, `collm.domains` and `collm.common`: any comment there would draw everything again, and
+    what they decide reaches a report through result files and settings. Only a changed label or title of a metric needs
+    `--forcerun tables figure`.
 
     Args:
         script: file name below `source`, e.g. make_tables.py.
@@ -172,7 +196,7 @@ def report_modules(script: str, source: Path) -> list[str]:
             modules.add(name)
             waiting |= _report_imports(_file_of(name, source))
     files = {_file_of(name, source) for name in modules}
-    files |= {source / "collm/methods/registry.py", source / "collm/report/paper_results.csv"}
+    files |= {source / "collm" / name for name in BESIDE_REPORT}
     return [str(file.relative_to(source.parent)) for file in (source / script, *sorted(files))]
 
 

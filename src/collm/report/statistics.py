@@ -133,6 +133,15 @@ def score_matrix(frame: pd.DataFrame, column: str) -> ScoreMatrix:
     return ScoreMatrix(cells.to_numpy(dtype=float), tuple(cells.index), tuple(cells.columns), len(frame))
 
 
+def seed_scores(frame: pd.DataFrame, column: str) -> pd.Series:
+    """The score of every run of one method, by seed: the mean over tasks of the means over samples.
+
+    Takes and raises what `score_matrix` does.
+    """
+    matrix = score_matrix(frame, column)
+    return pd.Series(matrix.values.mean(axis=1), index=pd.Index(matrix.runs, name="seed"))
+
+
 def estimate(matrix: ScoreMatrix, rng: np.random.Generator, **bootstrap: Unpack[Bootstrap]) -> Estimate:
     """Point estimate of a score matrix with its bootstrap percentile interval.
 

@@ -39,6 +39,11 @@ def table_metrics(metrics: Sequence[Metric], present: Collection[str] | None = N
     return [metric for metric in chosen if present is None or metric.name in present]
 
 
+def overview_metric(domain: Domain) -> Metric:
+    """The metric that stands for a domain in the overview: the first of its own that belongs in a table."""
+    return next(metric for metric in domain.metrics if metric.in_table)
+
+
 def number(value: float, metric: Metric) -> str:
     """A value of `metric` as people read it, without its unit."""
     return f"{value:.{DECIMALS.get(metric.unit, 2)}f}"

@@ -22,6 +22,10 @@ from collm.methods import actor_critic, collm_cc, collm_dc, policy_gradient
 from collm.methods.registry import Row
 from collm.methods.signal import Node, Sample, Signal, Unit
 from collm.runs.distributed import Processes
+from collm.training.step_metrics import explained_variance
+
+KEEP_EXPLAINED = 0.2  # weight of the newest rollout in the running mean of the explained variance
+LEAST_EXPLAINED = -1.0  # a critic far off has no lower bound; one such rollout would hold lambda at 1 for dozens
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,19 @@ class Critics:
             self._check_tokenizers()
         floor = settings.advantage_floor * context.reward_range
         self.scaling = policy_gradient.Scaling(settings.normalize_advantage, settings.advantage_clip, floor)
+        self.explained = 0.0  # running mean of the variance of returns that critics explain before they learn them
+        self.trace = self._trace()
+
+    def _trace(self) -> float:
+        """lambda of the next rollout; with `lambda_follows_critic` 1 - (1 - lambda) * the explained variance."""
+        settings = self.settings
+        if not settings.lambda_follows_critic:
+            return settings.td_lambda
+        return 1.0 - (1.0 - settings.td_lambda) * max(0.0, self.explained)
+
+    def begin(self) -> None:
+        """Begin a rollout: lambda stays what it is now until the next one."""
+        self.trace = self._trace()
 
     def __len__(self) -> int:
         return 0 if self._method is None else len(self.team.critics)
@@ -173,7 +190,7 @@ class Critics:
     def values_elsewhere(self, critic: int, samples: Sequence[Sample]) -> dict[Unit, float]:
         """Values that the targets of `samples` bootstrap from, but for those that are valued with `samples` anyway."""
         own = {actor_critic.unit(sample, self.of_actions) for sample in samples}
-        needed = actor_critic.bootstraps(samples, self.settings.td_lambda, self.of_actions)
+        needed = actor_critic.bootstraps(samples, self.trace, self.of_actions)
         return self.values(critic, [unit for unit in needed if unit not in own])
 
     def targets(
@@ -184,7 +201,7 @@ class Critics:
         Args:
             values: what to bootstrap from, fixed at some earlier time; None asks the critic as it is now.
         """
-        trace = self.settings.td_lambda
+        trace = self.trace
         if values is None:
             values = self.values(critic, actor_critic.bootstraps(samples, trace, self.of_actions))
         return actor_critic.targets(samples, values, self.context.gamma, trace, self.of_actions)
@@ -198,4 +215,17 @@ class Critics:
         """What joint samples teach the agents, by the method's own file; targets and values are [critic]."""
         returns = actor_critic.targets(samples, {}, self.context.gamma, 1.0, self.of_actions)
         agents = len(self.team.agents)
+        self._note_explained(samples, returns, values)
         return self.method.signal(samples, targets, values, agents, self.of_actions, returns, self.scaling)
+
+    def _note_explained(
+        self, samples: Sequence[Sample], returns: Sequence[float], values: Mapping[int, Mapping[Unit, float]]
+    ) -> None:
+        """Move the running mean by what values from before a rollout's first step explain of its returns."""
+        shares = []
+        for of_units in values.values():
+            own = [of_units[actor_critic.unit(sample, self.of_actions)] for sample in samples]
+            share = explained_variance(torch.tensor(own), torch.tensor(list(returns)))
+            shares.append(max(LEAST_EXPLAINED, share))
+        if shares:
+            self.explained += KEEP_EXPLAINED * (sum(shares) / len(shares) - self.explained)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from collm.common.seeds import derive
@@ -11,7 +11,13 @@ from collm.training.rollout import Node, Rollout
 
 
 def sample_rows(
-    rollout: Rollout, tasks: Sequence[Task], samples: int, seed: int, facts: dict[str, Any], batch: int = 64
+    rollout: Rollout,
+    tasks: Sequence[Task],
+    samples: int,
+    seed: int,
+    facts: dict[str, Any],
+    batch: int = 64,
+    note: Callable[[Sequence[Node]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Play every task `samples` times and return one row per episode.
 
@@ -20,6 +26,7 @@ def sample_rows(
         seed: of the run; the draws of an episode depend on it, the task and the number of the sample alone.
         facts: domain, method and seed, put in front of every row.
         batch: episodes played at once; results do not depend on it.
+        note: called with the first nodes of the episodes of each batch, for what rows do not hold.
     Returns:
         Rows with every response, reward parts and metrics per turn; `reward`, `metrics` and `record` are
         those of the last turn reached, `tokens` is the mean number of generated tokens per agent per turn;
@@ -31,6 +38,8 @@ def sample_rows(
         part = episodes[start : start + batch]
         seeds = [derive("evaluation", seed, task.id, sample) for task, sample in part]
         played = rollout.play([task for task, _ in part], seeds, generations=1)
+        if note is not None:
+            note(played.roots)
         rows += [_row(root, sample, facts) for root, (_, sample) in zip(played.roots, part, strict=True)]
     return rows
 

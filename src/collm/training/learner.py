@@ -7,11 +7,13 @@ first, then moves every member that has one.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,13 +23,14 @@ from collm.llm.batching import Pair, by_length, by_prompt
 from collm.llm.member import Member
 from collm.llm.memory_savers import OffloadedAdamW
 from collm.llm.team import Team
-from collm.methods import actor_critic, policy_gradient
+from collm.methods import actor_critic
 from collm.methods.registry import Row
 from collm.methods.signal import Node, Signal, Unit
 from collm.runs.distributed import Processes
-from collm.training import nonfinite
+from collm.training import nonfinite, schedule
 from collm.training.critics import Context, Critics
 from collm.training.minibatches import Batch
+from collm.training.objective import Objective, Scores
 from collm.training.paper_rule import PaperRule
 from collm.training.policies import Answer, EarlierPolicies, answer, pair
 from collm.training.released_rule import ReleasedRule
@@ -55,9 +58,12 @@ class Learner:
         self.critics = Critics(team, row, settings, context, informed, rule.reads_as_actors)
         self.policies = EarlierPolicies(team, settings, context.sampling)
         self.rule = rule(row, settings, self.critics, self.policies, context.gamma)
+        self.objective = Objective(settings)
         self.processes = Processes.of(team.accelerator)
-        self.optimisers = {member.name: self._optimiser(member) for member in team.members}
         self.steps = {member.name: 0 for member in team.members}
+        self.rollouts, self.progress = 0, 0.0
+        self.optimisers = {member.name: self._optimiser(member) for member in team.members}
+        self._stopped: set[int] = set()  # agents that have moved far enough on this rollout
 
     def _optimiser(self, member: Member) -> torch.optim.Optimizer:
         agent = any(member is other for other in self.team.agents)
@@ -66,8 +72,20 @@ class Learner:
         kind = OffloadedAdamW if self.settings.offload_optimiser else torch.optim.AdamW
         return kind(parameters, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
 
+    def _set_rate(self, member: Member) -> None:
+        """Learning rate of a member's next step."""
+        rise, fall = self.settings.rate_warm_up, self.settings.rate_decay
+        for group in self.optimisers[member.name].param_groups:
+            full = group.setdefault("initial_lr", group["lr"])
+            group["lr"] = full * schedule.factor(self.steps[member.name], rise, fall, self.progress)
+
+    def _rate_of(self, member: Member) -> float:
+        """Learning rate of a member's last step."""
+        rate: float = self.optimisers[member.name].param_groups[0]["lr"]
+        return rate
+
     def update(
-        self, nodes: Sequence[Node], draw: random.Random, last: bool = False, more: bool = False
+        self, nodes: Sequence[Node], draw: random.Random, last: bool = False, more: bool = False, progress: float = 0.0
     ) -> Iterator[dict[str, float]]:
         """Train on the nodes of a rollout; yields the metrics of every optimiser step.
 
@@ -76,37 +94,47 @@ class Learner:
             draw: decides the order of minibatches; like the nodes the same in all processes.
             last: flush buffers that are not full (end of an epoch; released semantics only).
             more: rollouts follow, so that samples which fill no minibatch wait for them (paper semantics only).
+            progress: share of the run that is over, which learning rates may fall with.
         Raises:
             NonFiniteLoss: a loss or gradient is NaN or infinite; the sample is saved to `evidence`.
         """
+        self.progress, self._stopped = progress, set()
+        self.critics.begin()
         for batch in self.rule.batches(nodes, draw, last, more):
             yield self._step(batch)
+        self.rollouts += 1
 
     def _step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step of the members that a batch trains; returns its metrics."""
         started = time.perf_counter()
         metrics: dict[str, float] = {"samples": len(batch.samples)}
+        critics = [
+            critic for critic in range(len(self.critics)) if set(self.critics.agents(critic)) & set(batch.agents)
+        ]
         targets: dict[int, list[float]] = {}
         values: dict[int, dict[Unit, float]] = {}
         trained: dict[str, Member] = {}
-        for critic in range(len(self.critics)):
-            if set(self.critics.agents(critic)) & set(batch.agents):
-                member = self.team.critics[critic]
-                value, targets[critic], values[critic] = self._backward_values(critic, batch)
-                metrics |= value_metrics(value, self._tensor(targets[critic]), member.name)
-                trained[member.name] = member
+        for critic in critics:
+            member = self.team.critics[critic]
+            value, targets[critic], values[critic] = self._backward_values(critic, batch)
+            metrics |= value_metrics(value, self._tensor(targets[critic]), member.name)
+            trained[member.name] = member
         signal = batch.signal or self.critics.signal(batch.samples, targets, values)
         for agent in batch.agents:
             member, advantage = self.team.agents[agent], self._advantage(agent, batch, signal)
             metrics |= self._backward_policy(agent, batch, advantage)
-            if self._learns(advantage):
+            if self._learns(agent, advantage, metrics):
                 trained[member.name] = member
-            elif member.name not in trained:
+            elif member.name not in trained or agent in self._stopped:
+                trained.pop(member.name, None)  # with its value head, if it has one: there is no moving one alone
                 self.optimisers[member.name].zero_grad(set_to_none=True)
                 metrics[f"gradient_norm/{member.name}"] = 0.0
         for member in trained.values():
             metrics[f"gradient_norm/{member.name}"] = self._optimise(member, batch)
+        self._further_critic_steps(critics, dataclasses.replace(batch, signal=signal))
         metrics["gradient_norm"] = max(starting(metrics, "gradient_norm/agent"))
+        metrics["learning_rate"] = self._rate_of(self.team.agents[batch.agents[0]])
+        metrics |= {"td_lambda": self.critics.trace} if critics else {}
         for name in ("policy_loss", "value_loss"):
             losses = starting(metrics, f"{name}/")
             metrics |= {name: sum(losses) / len(losses)} if losses else {}
@@ -115,12 +143,32 @@ class Learner:
 
     def _advantage(self, agent: int, batch: Batch, signal: Signal) -> torch.Tensor:
         """[samples] advantages of an agent."""
-        return self._tensor([signal.advantages[agent][sample] for sample in batch.samples])
+        return self.objective.weighed(self._tensor([signal.advantages[agent][sample] for sample in batch.samples]))
 
-    def _learns(self, advantage: torch.Tensor) -> bool:
-        """Whether an agent's loss has a gradient: otherwise momentum and weight decay alone would move it."""
-        regularised = self.settings.entropy_coefficient or self.settings.kl_coefficient
-        return bool(regularised) or not self.rule.rests or bool((advantage != 0).any())
+    def _learns(self, agent: int, advantage: torch.Tensor, metrics: Mapping[str, float]) -> bool:
+        """Whether an agent takes a step, by the metrics of its pass.
+
+        Not while critics warm up; not on a rollout from whose policy it has moved too far; and not without a gradient,
+        as momentum and weight decay alone would move it.
+        """
+        name = self.team.agents[agent].name
+        if len(self.critics) and self.rollouts < self.settings.critic_warm_up:
+            return False
+        limit = self.settings.divergence_limit
+        if limit is not None and metrics[f"moved/{name}"] > limit:
+            self._stopped.add(agent)
+        if agent in self._stopped:
+            return False
+        if self.objective.regularised or metrics.get(f"entropy_outside_share/{name}"):
+            return True
+        return not self.rule.rests or bool((advantage != 0).any())
+
+    def _further_critic_steps(self, critics: Sequence[int], batch: Batch) -> None:
+        """What `critic_steps` asks for beyond the first: the same samples, with targets by the critic as it then is."""
+        for _ in range(self.settings.critic_steps - 1):
+            for critic in critics:
+                self._backward_values(critic, batch)
+                self._optimise(self.team.critics[critic], batch)
 
     def _tensor(self, numbers: Sequence[float]) -> torch.Tensor:
         return torch.tensor(numbers, device=self.team.device, dtype=torch.get_default_dtype())
@@ -209,17 +257,22 @@ class Learner:
         mine = self.processes.share([len(prompt) + len(response) for prompt, response in pairs])
         answers, pairs = [list(of_response)[index] for index in mine], [pairs[index] for index in mine]
         total = Totals(len(advantage), self.team.device, self.settings.kl_coefficient > 0)
+        lengths = [len(pair(agent, *sample)[1]) for sample in batch.samples]
+        weight = self.objective.weight(self._tensor(lengths))
         for part in by_prompt(pairs, self.settings.micro_batch_tokens):
             groups = {answers[index]: of_response[answers[index]] for index in part}
-            self._backward_part(agent, groups, [pairs[index] for index in part], advantage, total)
+            self._backward_part(agent, groups, [pairs[index] for index in part], advantage, weight, total)
         total.join(self.processes)
         member = self.team.agents[agent].name
         self._guard(total.of("loss"), batch, f"policy loss of {member}")
         if self.rule.importance_ratio:
             scores = total.of("logprob")
             self.policies.keep({name: scores[samples[0]] for name, samples in of_response.items()})
-        lengths = [len(pair(agent, *sample)[1]) for sample in batch.samples]
-        return total.metrics(member, advantage, lengths, self.settings.ratio_clip)
+        metrics = total.metrics(member, advantage, lengths, self.settings.ratio_clip)
+        if self.objective.bounded:
+            outside = self.objective.outside(total.of("entropy")) > 0
+            metrics[f"entropy_outside_share/{member}"] = outside.float().mean().item()
+        return metrics
 
     def _backward_part(
         self,
@@ -227,6 +280,7 @@ class Learner:
         groups: Mapping[Answer, Sequence[int]],
         pairs: Sequence[Pair],
         advantage: torch.Tensor,
+        weight: torch.Tensor,
         total: Totals,
     ) -> None:
         """Accumulate the gradient of a micro-batch: some responses, each with its joint samples."""
@@ -234,33 +288,14 @@ class Learner:
         samples = [index for group in groups.values() for index in group]
         copies = torch.tensor([len(group) for group in groups.values()], device=self.team.device)
         reference = self.policies.reference_logprobs(agent, answers, pairs)  # first: it activates another adapter
-        with_entropy = self.settings.entropy_coefficient > 0
-        now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=with_entropy, sampling=self.sampling)
+        with_gradient = self.objective.entropy_gradient
+        now, entropy = self.team.logprobs(agent, pairs, entropy_gradient=with_gradient, sampling=self.sampling)
         old = self.policies.old_logprobs(answers, now) if self.rule.importance_ratio else None
-        now, entropy = now.repeat_interleave(copies), entropy.repeat_interleave(copies)
-        old = None if old is None else old.repeat_interleave(copies)
-        reference = None if reference is None else reference.repeat_interleave(copies)
-        loss, divergence = self._policy_loss(advantage[samples], now, entropy, old, reference)
+        length = self._tensor([len(response) for _, response in pairs])
+        scores = Scores(now, entropy, length, old, reference).repeated(copies)
+        loss = self.objective.loss(advantage[samples], weight[samples], scores)
         self.team.accelerator.backward(loss.sum() / len(advantage))
-        ratio = None if old is None else policy_gradient.rho(now.detach(), old)
-        total.note(samples, loss, now, entropy, ratio, divergence)
-
-    def _policy_loss(
-        self,
-        advantage: torch.Tensor,
-        now: torch.Tensor,
-        entropy: torch.Tensor,
-        old: torch.Tensor | None,
-        reference: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """[samples] losses with the options that are on, and the estimated divergence from the reference if asked."""
-        loss = policy_gradient.policy_loss(now, advantage, old, self.settings.ratio_clip)
-        if self.settings.entropy_coefficient:
-            loss = loss - self.settings.entropy_coefficient * entropy
-        if reference is None:
-            return loss, None
-        loss = loss + self.settings.kl_coefficient * policy_gradient.kl_loss(now, reference, old)
-        return loss, (now - reference).detach()
+        total.note(samples, loss, scores, self.objective.ratio(scores))
 
     # moving
 
@@ -272,10 +307,28 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit).item()
         if not math.isfinite(norm):
             self._stop(f"gradient norm of {member.name} is {norm}", batch, range(len(batch.samples)))
+        self._set_rate(member)
         self.optimisers[member.name].step()
         self.optimisers[member.name].zero_grad(set_to_none=True)
         self.steps[member.name] += 1
         return norm
+
+    # what a checkpoint holds
+
+    def state(self) -> dict[str, object]:
+        """What is kept from one rollout to the next, beside members and optimisers."""
+        return {
+            "buffers": self.rule.state(),
+            "steps": dict(self.steps),
+            "rollouts": self.rollouts,
+            "explained": self.critics.explained,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.rule.restore(state["buffers"])
+        self.steps, self.rollouts = state["steps"], state["rollouts"]
+        self.critics.explained = state["explained"]
 
     def _guard(self, losses: torch.Tensor, batch: Batch, what: str) -> None:
         finite = torch.isfinite(losses).tolist()

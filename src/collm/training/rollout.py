@@ -88,6 +88,19 @@ def joint_actions(copies: int, agents: int, mode: str) -> list[tuple[int, ...]]:
     return [(k,) * agents for k in range(copies)]
 
 
+def fault_shares(domain: Domain, nodes: Sequence[Node]) -> dict[str, float]:
+    """Shares of responses that are no answers, under "empty/agent_i", "unparsed/agent_i" (see `Domain.fault`) and
+    "invalid/agent_i": those, and the ones that had not ended."""
+    shares: dict[str, float] = {}
+    for agent in range(len(nodes[0].prompts)):
+        said = [(node.task, response) for node in nodes for response in node.responses[agent]]
+        faults = [domain.fault(task, agent, response.text) for task, response in said]
+        bad = [fault is not None or not response.ended for fault, (_, response) in zip(faults, said, strict=True)]
+        counts = {"empty": faults.count("empty"), "unparsed": faults.count("unparsed"), "invalid": bad.count(True)}
+        shares |= {f"{kind}/agent_{agent}": count / len(said) for kind, count in counts.items()}
+    return shares
+
+
 def cut_shares(nodes: Sequence[Node]) -> dict[str, float]:
     """Shares of what was cut, under "cut_prompts/agent_i" and "cut_responses/agent_i".
 

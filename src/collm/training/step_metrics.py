@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from collm.runs.distributed import Processes
+from collm.training.objective import Scores
 
 
 class Totals:
@@ -14,21 +15,21 @@ class Totals:
 
     def __init__(self, count: int, device: torch.device, divergence: bool = False):
         """`divergence`: whether the distance from a reference belongs to them."""
-        names = ("loss", "logprob", "entropy", "ratio", *(["divergence"] if divergence else []))
+        names = ("loss", "logprob", "entropy", "ratio", "moved", *(["divergence"] if divergence else []))
         self._parts = {name: torch.zeros(count, device=device) for name in names}
 
     def note(
         self,
         samples: Sequence[int],
         loss: torch.Tensor,
-        logprob: torch.Tensor,
-        entropy: torch.Tensor,
+        scores: Scores,
         ratio: torch.Tensor | None,
-        divergence: torch.Tensor | None,
     ) -> None:
         """Numbers of the joint samples `samples`; without an importance ratio it counts as 1."""
-        given = {"loss": loss, "logprob": logprob, "entropy": entropy}
+        given = {"loss": loss, "logprob": scores.now, "entropy": scores.entropy}
         given["ratio"] = torch.ones_like(loss) if ratio is None else ratio
+        moved, divergence = scores.moved, scores.divergence
+        given["moved"] = torch.zeros_like(loss) if moved is None else moved
         if divergence is not None:
             given["divergence"] = divergence
         for name, part in self._parts.items():
@@ -56,6 +57,7 @@ class Totals:
             "entropy": self._parts["entropy"].mean().item(),
             "logprob": self._parts["logprob"].mean().item(),
             "length": sum(lengths) / len(lengths),
+            "moved": self._parts["moved"].mean().item(),
         }
         if ratio_clip is not None:
             values["clipped_share"] = ((ratio - 1.0).abs() > ratio_clip).float().mean().item()
@@ -66,14 +68,18 @@ class Totals:
 
 def value_metrics(value: torch.Tensor, target: torch.Tensor, name: str) -> dict[str, float]:
     """Metrics of a critic's step from [samples] values and targets."""
-    variance = target.var(unbiased=False)
-    explained = 1.0 - ((target - value).var(unbiased=False) / variance).item() if variance > 0 else 0.0
     return {
         f"value_loss/{name}": (target - value).square().mean().item(),
         f"value/{name}": value.mean().item(),
         f"value_target/{name}": target.mean().item(),
-        f"explained_variance/{name}": explained,
+        f"explained_variance/{name}": explained_variance(value, target),
     }
+
+
+def explained_variance(value: torch.Tensor, target: torch.Tensor) -> float:
+    """1 - variance of (target - value) / variance of target over [samples]; 0 where targets do not differ."""
+    variance = target.var(unbiased=False)
+    return 1.0 - ((target - value).var(unbiased=False) / variance).item() if variance > 0 else 0.0
 
 
 def starting(metrics: Mapping[str, float], prefix: str) -> list[float]:

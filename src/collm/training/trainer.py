@@ -26,8 +26,9 @@ from collm.runs.signals import Stopping
 from collm.training import evaluation
 from collm.training.learner import Context, Learner
 from collm.training.mismatch import Mismatch
-from collm.training.rollout import Node, Played, cut_shares
+from collm.training.rollout import Node, Played, cut_shares, fault_shares
 from collm.training.setup import RunSetup
+from collm.training.start_policy import StartPolicy
 
 
 @dataclasses.dataclass
@@ -40,6 +41,7 @@ class Counters:
     samples: int = 0  # joint samples
     tokens: int = 0  # generated, by all agents
     evaluated: int = -1  # iteration of the last evaluation, -1 before the first
+    compared: int = 0  # joint samples at the last evaluation, when the agents were compared with their start
     seconds: float = 0.0
 
 
@@ -66,10 +68,13 @@ class Trainer:
         shared = self.settings.shared_backbone and method.critics == "local"
         self.team = setup.team("shared" if shared else method.critics)
         refers = start is not None and self.settings.kl_coefficient > 0 and self.settings.kl_reference == "start"
-        if start is not None and (refers or not self.resumable.resumes):
+        adapters = self.job.team.adapter == "lora"  # read again when a run goes on: what it has moved away from
+        if start is not None and (adapters or not self.resumable.resumes):
             self.team.load_agents(start)
         if refers:
             self.team.keep_reference()  # before a checkpoint moves the agents on
+        tasks = [task.id for task in setup.test[: self.job.evaluation.tasks_during]]
+        self.start_policy = StartPolicy(self.team, tasks, self.settings.micro_batch_tokens) if adapters else None
         self.rollout = setup.rollout(self.team)
         evidence = setup.folders.nonfinite
         self.learner = Learner(self.team, method, self.settings, self.job.semantics, self._context(), evidence)
@@ -145,6 +150,12 @@ class Trainer:
         left = math.ceil((limit - done.update) * done.iteration / done.update)
         return min(self.total, done.iteration + left)
 
+    @property
+    def progress(self) -> float:
+        """Share of the run that is over, 0 to 1, by rollouts or, if that is more, by updates of `max_updates`."""
+        limit, done = self.settings.max_updates, self.counters
+        return max(done.iteration / self.total, done.update / limit if limit else 0.0)
+
     def _done(self) -> bool:
         limit = self.settings.max_updates
         return self.counters.iteration >= self.total or (limit is not None and self.counters.update >= limit)
@@ -188,7 +199,7 @@ class Trainer:
             row = self._rollout_row(played, nodes) | (differences if counters.iteration == 0 else {})
             self._log(row)
             self.mismatch.check(differences)
-            for metrics in self.learner.update(nodes, draw, last, more):
+            for metrics in self.learner.update(nodes, draw, last, more, self.progress):
                 counters.update += 1
                 facts = {"iteration": counters.iteration, "update": counters.update, "env_step": counters.env_step}
                 self._log({"event": "update", **facts, **metrics, **self.team.cut_texts()})
@@ -213,6 +224,7 @@ class Trainer:
             "reward_seconds": round(played.reward_seconds, 4),
             "cut_prompts": sum(len(node.cut) for node in nodes),
             **cut_shares(nodes),
+            **fault_shares(self.setup.domain, nodes),
         }
 
     # evaluation
@@ -232,15 +244,17 @@ class Trainer:
         done = self.counters
         with self.resumable.changing():
             counts = {"iteration": done.iteration, "env_step": done.env_step, "samples": done.samples}
-            self._log(evaluation.journal_row(rows, self.job.evaluation.examples, **counts))
-            done.evaluated = done.iteration
+            moved = self.start_policy.distance(done.samples - done.compared) if self.start_policy else {}
+            self._log(evaluation.journal_row(rows, self.job.evaluation.examples, **counts) | moved)
+            done.evaluated, done.compared = done.iteration, done.samples
 
     def _evaluate(self) -> list[dict[str, Any]]:
         """Rows of this process's share of the test tasks."""
         plan = self.job.evaluation
         tasks = self.setup.test[: plan.tasks_during]
         mine = [tasks[index] for index in self.processes.share([1] * len(tasks))]
-        return evaluation.sample_rows(self.rollout, mine, plan.samples_during, self.setup.seed, {})
+        note = self.start_policy.note if self.start_policy else None
+        return evaluation.sample_rows(self.rollout, mine, plan.samples_during, self.setup.seed, {}, note=note)
 
     def _log(self, row: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl, and its numbers to the tracker if there is one."""
@@ -261,15 +275,13 @@ class Trainer:
         self.counters.seconds = time.monotonic() - self._started
         return member_state.state_of(self.team, self.learner.optimisers) | {
             "progress": dataclasses.asdict(self.counters),
-            "buffers": self.learner.rule.state(),
-            "steps": dict(self.learner.steps),
+            "learner": self.learner.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` gave."""
         member_state.restore(self.team, self.learner.optimisers, state)
-        self.learner.rule.restore(state["buffers"])
-        self.learner.steps = state["steps"]
+        self.learner.restore(state["learner"])
         self.counters = Counters(**state["progress"])
 
 

@@ -42,7 +42,8 @@ class WarmStart:
         plan, setup = self.job.warm_start, self.setup
         tasks = setup.train[: plan.max_tasks]
         if plan.source != "best_of_n":
-            return sft.demonstrations(setup.domain, tasks, plan.per_task, plan.noise, setup.seed)
+            shown = sft.demonstrations(setup.domain, tasks, plan.per_task, plan.noise, setup.seed)
+            return [example for example in shown if example.turn < self.job.rollout.turns]  # others are never played
         first_turn = setup.rollout(self.team, dataclasses.replace(self.job.rollout, turns=1))
         return sft.best_of_n(first_turn, tasks, plan.best_of, setup.seed)
 

@@ -236,6 +236,11 @@ class HouseBuild(Domain):
         )
         return Step(parts, reward, metrics, messages, after, self._record(house, cells, team, world, alive))
 
+    def understands(self, task: Task, agent: int, answer: str) -> bool:
+        """Whether one of its lines is a command that the world accepts."""
+        house = self.house(task)
+        return bool(parse_orders(answer, house, self._rules(house, self.limits[agent])).lines)
+
     def _rules(self, house: House, limit: int) -> Rules:
         damage = self.options["player_attack"] if self.profile == "paper" else 0
         return Rules(frozenset(house.inventory), limit, self.quotas(house), damage)

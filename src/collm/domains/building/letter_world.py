@@ -59,7 +59,7 @@ _LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Grid:
-    """A rendered string: `rows` top row first ("#" target, "." background), targets in reading order, one plane z."""
+    """A drawn string: `rows` top row first ("#" target, "." background), targets in reading order, one plane z."""
 
     rows: tuple[str, ...]
     targets: tuple[Cell, ...]
@@ -71,24 +71,34 @@ class Grid:
         return len(self.rows[0])
 
     @property
+    def height(self) -> int:
+        """Number of rows: 5 for letters."""
+        return len(self.rows)
+
+    @property
     def background(self) -> int:
         """Number of cells that are no targets."""
-        return self.width * HEIGHT - len(self.targets)
+        return self.width * self.height - len(self.targets)
 
     @property
     def corner(self) -> Cell:
         """The highest coordinates inside the box; the lowest are (0, 0, z)."""
-        return max(0, self.width - 1), HEIGHT - 1, self.z
+        return max(0, self.width - 1), self.height - 1, self.z
 
     def holds(self, cell: Cell) -> bool:
         """Whether the cell lies inside the box."""
         x, y, z = cell
-        return 0 <= x <= self.corner[0] and 0 <= y < HEIGHT and z == self.z
+        return 0 <= x <= self.corner[0] and 0 <= y < self.height and z == self.z
 
 
 @functools.lru_cache(maxsize=1024)
 def render(text: str, spacing: int, z: int = 0) -> Grid:
-    """Draw `text` (upper-cased; characters other than A-Z are blank) with `spacing` empty columns between letters."""
+    """Draw `text` (upper-cased; characters other than A-Z are blank) with `spacing` empty columns between letters.
+
+    A text that `is_drawing` is its own picture.
+    """
+    if is_drawing(text):
+        return _grid(tuple(text.split("/")), z)
     glyphs = [_FONT.get(letter, (0,) * HEIGHT) for letter in text.strip().upper()]
     gap = "." * spacing
     rows = tuple(
@@ -98,9 +108,21 @@ def render(text: str, spacing: int, z: int = 0) -> Grid:
     return _grid(rows, z)
 
 
+def is_drawing(text: str) -> bool:
+    """Whether a text is the rows of a picture, "#./##": top row first, of one width, at most as large as a letter."""
+    rows = text.split("/")
+    return (
+        set(text) <= {"#", ".", "/"}
+        and "#" in text
+        and len(rows) <= HEIGHT
+        and {len(row) for row in rows} <= {len(rows[0])}
+        and len(rows[0]) <= GLYPH_WIDTH
+    )
+
+
 def _grid(rows: tuple[str, ...], z: int) -> Grid:
     targets = tuple(
-        (x, HEIGHT - 1 - row, z) for row, line in enumerate(rows) for x, mark in enumerate(line) if mark == "#"
+        (x, len(rows) - 1 - row, z) for row, line in enumerate(rows) for x, mark in enumerate(line) if mark == "#"
     )
     return Grid(rows, targets, z)
 

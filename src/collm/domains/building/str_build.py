@@ -46,6 +46,7 @@ from collm.domains.building.letter_world import (
     apply,
     block_name,
     count,
+    is_drawing,
     limits,
     parse_commands,
     render,
@@ -71,6 +72,7 @@ PAPER_STRINGS = (
 BLOCKS = (("oak_planks", "stone"), ("white_concrete", "obsidian"))
 FEEDBACK = ("position", "score", "perfect")
 WORLDS = ("reset", "persistent")
+WORDINGS = ("full", "brief")
 HORIZON = 4
 _LONGEST = 16
 _PRACTICE = 6  # random drawings per task in the text that scratch models are made of
@@ -96,12 +98,20 @@ class StrBuild(Domain):
         Option("world", "reset", "reset: every turn starts empty (released); persistent: blocks stay.", choices=WORLDS),
         Option("show_grid", True, "Draw the target in the first prompt."),
         Option("list_cells", False, "Name the coordinates of the target cells in the first prompt."),
+        Option(
+            "wording",
+            "full",
+            "brief: the target cells and one's blocks alone, for scratch models, which cannot read instructions.",
+            choices=WORDINGS,
+        ),
         Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
         Option("repeat_response", True, "Follow-up prompts quote the agent's own last response."),
         Option("spacing", 2, "Empty columns between letters.", minimum=0, maximum=8),
         Option("max_commands", 300, "Commands accepted per team and turn.", minimum=2),
         Option("generated", 0, "Further strings from the seeded generator, never one of the ten.", minimum=0),
-        Option("difficulty", [1, 2], "Numbers of letters of generated strings.", minimum=1, maximum=8),
+        Option(
+            "difficulty", [1, 2], "Numbers of letters of generated strings; 0: small drawings.", minimum=0, maximum=8
+        ),
     )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
@@ -148,7 +158,7 @@ class StrBuild(Domain):
             taken = {string for string, _ in PAPER_STRINGS} | {_canonical(row.fields.get("string")) for row in rows}
             strings = further_strings(seed, self.options["generated"], self.options["difficulty"], taken)
             splits["generated"] = [
-                RawRow({"string": string, "difficulty": len(string)}, f"generated:{number}")
+                RawRow({"string": string, "difficulty": _letters(string)}, f"generated:{number}")
                 for number, string in enumerate(strings, start=1)
             ]
         return splits
@@ -158,15 +168,20 @@ class StrBuild(Domain):
         raise DataError("str_build has no data set on the hub; set data.source to embedded or path")
 
     def task(self, row: RawRow, index: int) -> Task:
-        """Needs `string` of 1 to 16 letters A-Z (any case); `difficulty` is a whole number or missing."""
+        """Needs `string` of 1 to 16 letters A-Z (any case), or a drawing; `difficulty` is a whole number or missing.
+
+        A drawing is written as its rows, "#.#/.#.", of which a fifth of the cells or more are targets.
+        """
         string = _canonical(require_text(row.fields, "string", row.origin))
-        if not _STRING.fullmatch(string):
+        drawn = is_drawing(string) and string.count("#") * 5 >= len(string.replace("/", ""))
+        if not drawn and not _STRING.fullmatch(string):
             raise RowError(
-                f"{row.origin}: field 'string' is {string[:40]!r}; expected 1 to {_LONGEST} letters from A to Z"
+                f"{row.origin}: field 'string' is {string[:40]!r}; expected 1 to {_LONGEST} letters from A to Z, or "
+                "the rows of a drawing like '#.#/.#.', at most 5 by 5 and with a # in every fifth cell or more"
             )
         difficulty = row.fields.get("difficulty")
         try:
-            difficulty = len(string) if difficulty in (None, "") else int(difficulty)
+            difficulty = _letters(string) if difficulty in (None, "") else int(difficulty)
         except (TypeError, ValueError, OverflowError) as error:
             raise RowError(f"{row.origin}: field 'difficulty' is {difficulty!r}; expected a whole number") from error
         return Task(f"{self.name}_{index:04d}", self.name, {"string": string, "difficulty": difficulty})
@@ -184,6 +199,9 @@ class StrBuild(Domain):
         the task and the agent's own last response. `feedback` None (nothing was told) leaves only the turn number.
         """
         grid, role = self.grid(task), self._role(agent)
+        if self.options["wording"] == "brief":
+            response = self._last_response(task, turn, history) if turn else None
+            return [{"role": "user", "content": str_build_prompts.brief(grid, role, turn, response)}]
         text = self._task_text(grid, role)
         if turn:
             response = self._last_response(task, turn, history)
@@ -228,6 +246,10 @@ class StrBuild(Domain):
         kept = cells if self.options["world"] == "persistent" else []
         return Step(parts, reward, metrics, self._feedback(grid, built, reward), kept, record)
 
+    def understands(self, task: Task, agent: int, answer: str) -> bool:
+        """Whether one of its lines is a command that the world accepts."""
+        return bool(parse_commands(answer, self.grid(task), self.blocks[agent], self.limits[agent])[0])
+
     def _feedback(self, grid: Grid, built: World, reward: float) -> tuple[dict[str, Any], ...]:
         mode = self.options["feedback"]
         if mode == "position":
@@ -257,8 +279,15 @@ class StrBuild(Domain):
         return self.scripted_episode(task, HORIZON, self.start(task, 0), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built."""
+        """The grid with its target cells, single rows with theirs, the targets as commands, random drawings built.
+
+        With brief wording only what builders are asked and answer. Of a task that is a drawing itself nothing but its
+        own cells is built, as there are few drawings.
+        """
         grid = self.grid(task)
+        drawn = is_drawing(task.fields["string"])
+        if self.options["wording"] == "brief":
+            return [text for target in ([grid] if drawn else [grid, scribble(rng)]) for text in self._practice(target)]
         lines = str_build_prompts.grid_text(grid).splitlines()
         cells = dict(line.split(": ") for line in str_build_prompts.targets_text(grid).splitlines())
         drills = [f"{line}\n{line[0]}: {cells.get(line[0], '')}".rstrip() for line in lines]
@@ -269,17 +298,18 @@ class StrBuild(Domain):
             f"{str_build_prompts.grid_text(grid)}\n{str_build_prompts.targets_text(grid)}",
             "\n\n".join(drills),
             f"{str_build_prompts.grid_text(grid)}\n{commands}",
-            *(text for _ in range(_PRACTICE) for text in self._practice(rng)),
+            *(text for _ in range(_PRACTICE) for text in self._practice(grid if drawn else scribble(rng))),
         ]
 
-    def _practice(self, rng: random.Random) -> list[str]:
-        """What each agent is asked and answers for a drawing of random cells, as wide as a letter."""
-        grid = scribble(rng)
-        planned = plan(grid, self.blocks)
-        return [
-            f"{self._task_text(grid, self._role(agent))}\n{command_text(commands)}"
-            for agent, commands in enumerate(planned)
-        ]
+    def _practice(self, grid: Grid) -> list[str]:
+        """What each agent is asked and answers for a target."""
+        texts = []
+        for agent, commands in enumerate(plan(grid, self.blocks)):
+            role, answer = self._role(agent), command_text(commands)
+            brief = self.options["wording"] == "brief"
+            asked = str_build_prompts.brief(grid, role) if brief else f"{self._task_text(grid, role)}\n"
+            texts.append(asked + answer)
+        return texts
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score a case that brings its own string, spacing, plane, blocks, limit and number of agents."""
@@ -299,6 +329,11 @@ class StrBuild(Domain):
 
 def _canonical(string: Any) -> str:
     return string.strip().upper() if isinstance(string, str) else ""
+
+
+def _letters(string: str) -> int:
+    """The difficulty of a string that none was given for."""
+    return 0 if is_drawing(string) else len(string)
 
 
 def _run(

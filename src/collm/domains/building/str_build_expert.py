@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 
 from collm.common.errors import ConfigError
-from collm.domains.building.letter_world import LETTERS, Cell, Grid
+from collm.domains.building.letter_world import LETTERS, Cell, Grid, render
 
 Command = tuple[Cell, str]
 
 # Chances per command at noise 1; what is left over is played right.
 _DROP, _MOVE, _RECOLOUR, _EXTRA = 0.3, 0.25, 0.15, 0.25
+
+
+CELLS = (3, 4, 5)  # of a generated drawing
+_TWO_PALETTES = (("a", "b"), ("c", "d"))
 
 
 def plan(grid: Grid, palettes: Sequence[Sequence[str]]) -> tuple[tuple[Command, ...], ...]:
@@ -71,13 +77,27 @@ def command_text(commands: Iterable[Command]) -> str:
     return "\n".join(f"/setblock {x} {y} {z} {block}" for (x, y, z), block in commands)
 
 
+@functools.cache
+def drawings() -> tuple[str, ...]:
+    """All drawings of `CELLS` cells in a box of three by three in which two builders both have a cell to build."""
+    pictures = []
+    for cells in itertools.product(".#", repeat=9):
+        rows = "/".join("".join(cells[start : start + 3]) for start in (0, 3, 6))
+        if cells.count("#") in CELLS and all(plan(render(rows, 0), _TWO_PALETTES)):
+            pictures.append(rows)
+    return tuple(pictures)
+
+
 def further_strings(seed: int, number: int, lengths: Sequence[int], taken: Iterable[str]) -> list[str]:
-    """`number` distinct strings of A-Z, none in `taken`, their lengths drawn from `lengths`.
+    """`number` distinct strings of A-Z, none in `taken`, their lengths drawn from `lengths`; length 0: a drawing.
 
     The same seed gives the same strings, and a larger number only appends. ConfigError if there are not that many.
     """
     used = set(taken)
-    room = {n: len(LETTERS) ** n - sum(len(word) == n for word in used) for n in dict.fromkeys(lengths)}
+    pictures = [picture for picture in drawings() if picture not in used] if 0 in lengths else []
+    random.Random(seed).shuffle(pictures)
+    room = {n: len(LETTERS) ** n - sum(len(word) == n for word in used) for n in dict.fromkeys(lengths) if n}
+    room |= {0: len(pictures)} if pictures else {}
     if number > sum(room.values()):
         raise ConfigError(
             f"domain.str_build.options.generated: {number} strings of {', '.join(map(str, room))} letters are not "
@@ -86,8 +106,8 @@ def further_strings(seed: int, number: int, lengths: Sequence[int], taken: Itera
     rng = random.Random(seed)
     strings: list[str] = []
     while len(strings) < number:
-        length = rng.choice([n for n in lengths if room[n]])
-        word = "".join(rng.choices(LETTERS, k=length))
+        length = rng.choice([n for n in lengths if room.get(n)])
+        word = "".join(rng.choices(LETTERS, k=length)) if length else pictures[room[0] - 1]
         if word not in used:
             used.add(word)
             room[length] -= 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from collm.domains.building.letter_world import HEIGHT, Grid
+from collm.domains.building.letter_world import Grid
 
 SYSTEM = "You build letters in a block world. Reply with commands only."
 _FORMAT = "/setblock x y z block"
@@ -41,7 +41,7 @@ def task_text(grid: Grid, role: Role, show_grid: bool, list_cells: bool = False)
     if list_cells:
         lines.append(f"Target cells as x y z, row by row:\n{cells_text(grid)}")
     width = grid.corner[0]
-    lines.append(f"Box: x 0 to {width}, y 0 to {HEIGHT - 1}, z {grid.z}.")
+    lines.append(f"Box: x 0 to {width}, y 0 to {grid.corner[1]}, z {grid.z}.")
     lines.append(f"Your blocks: {', '.join(role.blocks)}. Use each of them; air clears a cell.")
     if role.agents > 1:
         lines.append("Place about half of the target cells, the other builder places the rest. " + order(role.agent))
@@ -49,6 +49,18 @@ def task_text(grid: Grid, role: Role, show_grid: bool, list_cells: bool = False)
     lines.append(lasting(role.persistent))
     lines.append(f"One command per line, at most {role.limit}, no other text:\n{_FORMAT}")
     return "\n".join(lines)
+
+
+def brief(grid: Grid, role: Role, turn: int = 0, last_response: str | None = None) -> str:
+    """The task in as few words as there can be; at a later turn its number, and the agent's own last reply if given.
+
+    It ends with a line break, so that without a chat template the answer begins on a line of its own.
+    """
+    lines = [f"Turn {turn + 1}."] if turn else []
+    if last_response is not None:
+        lines.append(f"Your last reply:\n{last_response}")
+    lines += [cells_text(grid), f"Your blocks: {', '.join(role.blocks)}."]
+    return "\n".join(lines) + "\n"
 
 
 def lasting(persistent: bool) -> str:
@@ -67,7 +79,7 @@ def order(agent: int) -> str:
 
 def grid_text(grid: Grid) -> str:
     """One line per row, top row first: its y, then one mark per cell, separated by blanks."""
-    return "\n".join(f"{HEIGHT - 1 - index} {' '.join(row)}" for index, row in enumerate(grid.rows))
+    return "\n".join(f"{grid.height - 1 - index} {' '.join(row)}" for index, row in enumerate(grid.rows))
 
 
 def targets_text(grid: Grid) -> str:

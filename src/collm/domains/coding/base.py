@@ -35,16 +35,17 @@ from collm.domains.base import (
 )
 from collm.domains.coding import prompts, reward_paper, reward_released
 from collm.domains.coding.demonstrations import scripted, solutions
+from collm.domains.coding.generated_problems import IDS, LEVELS, NAME, Problem, generate, practice
 from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
+from collm.domains.coding.options import DECLARED, FEWEST, TURNS
 from collm.domains.coding.reading import Outcome, Reading, components, parts
 from collm.domains.coding.rows import coding_fields, identifier
 from collm.domains.coding.syntax import AUX, Unparsable, parse, usable
 from collm.domains.options import Option
 from collm.sandbox import Program, Verdict, shared
 
-TURNS = 2
+PRACTICE = 8  # short texts per generated task that a scratch model is pretrained on
 MISUSES = 2  # reasons that feedback gives
-FEEDBACK_TESTS = ("disjoint", "released")
 NOT_RUN = "NotRun"
 OWN_KINDS = ("TimeLimit", "Died", "Skipped", "Malformed", "Unsendable", "Opaque", "SetupFailed", "TooLong", "Lost")
 _CANDIDATE = re.compile(r"\bcandidate\b")
@@ -56,6 +57,11 @@ def kind(error: str | None) -> str | None:
     """
     known = error is None or error in OWN_KINDS or isinstance(getattr(builtins, error, None), type)
     return error if known else "Exception"
+
+
+def is_generated(fields: Mapping[str, Any]) -> bool:
+    """Whether a problem is the generator's."""
+    return fields["source_id"].startswith(IDS)
 
 
 @functools.cache
@@ -81,28 +87,7 @@ class CodingDomain(Domain):
     )
     hub: tuple[str, str | None]
     columns: tuple[str, ...] = ("task_id", "prompt", "test", "entry_point")
-    declared_options: ClassVar[tuple[Option, ...]] = (
-        Option(
-            "feedback",
-            "level_feedback",
-            "level_feedback: states of both functions, syntax, tests, use of the helper; plain: to revise.",
-            choices=prompts.MODES,
-        ),
-        Option(
-            "feedback_tests",
-            "disjoint",
-            "Asserts that feedback shows never score (disjoint), or do both (released).",
-            choices=FEEDBACK_TESTS,
-        ),
-        Option("feedback_slice", 1, "Asserts for feedback: n > 0 the first n, n < 0 the last, 0 all (released only)."),
-        Option(
-            "check_seconds",
-            0.0,
-            "Seconds that one test may take; 0: the profile's own, 8 (paper F.2) or 10 (released).",
-            minimum=0,
-            maximum=60,
-        ),
-    )
+    declared_options: ClassVar[tuple[Option, ...]] = DECLARED
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
@@ -111,9 +96,23 @@ class CodingDomain(Domain):
                 f"domain.{self.name}.options.feedback_slice: 0 takes all asserts for feedback and leaves none to score "
                 "with; give a number, or feedback_tests: released"
             )
+        self._check_generated()
         self.rules = {"paper": reward_paper, "released": reward_released}[profile]
         self.roles = (AUX, "main") if num_agents == 2 else ("main",)
         self.max_reward = 4.0 if num_agents == 2 else 2.1
+
+    def _check_generated(self) -> None:
+        levels, count = self.options["difficulty"], self.options["generated"]
+        if not levels or any(type(level) is not int or level not in LEVELS for level in levels):
+            raise ConfigError(
+                f"domain.{self.name}.options.difficulty: {levels!r} is no list of levels; allowed are "
+                f"{', '.join(map(str, LEVELS))}"
+            )
+        if 0 < count < FEWEST:
+            raise ConfigError(
+                f"domain.{self.name}.options.generated: {count} problems cannot be cut into a train and a test split; "
+                f"give 0 or at least {FEWEST}"
+            )
 
     @property
     def _disjoint(self) -> bool:
@@ -158,7 +157,7 @@ class CodingDomain(Domain):
         """The role's prompt; later also everything the agent saw and wrote before, and the feedback."""
         role = self.roles[agent] if self.num_agents == 2 else "single"
         if not turn:
-            return prompts.first(role, task.fields)
+            return prompts.first(role, task.fields, self.options["wording"])
         response = self._last_response(task, turn, history)
         return [
             *history[-1].observation,
@@ -280,30 +279,42 @@ class CodingDomain(Domain):
         foreign = AUX if self.num_agents == 2 else None
         return reward_paper.part(texts[0], AUX, entry_point), reward_paper.part(texts[1], entry_point, foreign)
 
+    def understands(self, task: Task, agent: int, answer: str) -> bool:
+        """Whether the function that the agent was asked for is there and parses."""
+        name, partner = task.fields["entry_point"], AUX if self.num_agents == 2 else None
+        if self.roles[agent] == AUX:
+            name, partner = AUX, name
+        return reward_paper.part(usable(answer), name, partner).function is not None
+
     def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
-        """Reference code of all agents, degraded, and a second turn with half the noise; [] without a reference."""
+        """Reference code of all agents, degraded; a second turn has half the noise. [] without a reference."""
         pair = solutions(task.fields, alone=self.num_agents == 1)
         if pair is None:
             return []
         histories: list[list[Exchange]] = [[] for _ in self.roles]
         feedback: Sequence[Any] = (None,) * self.num_agents
         episode = []
-        for turn in range(TURNS):
-            answers = scripted(pair, task.fields["entry_point"], rng, noise / (1 + turn))
+        turns = self.options["demonstrated_turns"]
+        for turn in range(turns):
+            answers = scripted(pair, task.fields["entry_point"], rng, noise / (1 + turn), self.options["faults"])
             answers = answers[-self.num_agents :]
             for agent, (history, answer) in enumerate(zip(histories, answers, strict=True)):
                 seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
                 episode.append(Demonstration(task.id, agent, turn, seen, answer))
                 history.append(Exchange(seen, answer))
-            if turn + 1 < TURNS:
+            if turn + 1 < turns:
                 feedback = self.step(task, turn, answers, None).feedback
         return episode
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The problem, its tests, and solutions of it."""
+        """The problem, its tests, and solutions of it; of a generated one what is asked and answered, and practice."""
         fields = task.fields
-        texts = [fields["prompt"], fields["test"], fields["solution"]]
         pair = solutions(fields, alone=self.num_agents == 1)
+        if pair is not None and is_generated(fields):
+            asked = [self.observe(task, agent, 0, (), None)[-1]["content"] for agent in range(self.num_agents)]
+            texts = [f"{question}\n{answer}" for question, answer in zip(asked, pair[-self.num_agents :], strict=True)]
+            return texts + [practice(self.options["difficulty"], rng) for _ in range(PRACTICE)]
+        texts = [fields["prompt"], fields["test"], fields["solution"]]
         if pair is not None:
             texts += [pair[0], pair[1], f"{fields['prompt']}\n{pair[0]}\n\n{pair[1]}"]
         return [text for text in texts if text.strip()]
@@ -328,9 +339,35 @@ class CodingDomain(Domain):
         reward_parts = parts(reading, outcome)
         return fsum(reward_parts.values()), components(reward_parts, outcome)
 
-    @abstractmethod
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """Rows that ship with the project."""
+        """The rows that ship with the project, and split `generated` where the options want one."""
+        return {**self.shipped(), **({"generated": self._generated(seed)} if self.options["generated"] else {})}
+
+    @abstractmethod
+    def shipped(self) -> dict[str, list[RawRow]]:
+        """Rows that ship with the project, by split."""
+
+    def embedded_slices(self, shipped: tuple[str, str]) -> tuple[str, str]:
+        """Default (train, test) slices of source embedded: generated problems where there are some, else `shipped`."""
+        count = self.options["generated"]
+        return readers.quarters("generated", count) if count else shipped
+
+    def _generated(self, seed: int) -> list[RawRow]:
+        problems = generate(seed, self.options["generated"], self.options["difficulty"], self.name)
+        return [
+            RawRow({"task_id": f"{IDS}{number}", **self.generated_fields(problem)}, f"generated:{number}")
+            for number, problem in enumerate(problems, start=1)
+        ]
+
+    def generated_fields(self, problem: Problem) -> dict[str, Any]:
+        """A generated problem as the fields of one row of this set, without its `task_id`."""
+        return {
+            "prompt": f'def {NAME}({problem.parameter}):\n    """{problem.sentence}"""\n',
+            "entry_point": NAME,
+            "canonical_solution": problem.solution,
+            "test": "\n    ".join(["def check(candidate):", *problem.asserts("candidate")]) + "\n",
+            "reference": {"aux": problem.aux, "main": problem.main},
+        }
 
 
 class ShippedProblems(CodingDomain):
@@ -340,10 +377,10 @@ class ShippedProblems(CodingDomain):
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:
-        """Default (train, test) slices: `public_slices` for hub and path, 3/4 and 1/4 of the shipped problems."""
-        shipped = readers.quarters("train", len(shipped_rows(self.name)))
-        return {"hub": self.public_slices, "path": self.public_slices, "embedded": shipped}
+        """Default (train, test) slices: `public_slices` for hub and path, 3/4 and 1/4 of the embedded problems."""
+        embedded = self.embedded_slices(readers.quarters("train", len(shipped_rows(self.name))))
+        return {"hub": self.public_slices, "path": self.public_slices, "embedded": embedded}
 
-    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """The shipped problems as split `train`; `seed` is not used."""
+    def shipped(self) -> dict[str, list[RawRow]]:
+        """The problems written for this project as split `train`."""
         return {"train": list(shipped_rows(self.name))}

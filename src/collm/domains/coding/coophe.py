@@ -28,7 +28,8 @@ class CoopHe(ShippedProblems):
 
     name = "coophe"
     title = "CoopHE"
-    licence = "CoopHumanEval Apache-2.0; embedded problems written for this project (MIT)"
+    licence = "CoopHumanEval Apache-2.0; embedded and generated problems written for this project (MIT)"
+    generated_label = "generated problems, not CoopHumanEval"
     hub = ("OpenMLRL/CoopHumanEval", None)
     public_slices = ("test[0:66]", "test[66:82]")
     declared_options = (

@@ -11,7 +11,7 @@ import copy
 import functools
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from collm.domains.coding.reward_paper import context
@@ -20,7 +20,29 @@ from collm.domains.coding.syntax import AUX, bound_names, definition, parse
 Pair = tuple[str, str]
 _BINDING = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)
 _FRAGMENTS = (ast.Starred, ast.Slice, ast.FormattedValue)
-_FAULTS = ("colon", "return", "prose", "name", "value")
+_FORMS = ("colon", "return", "prose", "name", "value")
+# What may stand in place of a piece of code, by accident. Longer pieces come first.
+_SLIPS = {
+    "**": ("*",),
+    "//": ("*", "%", "+"),
+    "+": ("-", "*"),
+    "-": ("+",),
+    "*": ("+", "//"),
+    "%": ("//", "-"),
+    "<": (">",),
+    ">": ("<",),
+    "min(": ("max(", "sum("),
+    "max(": ("min(", "sum("),
+    "sum(": ("len(", "max("),
+    "len(": ("sum(",),
+    "sorted(": ("list(",),
+    ".upper(": (".lower(",),
+    ".lower(": (".upper(",),
+    ".capitalize(": (".upper(", ".lower("),
+    ".swapcase(": (".upper(", ".lower("),
+}
+_PIECE = re.compile(rf"{'|'.join(map(re.escape, _SLIPS))}|\b[1-9]\b")
+_CALL = re.compile(rf"\b{AUX}\((?P<argument>\w+)\)")
 
 
 def solutions(fields: Mapping[str, Any], alone: bool = False) -> Pair | None:
@@ -49,17 +71,18 @@ def divided(solution: str, prompt: str, entry_point: str) -> Pair:
     return ast.unparse(helper), _module(tree, function, prompt)
 
 
-def scripted(pair: Pair, entry_point: str, rng: random.Random, noise: float) -> list[str]:
-    """Both texts, each spoiled in one way with chance `noise`."""
+def scripted(pair: Pair, entry_point: str, rng: random.Random, noise: float, faults: str = "form") -> list[str]:
+    """Both texts, each spoiled in one way with chance `noise`; `faults` is a key of FAULTS."""
+    spoil = FAULTS[faults]
     return [
-        spoiled(text, name, rng) if text and rng.random() < noise else text
+        spoil(text, name, rng) if text and rng.random() < noise else text
         for text, name in zip(pair, (AUX, entry_point), strict=True)
     ]
 
 
 def spoiled(text: str, name: str, rng: random.Random) -> str:
     """A text with one fault: no colon, nothing returned, prose around it, another name, or a wrong value."""
-    fault = rng.choice(_FAULTS)
+    fault = rng.choice(_FORMS)
     if fault == "colon":
         return re.sub(rf"(?m)^(def {re.escape(name)}\(.*):\s*$", r"\1", text)
     if fault == "return":
@@ -68,7 +91,39 @@ def spoiled(text: str, name: str, rng: random.Random) -> str:
         return f"Here is the function.\n{text}\nIt returns what is needed."
     if fault == "name":
         return text.replace(f"def {name}(", "def helper(")
+    return _nothing(text)
+
+
+def slipped(text: str, name: str, rng: random.Random) -> str:
+    """A text of the same form with one wrong operation: another operator, method or number, or no helper.
+
+    One place of the body is drawn; a text without any returns None instead of its value.
+    """
+    defined = re.search(rf"(?m)^def {re.escape(name)}\(.*$", text)
+    start = defined.end() if defined else 0
+    head, body = text[:start], text[start:]
+    places = [*_PIECE.finditer(body), *_CALL.finditer(body)]
+    if not places:
+        return _nothing(text)
+    place = rng.choice(places)
+    return f"{head}{body[: place.start()]}{_other(place, rng)}{body[place.end() :]}"
+
+
+def _other(place: re.Match[str], rng: random.Random) -> str:
+    """What stands in the drawn place instead."""
+    if place.re is _CALL:
+        return place["argument"]
+    piece = place[0]
+    if piece.isdigit():
+        return rng.choice([digit for digit in "123456789" if digit != piece])
+    return rng.choice(_SLIPS[piece])
+
+
+def _nothing(text: str) -> str:
     return re.sub(r"(?m)^(\s*)return\b.*\Z", r"\1return None", text)
+
+
+FAULTS: dict[str, Callable[[str, str, random.Random], str]] = {"form": spoiled, "operation": slipped}
 
 
 def _alone(solution: str, prompt: str, entry_point: str) -> str:

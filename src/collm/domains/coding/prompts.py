@@ -14,6 +14,7 @@ from typing import Any
 from collm.domains.coding.syntax import AUX, definition, parse
 
 MODES = ("level_feedback", "plain")
+WORDINGS = ("full", "brief")
 _CODE_ONLY = "Answer with Python code alone: no fences, no prose, no tests."
 _AGAIN = "Revise your function. Answer with code alone."
 
@@ -25,9 +26,12 @@ def parameters(prompt: str, entry_point: str) -> str:
     return ast.unparse(function.args) if function is not None else ""
 
 
-def first(role: str, fields: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The messages of the first turn for role aux, main or single."""
+def first(role: str, fields: Mapping[str, Any], wording: str = "full") -> list[dict[str, str]]:
+    """The messages of the first turn for role aux, main or single; `wording` is one of WORDINGS."""
     prompt, entry_point = fields["prompt"].strip("\n"), fields["entry_point"]
+    if wording == "brief":
+        orders = {AUX: f"the helper {AUX} for {entry_point}", "main": f"{entry_point} with the helper {AUX}"}
+        return [{"role": "user", "content": f"{prompt}\nWrite {orders.get(role, entry_point)}."}]
     signature = f"def {entry_point}({parameters(fields['prompt'], entry_point)}):"
     if role == AUX:
         system = f"Write the helper function {AUX} for a partner who solves the problem with it. {_CODE_ONLY}"

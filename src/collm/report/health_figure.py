@@ -1,0 +1,121 @@
+"""Health of training runs as a figure: one panel per number, one line per run in the colour of its method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from collm.common.files import read_jsonl
+from collm.domains import title
+from collm.methods.registry import METHODS, ROWS
+from collm.report.figures import COLOURS, STYLE, smoothed
+from collm.report.results import Results
+from collm.runs.health import mean
+
+LOWEST = -1.0  # explained variance below it is drawn at the edge
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One number over a run: the mean over members of "metric/member" in the lines of `event`, times `factor`."""
+
+    title: str
+    event: str
+    metric: str
+    members: str = ""  # what their names begin with
+    factor: float = 1.0
+    absent: str = "not measured"
+    log: bool = False
+
+
+PANELS = (
+    Panel("Entropy (nats per token)", "update", "entropy"),
+    Panel("KL to the start (nats per token)", "evaluation", "kl_to_start"),
+    Panel("Response length (tokens)", "update", "length"),
+    Panel("Explained variance of critics", "update", "explained_variance", absent="no critics"),
+    Panel("Invalid responses (%)", "rollout", "invalid", factor=100.0),
+    Panel("Gradient norm of agents, before clipping", "update", "gradient_norm", members="agent", log=True),
+)
+
+
+@matplotlib.rc_context(STYLE)
+def health(results: Results, domain: str) -> Figure:
+    """Small multiples over updates for all trained runs of a domain; evaluations as points, the rest smoothed."""
+    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+    methods = [row for row in results.methods(domain) if row in METHODS]
+    runs = {
+        (method, int(seed)): read_jsonl(results.folders[domain, method, int(seed)] / "metrics.jsonl")
+        for method in methods
+        for seed in results.of(domain, method)["seed"].unique()
+    }
+    seeds = len({seed for _, seed in runs})
+    for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+        drawn = [_draw(axes, points(lines, panel), panel, method, seeds) for (method, _), lines in runs.items()]
+        _finish(axes, panel, any(drawn))
+    for axes in figure.axes[3:]:
+        axes.set_xlabel("Updates")
+    handles = [Line2D([], [], color=COLOURS[method], label=ROWS[method].label) for method in methods]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+    figure.suptitle(
+        f"{title(domain)}: health of the training runs, {seeds} seed{'' if seeds == 1 else 's'}", fontsize=10
+    )
+    return figure
+
+
+def points(lines: Iterable[Mapping[str, Any]], panel: Panel) -> pd.DataFrame:
+    """What a panel shows of a run's metrics: columns update (learnt from until then) and value."""
+    begin = f"{panel.metric}/{panel.members}"
+    update, rows = 0, []
+    for line in lines:
+        if line.get("event") == "update":
+            update += 1
+        values = [value for name, value in line.items() if name.startswith(begin)]
+        if line.get("event") == panel.event and values:
+            rows.append((update, panel.factor * mean(values)))
+    return pd.DataFrame(rows, columns=["update", "value"])
+
+
+def _draw(axes: Axes, found: pd.DataFrame, panel: Panel, method: str, seeds: int) -> bool:
+    """Draw one run; whether there was anything."""
+    if panel.log:
+        found = found[found["value"] > 0]
+    if found.empty:
+        return False
+    exact = panel.event == "evaluation"
+    values = found["value"] if exact else smoothed(found["value"])
+    axes.plot(
+        found["update"],
+        values,
+        color=COLOURS[method],
+        linewidth=1.4 if seeds == 1 else 0.7,
+        alpha=1.0 if seeds == 1 else 0.7,
+        marker="." if exact or len(found) == 1 else None,
+        markersize=4,
+    )
+    return True
+
+
+def _finish(axes: Axes, panel: Panel, drawn: bool) -> None:
+    axes.set_title(panel.title, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if not drawn:
+        axes.text(0.5, 0.5, panel.absent, transform=axes.transAxes, ha="center", va="center", color="#7F7F7F")
+        axes.set_yticks([])
+    elif panel.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    elif panel.metric == "explained_variance":
+        axes.set_ylim(max(LOWEST, min(-0.05, axes.get_ylim()[0])), 1.0)
+    elif panel.metric != "kl_to_start":
+        axes.set_ylim(bottom=0.0)
