@@ -66,7 +66,7 @@ class MmluDomain(ReasoningDomain):
 
 
 class GeneratedSubject(MmluDomain):
-    """A subject whose embedded rows are computed from a seed by the families of a difficulty; `generated` says how many."""
+    """A subject whose embedded rows are computed from a seed, by the families of a difficulty."""
 
     declared_options = (
         *ReasoningDomain.declared_options,

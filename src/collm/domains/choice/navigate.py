@@ -47,7 +47,7 @@ class Navigate(ReasoningDomain):
         Option(
             "working",
             "places",
-            "Explanations of walks: the places alone, or with the steps that lead there (for models made from scratch).",
+            "Explanations of walks: the places alone, or with the steps that lead there (for scratch models).",
             choices=("places", "steps"),
         ),
     )

@@ -67,8 +67,8 @@ def places(instructions: Sequence[Instruction]) -> list[Place]:
 def working(instructions: Sequence[Instruction], steps: bool = False) -> str:
     """Where a walk goes: its places one after another as "right,ahead", then a full stop.
 
-    With `steps` each place comes after what leads to it, with a sign before every number: longer, but each part is a copy
-    from the question or one sum, and all have the same number of tokens.
+    With `steps` each place comes after what leads to it, with a sign before every number: longer, but each part is
+    a copy from the question or one sum, and all have the same number of tokens.
     """
     if not steps:
         return " ".join(f"{right},{ahead}" for right, ahead in places(instructions) or [(0, 0)]) + "."
@@ -107,8 +107,8 @@ def generate(seed: int, count: int, walks: Walks) -> list[RawRow]:
         if not lengths:
             raise ConfigError(
                 f"domain.navigate.options.generated: {count} different walks of {walks.least} to {walks.most} "
-                f"instructions and at most {walks.reach} steps each were not found, only {len(taken)}; lower generated, "
-                "or raise steps or reach"
+                f"instructions and at most {walks.reach} steps each were not found, only {len(taken)}; lower "
+                "generated, or raise steps or reach"
             )
         returns = rng.random() < _SHARE
         question, length = _walk(rng, returns, walks, lengths, taken)

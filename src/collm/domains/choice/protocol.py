@@ -39,6 +39,7 @@ from collm.domains.options import Option
 
 CONFIDENCES = (1, 2, 3, 4, 5)
 TURNS = 2
+WORDINGS = ("full", "brief")
 _LAST_LINE = re.compile(r"answer ?: ?([A-Ea-e]) ?([1-5])", re.IGNORECASE | re.ASCII)
 _STATED = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
 _SHORT = 140  # characters of an explanation that a demonstration quotes
@@ -118,6 +119,12 @@ class ReasoningDomain(Domain):
         Option("own", 0.2, "Share for agents' own right letters, split among them.", minimum=0),
         Option("form", 0.1, "Share for last lines in form, split among the agents.", minimum=0),
         Option("repeat_response", True, "The second turn quotes the agent's own first answer."),
+        Option(
+            "wording",
+            "full",
+            "brief: the question and the role's name alone, for scratch models, which cannot read instructions.",
+            choices=WORDINGS,
+        ),
     )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
@@ -142,6 +149,8 @@ class ReasoningDomain(Domain):
     def observe(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> list[Message]:
         """The role's instruction and the question; at the second turn also the own answer and the feedback."""
         text = written(task.fields)
+        if self.options["wording"] == "brief":
+            return [{"role": "user", "content": self._brief(task, agent, turn, history, feedback)}]
         if turn:
             response = self._last_response(task, turn, history)
             if self.options["repeat_response"]:
@@ -149,6 +158,14 @@ class ReasoningDomain(Domain):
             text += f"\n\n{_feedback_text(feedback)}"
         role = self.roles[agent] if self.num_agents == 2 else "single"
         return [{"role": "system", "content": _SYSTEM[role]}, {"role": "user", "content": text}]
+
+    def _brief(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> str:
+        """The prompt in as few words as there can be; it ends alike at every turn, and with a line break."""
+        before = ""
+        if turn:
+            quoted = [self._last_response(task, turn, history)] if self.options["repeat_response"] else []
+            before = "\n".join(["Turn 2.", *quoted, _feedback_text(feedback)]) + "\n"
+        return f"{before}{written(task.fields)}\n{self.roles[agent].capitalize()}:\n"
 
     def start(self, task: Task, seed: int) -> None:
         """Nothing: a question has no state."""
@@ -221,12 +238,17 @@ class ReasoningDomain(Domain):
         return f"{why}So {fields['options'][option].rstrip('.')}."
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The question with its explanation and right option, and many times with scripted answers, mostly the solver's.
+        """The question with its explanation and right option, and often with scripted answers, mostly the solver's.
 
         One manner of answering is learnt sooner than two, and answers are most of the text beside all prompts. The
         blank line is as long, in tokens, as what the chat template of scratch models puts between question and answer.
         """
         fields = task.fields
+        if self.options["wording"] == "brief":
+            return [
+                self._brief(task, agent, 0, (), None) + self._scripted(task, agent, rng, 0.0)
+                for agent in range(self.num_agents)
+            ]
         lines = (fields["question"], fields["why"], fields["options"][fields["answer"]])
         agents = [*[0] * _PRACTICE, *range(1, self.num_agents)] * _PRACTICE
         answers = [self._scripted(task, agent, rng, 0.0) for agent in agents]

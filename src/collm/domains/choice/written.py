@@ -1,7 +1,7 @@
 """Benchmarks whose embedded rows are written by hand, with a generator beside them for models made from scratch.
 
-Nobody can know the answers to written questions from the few that ship with the project, a model made from scratch least
-of all. Generated ones hold their facts. Both are embedded rows: split `train` the written ones, split `generated` the
+Nobody can know the answers to written questions from the few that ship with the project, least of all
+a model made from scratch. Generated ones hold their facts. Both are embedded rows: split `train` the written ones, split `generated` the
 others, which the default slices take where there are any.
 """
 
