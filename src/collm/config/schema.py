@@ -32,6 +32,7 @@ class PretrainConfig:
     batch_size: int = setting("Windows per step.", minimum=1)
     window: int = setting("Tokens per window.", minimum=16)
     learning_rate: float = setting("Peak learning rate.", above=0)
+    shuffle: bool = setting("Join the texts in a random order; else those about one task stand side by side.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ class ScratchConfig:
     heads: int = setting("Attention heads (scratch).", minimum=1)
     vocabulary: int = setting("BPE vocabulary (scratch).", minimum=300)
     context: int = setting("Longest sequence, tokens (scratch).", minimum=64)
+    initial_deviation: float = setting("Standard deviation of initial weights, else 0.02 (scratch).", above=0)
     pretrain: PretrainConfig = setting("Next-token prediction on training text (scratch).", block=PretrainConfig)
 
 

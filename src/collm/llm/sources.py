@@ -20,6 +20,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 DIGESTS = "digests.json"
+DEVIATION = 0.02  # of initial weights, where a scratch model names no other: that of transformers
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
@@ -112,6 +113,7 @@ def _scratch(
         num_key_value_heads=spec["heads"],
         max_position_embeddings=spec["context"],
         tie_word_embeddings=True,
+        initializer_range=spec.get("initial_deviation", DEVIATION),
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -156,12 +158,18 @@ def train_tokenizer(texts: list[str], vocabulary: int, context: int) -> Any:
 
 
 def pretrain(model: Any, tokenizer: Any, texts: list[str], options: Mapping[str, Any], seed: int) -> float | None:
-    """Next-token prediction on windows of the joined texts; returns the mean loss of the last tenth of steps."""
+    """Next-token prediction on windows of the joined texts; returns the mean loss of the last tenth of steps.
+
+    With `options["shuffle"]` the texts are joined in a random order: those about one task stand side by side otherwise,
+    and what the later ones say can be copied from the first.
+    """
     import torch
 
     def plain(text: str) -> list[int]:  # words in a text that look like control tokens are words
         return list(tokenizer(text, split_special_tokens=True)["input_ids"])
 
+    if options.get("shuffle"):
+        texts = random.Random(seed).sample(texts, len(texts))
     stream = [token for text in texts for token in [*plain(text), tokenizer.eos_token_id]]
     window, steps, batch = options["window"], options["steps"], options["batch_size"]
     if steps == 0:

@@ -1,11 +1,11 @@
 """MMLU abstract algebra: groups, rings, polynomials with four options (protocol: `collm.domains.choice.protocol`).
 
-Embedded rows are generated (`algebra_questions`): answers and distractors are computed, seeded.
+Embedded rows are generated (`algebra_questions`, and easier ones in `algebra_small`): answers are computed, seeded.
 """
 
 from __future__ import annotations
 
-from collm.domains.choice.algebra_questions import FAMILIES
+from collm.domains.choice import algebra_questions, algebra_small
 from collm.domains.choice.mmlu import GeneratedSubject
 
 
@@ -17,4 +17,4 @@ class Algebra(GeneratedSubject):
     hub = ("cais/mmlu", "abstract_algebra")
     subject = "abstract_algebra"
     test_rows = 100
-    families = FAMILIES
+    families = {"college": algebra_questions.FAMILIES, "small": algebra_small.FAMILIES}

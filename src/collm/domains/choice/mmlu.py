@@ -7,7 +7,8 @@ is dropped and listed, so that no question can stand on both sides of the cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,14 +34,14 @@ class MmluDomain(ReasoningDomain):
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:
-        """Default (train, test) slices: see the module; of the embedded rows 3/4 and 1/4."""
+        """Default (train, test) slices: see the module; of the embedded rows `embedded_slices`."""
         cut = 6 * self.test_rows // 10
         public = (f"dev+test[0:{cut}]", f"test[{cut}:{self.test_rows}]")
-        return {"hub": public, "path": public, "embedded": readers.quarters("train", self.embedded_rows())}
+        return {"hub": public, "path": public, "embedded": self.embedded_slices()}
 
-    def embedded_rows(self) -> int:
-        """Number of embedded rows."""
-        return len(self.embedded(0)["train"])
+    @abstractmethod
+    def embedded_slices(self) -> tuple[str, str]:
+        """Default (train, test) slices of the embedded rows."""
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/mmlu/<subject>_test.jsonl as split test, and dev and validation where they are there."""
@@ -65,18 +66,28 @@ class MmluDomain(ReasoningDomain):
 
 
 class GeneratedSubject(MmluDomain):
-    """A subject whose embedded rows are computed from a seed by `families`; option `generated` says how many."""
+    """A subject whose embedded rows are computed from a seed by families; `generated` says how many, `difficulty` which."""
 
-    declared_options = (*ReasoningDomain.declared_options, GENERATED)
-    families: ClassVar[Sequence[Family]]
+    declared_options = (
+        *ReasoningDomain.declared_options,
+        GENERATED,
+        Option(
+            "difficulty",
+            "college",
+            "Generated questions: college = as in the public set; small = for models made from scratch.",
+            choices=("college", "small"),
+        ),
+    )
+    families: ClassVar[Mapping[str, Sequence[Family]]]  # by difficulty
 
-    def embedded_rows(self) -> int:
-        """Number of generated rows, without making them."""
-        return self.options["generated"]
+    def embedded_slices(self) -> tuple[str, str]:
+        """3/4 of the generated rows and 1/4."""
+        return readers.quarters("train", self.options["generated"])
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
         """Questions in turn from every family as split `train`; ConfigError if so many cannot be made."""
-        return {"train": generate(self.families, seed, self.options["generated"], self.name)}
+        families = self.families[self.options["difficulty"]]
+        return {"train": generate(families, seed, self.options["generated"], self.name)}
 
 
 def _marked(rows: Iterable[RawRow]) -> list[RawRow]:

@@ -8,17 +8,19 @@ every task made from them, as field `canary`, and never shown to an agent. Embed
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from collm.common.errors import DataError, RowError
+from collm.common.errors import ConfigError, DataError, RowError
 from collm.domains import readers
 from collm.domains.base import RawRow, Task, require, require_text
 from collm.domains.choice import navigate_questions
 from collm.domains.choice.mmlu import GENERATED
+from collm.domains.choice.navigate_questions import KINDS, Walks
 from collm.domains.choice.protocol import ReasoningDomain
 from collm.domains.choice.questions import question_fields, same_words
+from collm.domains.options import Option
 
 _FIELDS = ("input", "target", "canary")
 
@@ -29,7 +31,34 @@ class Navigate(ReasoningDomain):
     name = "navigate"
     licence = "BIG-Bench Hard MIT; generated walks MIT (this project)"
     hub = ("lukaemon/bbh", "navigate")
-    declared_options = (*ReasoningDomain.declared_options, GENERATED)
+    declared_options = (
+        *ReasoningDomain.declared_options,
+        GENERATED,
+        Option(
+            "steps",
+            [3, 8],
+            "Least and greatest number of instructions of a generated walk.",
+            minimum=2,
+            maximum=50,
+            length=2,
+        ),
+        Option("reach", 10, "Most steps that one instruction of a generated walk takes.", minimum=1),
+        Option("kinds", "both", "Generated walks: always facing forward, turning, or both.", choices=KINDS),
+        Option(
+            "working",
+            "places",
+            "Explanations of walks: places alone, or with the steps that lead there (for models made from scratch).",
+            choices=("places", "steps"),
+        ),
+    )
+
+    def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
+        super().__init__(options, profile, num_agents)
+        pair, option = self.options["steps"], self.option("steps")
+        if len(pair) != 2 or any(type(n) is not int or not option.within(n) for n in pair) or pair[0] > pair[1]:
+            expected = f"[low, high] with {option.minimum} <= low <= high <= {option.maximum}"
+            raise ConfigError(f"domain.navigate.options.steps: {pair!r} is not {expected}")
+        self.walks = Walks(pair[0], pair[1], self.options["reach"], self.options["kinds"])
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:
@@ -38,8 +67,8 @@ class Navigate(ReasoningDomain):
         return {"hub": public, "path": public, "embedded": readers.quarters("train", self.options["generated"])}
 
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
-        """Generated walks as split `train`."""
-        return {"train": navigate_questions.generate(seed, self.options["generated"])}
+        """Generated walks as split `train`; ConfigError if so many cannot be made."""
+        return {"train": navigate_questions.generate(seed, self.options["generated"], self.walks)}
 
     def read(self, folder: Path, seed: int = 0) -> dict[str, list[RawRow]]:
         """`folder`/bbh_navigate/navigate.json, {"canary", "examples": [{"input", "target"}]}, as split test."""
@@ -73,7 +102,8 @@ class Navigate(ReasoningDomain):
             raise RowError(f"{row.origin}: field 'input' holds no question before its options")
         fields["answer"] = fields["choices"].index(target)
         instructions = navigate_questions.parse(fields["question"])
-        fields["why"] = navigate_questions.working(navigate_questions.places(instructions)) if instructions else ""
+        spelled = self.options["working"] == "steps"
+        fields["why"] = navigate_questions.working(instructions, spelled) if instructions else ""
         checked = question_fields(fields, row.origin)
         if row.fields.get("canary") is not None:
             checked["canary"] = require(row.fields, "canary", (str,), "a text", row.origin)

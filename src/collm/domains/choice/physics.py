@@ -1,13 +1,13 @@
 """MMLU college physics: questions with four options (protocol: `collm.domains.choice.protocol`).
 
-Embedded rows are generated (`physics_questions`): answers from formulas, distractors from usual mistakes.
+Embedded rows are generated (`physics_questions`, and easier ones in `physics_small`): answers come from formulas.
 The public test rows repeat 18 questions; the repetitions are dropped (`mmlu`).
 """
 
 from __future__ import annotations
 
+from collm.domains.choice import physics_questions, physics_small
 from collm.domains.choice.mmlu import GeneratedSubject
-from collm.domains.choice.physics_questions import FAMILIES
 
 
 class Physics(GeneratedSubject):
@@ -18,4 +18,4 @@ class Physics(GeneratedSubject):
     hub = ("cais/mmlu", "college_physics")
     subject = "college_physics"
     test_rows = 102
-    families = FAMILIES
+    families = {"college": physics_questions.FAMILIES, "small": physics_small.FAMILIES}

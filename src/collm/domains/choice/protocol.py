@@ -42,6 +42,7 @@ TURNS = 2
 _LAST_LINE = re.compile(r"answer ?: ?([A-Ea-e]) ?([1-5])", re.IGNORECASE | re.ASCII)
 _STATED = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
 _SHORT = 140  # characters of an explanation that a demonstration quotes
+_PRACTICE = 4  # in the text that scratch models are made of: episodes per task, and answers of the first agent in each
 
 _ENDING = (
     "Write one or two short lines, then this last line, with CONFIDENCE from 1 (guess) to 5 (sure):\n"
@@ -216,13 +217,16 @@ class ReasoningDomain(Domain):
         return f"{why}So {fields['options'][option].rstrip('.')}."
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The question with its options, with its explanation and right option in words, and one scripted episode."""
+        """The question with its explanation and right option, and often with scripted answers, mostly the solver's.
+
+        One manner of answering is learnt sooner than two, and answers are most of the text beside all prompts. The
+        blank line is as long, in tokens, as what the chat template of scratch models puts between question and answer.
+        """
         fields = task.fields
-        right = fields["options"][fields["answer"]]
-        lines = (fields["question"], fields["why"], right)
-        answers = [example.response for example in self.demonstrations(task, rng, 0.0)]
-        texts = [written(fields), "\n".join(line for line in lines if line)]
-        return [*texts, *(f"{written(fields)}\n{answer}" for answer in answers)]
+        lines = (fields["question"], fields["why"], fields["options"][fields["answer"]])
+        agents = [*[0] * _PRACTICE, *range(1, self.num_agents)] * _PRACTICE
+        answers = [self._scripted(task, agent, rng, 0.0) for agent in agents]
+        return ["\n".join(line for line in lines if line), *(f"{written(fields)}\n\n{answer}" for answer in answers)]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score {question, choices, answerKey, completion1, completion2} as the turn that ends an episode.

@@ -7,7 +7,7 @@ A to E by position, `answer` is the position of the right one, `why` a short exp
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,12 +102,24 @@ def same_words(text: str) -> str:
 
 @dataclass(frozen=True)
 class Item:
-    """One generated question before its options are shuffled; `wrong` holds candidates, best distractors first."""
+    """One generated question; `wrong` holds candidates, best distractors first, and options are shuffled.
+
+    With `listed` these are the options, in this order: the elements of a group, say, or "low", "normal", "high".
+    """
 
     question: str
     answer: str
     wrong: tuple[str, ...]
     why: str
+    listed: tuple[str, ...] = ()
+
+
+def listed_item(question: str, listed: Sequence[str], answer: str, why: str) -> Item:
+    """A question whose options stand in the order of `listed`, with a working that a model made from scratch can learn.
+
+    Every working begins with the same word: what has to be found in the question comes after it.
+    """
+    return Item(question, answer, (), f"Here {why}", tuple(listed))
 
 
 Family = Callable[[random.Random], Item]
@@ -115,6 +127,8 @@ Family = Callable[[random.Random], Item]
 
 def generate(families: Iterable[Family], seed: int, count: int, domain: str, size: int = 4) -> list[RawRow]:
     """`count` rows in turn from all families, no question twice; families that run dry are left out.
+
+    Of questions with listed options every position is right equally often, whatever the family draws more often.
 
     Args:
         families: functions that draw an item; their names are kept as field `family`.
@@ -134,7 +148,7 @@ def generate(families: Iterable[Family], seed: int, count: int, domain: str, siz
                 f"domain.{domain}.options.generated: {count} different questions cannot be made; at most {len(rows)}"
             )
         family = alive.pop(0)
-        item = next((item for item in _draws(family, rng, size) if item.question not in taken), None)
+        item = _new_item(family, rng, size, taken)
         if item is None:
             continue
         alive.append(family)
@@ -143,17 +157,28 @@ def generate(families: Iterable[Family], seed: int, count: int, domain: str, siz
     return rows
 
 
-def _draws(family: Family, rng: random.Random, size: int) -> Iterable[Item]:
-    for _ in range(_ATTEMPTS):
+def _new_item(family: Family, rng: random.Random, size: int, taken: Container[str]) -> Item | None:
+    """An item whose question is not taken; None after so many draws without one.
+
+    Of listed options the right one is drawn first; only a position that has run dry gives way to another one.
+    """
+    place = rng.random() if family(random.Random(0)).listed else None
+    for attempt in range(2 * _ATTEMPTS if place is not None else _ATTEMPTS):
         item = family(rng)
-        if len(set(item.wrong) - {item.answer}) >= size - 1:
-            yield item
+        if place is None:
+            fits = len(set(item.wrong) - {item.answer}) >= size - 1
+        else:
+            fits = attempt >= _ATTEMPTS or item.listed.index(item.answer) == int(place * len(item.listed))
+        if fits and item.question not in taken:
+            return item
+    return None
 
 
 def _row(item: Item, rng: random.Random, size: int, family: Family, number: int) -> RawRow:
-    wrong = [text for text in dict.fromkeys(item.wrong) if text != item.answer][: size - 1]
-    options = [item.answer, *wrong]
-    rng.shuffle(options)
+    options = list(item.listed)
+    if not options:
+        options = [item.answer, *[text for text in dict.fromkeys(item.wrong) if text != item.answer][: size - 1]]
+        rng.shuffle(options)
     fields = {
         "question": item.question,
         "choices": options,
