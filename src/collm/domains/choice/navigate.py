@@ -31,6 +31,7 @@ class Navigate(ReasoningDomain):
     name = "navigate"
     licence = "BIG-Bench Hard MIT; generated walks MIT (this project)"
     hub = ("lukaemon/bbh", "navigate")
+    generated_label = "generated walks, not BBH"
     declared_options = (
         *ReasoningDomain.declared_options,
         GENERATED,
