@@ -15,6 +15,7 @@ class Algebra(GeneratedSubject):
     name = "algebra"
     licence = "MMLU MIT (Hendrycks et al.); generated questions MIT (this project)"
     hub = ("cais/mmlu", "abstract_algebra")
+    generated_label = "generated questions, not MMLU"
     subject = "abstract_algebra"
     test_rows = 100
     families = {"college": algebra_questions.FAMILIES, "small": algebra_small.FAMILIES}

@@ -1,6 +1,6 @@
 """Generated questions on the cyclic groups Z_3, Z_4 and Z_5, which a model made from scratch can work out.
 
-A question takes one or two operations modulo n; the options are the elements of the group in their order. The working
+A question takes two operations modulo n; the options are the elements of the group in their order. The working
 writes every step: two tables of at most 25 entries are all that has to be known.
 """
 
@@ -41,9 +41,4 @@ def product_and_sum(rng: random.Random) -> Item:
     return _item(rng, "*", "+")
 
 
-def product_of_three(rng: random.Random) -> Item:
-    """a * b * c."""
-    return _item(rng, "*", "*")
-
-
-FAMILIES: tuple[Family, ...] = (sum_of_three, product_and_sum, product_of_three)
+FAMILIES: tuple[Family, ...] = (sum_of_three, product_and_sum)

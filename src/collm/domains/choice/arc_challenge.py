@@ -31,6 +31,7 @@ class ArcChallenge(ReasoningDomain):
     title = "ARC-Challenge"
     licence = "ARC CC BY-SA 4.0 (AI2); embedded questions written or generated for this project (MIT)"
     hub = ("allenai/ai2_arc", "ARC-Challenge")
+    generated_label = "generated questions, not ARC-Challenge"
     declared_options = (*ReasoningDomain.declared_options, written.GENERATED)
 
     @property

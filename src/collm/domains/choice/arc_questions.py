@@ -68,7 +68,7 @@ def _pair(rng: random.Random) -> tuple[int, int]:
 
 
 def _compared(question: str, answers: tuple[str, str, str], first: int, second: int) -> Item:
-    """A question answered by the first, second or third one: `first` is greater than, equal to, less than `second`."""
+    """A question with three answers, for `first` greater than `second`, equal to it, and less."""
     mark = ">" if first > second else "=" if first == second else "<"
     return listed_item(question, answers, answers[">=<".index(mark)], f"{first}{mark}{second}.")
 

@@ -16,6 +16,7 @@ class Medicine(MmluDomain):
     name = "medicine"
     licence = "MMLU MIT (Hendrycks et al.); embedded questions written or generated for this project (MIT)"
     hub = ("cais/mmlu", "professional_medicine")
+    generated_label = "generated questions, not MMLU"
     subject = "professional_medicine"
     test_rows = 272
     declared_options = (*MmluDomain.declared_options, written.GENERATED)

@@ -66,7 +66,7 @@ class MmluDomain(ReasoningDomain):
 
 
 class GeneratedSubject(MmluDomain):
-    """A subject whose embedded rows are computed from a seed, by the families of a difficulty."""
+    """A subject whose embedded rows are computed from a seed by families, `generated` many of `difficulty`."""
 
     declared_options = (
         *ReasoningDomain.declared_options,

@@ -31,6 +31,7 @@ class Navigate(ReasoningDomain):
     name = "navigate"
     licence = "BIG-Bench Hard MIT; generated walks MIT (this project)"
     hub = ("lukaemon/bbh", "navigate")
+    generated_label = "generated walks, not BBH"
     declared_options = (
         *ReasoningDomain.declared_options,
         GENERATED,
@@ -47,7 +48,7 @@ class Navigate(ReasoningDomain):
         Option(
             "working",
             "places",
-            "Explanations of walks: the places alone, or with the steps that lead there (for scratch models).",
+            "Explanations of walks: places alone, or with the steps that lead there (for models made from scratch).",
             choices=("places", "steps"),
         ),
     )

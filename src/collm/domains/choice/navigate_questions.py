@@ -67,8 +67,8 @@ def places(instructions: Sequence[Instruction]) -> list[Place]:
 def working(instructions: Sequence[Instruction], steps: bool = False) -> str:
     """Where a walk goes: its places one after another as "right,ahead", then a full stop.
 
-    With `steps` each place comes after what leads to it, with a sign before every number: longer, but each part is
-    a copy from the question or one sum, and all have the same number of tokens.
+    With `steps` each place comes after what leads to it, with a sign before every number: longer, but each part is a
+    copy from the question or one sum, and all have the same number of tokens.
     """
     if not steps:
         return " ".join(f"{right},{ahead}" for right, ahead in places(instructions) or [(0, 0)]) + "."

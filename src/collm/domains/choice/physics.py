@@ -16,6 +16,7 @@ class Physics(GeneratedSubject):
     name = "physics"
     licence = "MMLU MIT (Hendrycks et al.); generated questions MIT (this project)"
     hub = ("cais/mmlu", "college_physics")
+    generated_label = "generated questions, not MMLU"
     subject = "college_physics"
     test_rows = 102
     families = {"college": physics_questions.FAMILIES, "small": physics_small.FAMILIES}

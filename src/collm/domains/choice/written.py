@@ -1,8 +1,8 @@
 """Benchmarks whose embedded rows are written by hand, with a generator beside them for models made from scratch.
 
-Nobody can know the answers to written questions from the few that ship with the project, least of all
-a model made from scratch. Generated ones hold their facts. Both are embedded rows: split `train` the written ones, split `generated` the
-others, which the default slices take where there are any.
+No model can learn the answers to the written test questions from the few that it trains on; generated questions hold
+their facts. Both are embedded rows: split `train` the written ones, split `generated` the others, which the default
+slices take where there are any.
 """
 
 from __future__ import annotations
