@@ -10,10 +10,9 @@ from typing import Any
 from collm import domains
 from collm.common.errors import ConfigError
 from collm.config.job import Job
-from collm.methods.registry import METHODS, ROWS, UNTRAINED
+from collm.methods.registry import METHODS, ROWS, UNTRAINED, lineage
 
 RELEASED: dict[str, dict[str, Any]] = {
-    "rollout": {},
     "training": {
         "tasks_per_rollout": 1,
         "update_epochs": 1,
@@ -40,6 +39,7 @@ RELEASED: dict[str, dict[str, Any]] = {
         "entropy_ceiling": None,
     },
 }  # what comlrl 1.3.6 does and has no setting for
+RELEASED_TURNS: dict[str, dict[str, Any]] = {"rollout": {"generations": 1}}  # the same, of critics over several turns
 
 NEEDED = {
     "scratch": ("layers", "hidden", "heads", "vocabulary", "context", "pretrain"),
@@ -49,10 +49,17 @@ NEEDED = {
 }  # keys that a model's source cannot do without
 
 
-def fix(resolved: dict[str, Any]) -> dict[str, Any]:
-    """Set what the released update rule fixes in resolved settings; returns what the changed keys were, dotted."""
+def fix(resolved: dict[str, Any], method: str) -> dict[str, Any]:
+    """Set what the released update rule fixes in resolved settings; returns what the changed keys were, dotted.
+
+    Args:
+        resolved: the settings of a job, changed in place.
+        method: the job's row. With critics, its own or those of a row that it is `like`, an episode of several turns is
+            played with one response per prompt: the released critics value no tree.
+    """
     before = {}
-    for block, values in RELEASED.items():
+    trees = resolved["rollout"]["turns"] > 1 and any(ROWS[row].critics is not None for row in lineage(method))
+    for block, values in (RELEASED | RELEASED_TURNS if trees else RELEASED).items():
         for key, value in values.items():
             if resolved[block][key] != value:
                 before[f"{block}.{key}"] = resolved[block][key]
@@ -217,11 +224,6 @@ def _check_critics(job: Job, where: str) -> None:
         raise ConfigError(
             f"{where}: training.value_clip is {training.value_clip}; the released code clips values only where critics "
             "share the agents' backbones: set it to null or training.shared_backbone to true"
-        )
-    if job.semantics == "released" and critics is not None and job.rollout.turns > 1 and job.rollout.generations > 1:
-        raise ConfigError(
-            f"{where}: rollout.generations is {job.rollout.generations} with rollout.turns {job.rollout.turns}; the "
-            "released code cannot: set rollout.generations to 1 or semantics to paper"
         )
 
 

@@ -40,7 +40,7 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
 
     Options of the domain that no file names have their declared defaults. A null `rollout.reward_shift` becomes minus
     the domain's best reward (under the profile), scaled. The released update rule fixes some keys last
-    (`checks.RELEASED`); what they were is kept under "fixed". "configuration" is the digest of the whole.
+    (`checks.fix`); what they were is kept under "fixed". "configuration" is the digest of the whole.
 
     Raises:
         ConfigError: unknown domain or method, a key that no file sets, or a team that the domain has no roles for.
@@ -68,7 +68,7 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
     if rollout["reward_shift"] is None:
         _, best = reward_bounds(domain, resolved["options"], config["profile"], team["num_agents"])
         rollout["reward_shift"] = -rollout["reward_scale"] * best
-    resolved["fixed"] = fix(resolved) if config["semantics"] == "released" else {}
+    resolved["fixed"] = fix(resolved, method) if config["semantics"] == "released" else {}
     job = {"domain": domain, "method": method, "tracker": config["report"]["tracker"], "configuration": digest(config)}
     return copy.deepcopy({**job, **resolved})
 
