@@ -188,6 +188,10 @@ class ReasoningDomain(Domain):
         record = _record(replies) | {"answer": LETTERS[task.fields["answer"]]}
         return Step(parts, fsum(parts.values()), metrics, feedback, None, record, done)
 
+    def understands(self, task: Task, agent: int, answer: str) -> bool:
+        """Whether a letter can be read in it, in form or not."""
+        return parse(answer, len(task.fields["options"])).option is not None
+
     def _parts(self, replies: Sequence[Reply], answer: int) -> dict[str, float]:
         parts = {"joint": self.options["right"] if joint(replies) == answer else 0.0}
         for name, earned in (("own", lambda reply: reply.option == answer), ("form", lambda reply: reply.formed)):
