@@ -46,7 +46,7 @@ ON = {
     "entropy_ceiling": 3.0,
 }
 PAPER = ["paper.yaml"], ["paper.yaml", "paper_full.yaml"]
-IN_SMALL = ["smol.yaml"], ["mixed.yaml"], ["miniature.yaml"]
+IN_SMALL = ["smol.yaml"], ["mixed.yaml"]
 
 
 def options_of(job):
@@ -77,6 +77,12 @@ def test_overlays_have_them_off_whatever_the_default_says(turned_on, files, defa
             job = resolve_job(merged, domain, method)
             assert options_of(job) == OFF, (domain, method)
             assert files not in PAPER or (job.training.td_lambda, job.training.value_clip) == (0.0, None)
+
+
+def test_the_miniature_and_the_demo_are_the_default_run_with_other_rows_and_seeds():
+    for name in ("miniature.yaml", "demo.yaml"):
+        own = yaml.safe_load((ROOT / "config" / name).read_text())
+        assert set(own) == {"domains", "methods", "baselines", "seeds"}, name
 
 
 def test_released_turns_all_of_them_off_and_says_so(overlay):

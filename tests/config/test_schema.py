@@ -62,9 +62,9 @@ def test_options_that_no_file_names_are_as_declared(overlay):
     assert options == {
         **domains.get("str_build").default_options(),
         "spacing": 3,
-        "list_cells": True,
-        "generated": 20,
-        "difficulty": [1],
+        "wording": "brief",
+        "generated": 300,
+        "difficulty": [0],
     }
 
 

@@ -31,17 +31,17 @@ def load(tmp_path, capsys):
 
 
 def test_defaults_that_a_domain_shadows_are_told_with_the_line_that_works(load):
-    text = "domains: [tldr, algebra]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {training: {epochs: 10}}\n"
+    text = "domains: [tldr, mbpp]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 10}}\n"
     merged, lines = load(text)
     assert lines == [
-        "warning: defaults.training.epochs: 10 does not reach tldr (domain.tldr.training.epochs: 4 wins); "
-        "write domain: {tldr: {training: {epochs: 10}}}"
+        "warning: defaults.warm_start.epochs: 10 does not reach tldr (domain.tldr.warm_start.epochs: 3 wins); "
+        "write domain: {tldr: {warm_start: {epochs: 10}}}"
     ]
-    epochs = {name: resolve_job(merged, name, "collm_cc").training.epochs for name in ("tldr", "algebra")}
-    assert epochs == {"tldr": 4, "algebra": 10}
+    epochs = {name: resolve_job(merged, name, "collm_cc").warm_start.epochs for name in ("tldr", "mbpp")}
+    assert epochs == {"tldr": 3, "mbpp": 10}
     cured, lines = load(text, lines[0].partition("; write ")[2])
     assert lines == []
-    assert resolve_job(cured, "tldr", "collm_cc").training.epochs == 10
+    assert resolve_job(cured, "tldr", "collm_cc").warm_start.epochs == 10
 
 
 def test_the_example_of_the_fault_list(load):
@@ -59,13 +59,19 @@ def test_the_example_of_the_fault_list(load):
     [
         # A method's block of the defaults wins over the defaults.
         (
-            ["defaults: {training: {tasks_per_rollout: 5}}"],
+            [
+                "defaults: {methods: {magrpo: {training: {tasks_per_rollout: 4}}}}",
+                "defaults: {training: {tasks_per_rollout: 5}}",
+            ],
             "defaults.training.tasks_per_rollout: 5",
             "magrpo (defaults.methods.magrpo.training.tasks_per_rollout: 4 wins)",
         ),
         # A method's block of a domain wins over the domain's.
         (
-            ["domain: {tldr: {training: {epochs: 10}}}"],
+            [
+                "domain: {tldr: {methods: {magrpo: {training: {epochs: 2}}}}}",
+                "domain: {tldr: {training: {epochs: 10}}}",
+            ],
             "domain.tldr.training.epochs: 10",
             "tldr/magrpo (domain.tldr.methods.magrpo.training.epochs: 2 wins)",
         ),
@@ -114,12 +120,12 @@ def test_every_pair_of_layers(load, texts, loser, winner):
     [
         "defaults: {evaluation: {examples: 7}}",
         # Equal values shadow nothing.
-        "domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {training: {epochs: 4}}",
+        "domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 3}}",
         # What one file says of both is meant.
-        "domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {training: {epochs: 9}}\n"
-        "domain: {tldr: {training: {epochs: 4}}}",
+        "domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 9}}\n"
+        "domain: {tldr: {warm_start: {epochs: 3}}}",
         # Domains and methods that do not run.
-        "domains: [algebra]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {training: {epochs: 9}}",
+        "domains: [mbpp]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 9}}",
         # One agent alone plays one turn, whatever domains say of teams.
         "domains: [str_build]\nmethods: [ac]\nbaselines: []\ndomain: {str_build: {rollout: {turns: 3}}}",
     ],
@@ -137,7 +143,7 @@ def test_shipped_overlays_say_nothing_in_vain(file, capsys):
 
 def test_files_that_snakemake_has_merged_are_told_of_too(tmp_path, capsys):
     file = tmp_path / "mine.yaml"
-    file.write_text("domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {training: {epochs: 10}}\n")
+    file.write_text("domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 10}}\n")
     merged = load_config([DEFAULT, file])
     (expected,) = capsys.readouterr().err.splitlines()
     check_files([DEFAULT, DEFAULT.parent.parent / "config" / "config.yaml", file], merged)
@@ -145,7 +151,7 @@ def test_files_that_snakemake_has_merged_are_told_of_too(tmp_path, capsys):
 
 
 def test_of_several_processes_one_speaks(tmp_path, capsys, monkeypatch):
-    (tmp_path / "mine.yaml").write_text("defaults: {training: {epochs: 10}}\n")
+    (tmp_path / "mine.yaml").write_text("defaults: {warm_start: {epochs: 10}}\n")
     monkeypatch.setenv("RANK", "1")
     load_config([DEFAULT, tmp_path / "mine.yaml"])
     assert capsys.readouterr().err == ""
@@ -180,12 +186,13 @@ def test_the_readmes_own_overlay_does_what_it_says(load):
     assert (merged["domains"], merged["seeds"]) == (["tldr"], [0, 1, 2, 3, 4])
     for method in ("magrpo", "collm_dc", "collm_cc"):
         job = resolve_job(merged, "tldr", method)
-        assert job.training.epochs == 10
+        assert job.training.max_updates == 100
+        assert job.training.agent_learning_rate == (5.0e-4 if method == "magrpo" else 1.0e-3)
         assert (job.data["source"], job.data["path"]) == ("path", "/where/my/data/is")
 
 
 def test_the_warning_in_the_readme_is_what_a_start_prints(load):
-    _, lines = load("domains: [tldr]\ndefaults: {training: {epochs: 10}}")
+    _, lines = load("domains: [tldr]\ndefaults: {warm_start: {epochs: 10}}")
     (printed,) = (block for block in blocks("README.md", "") if block.startswith("warning: "))
     assert [" ".join(printed.split())] == lines
 
@@ -210,19 +217,19 @@ def test_examples_inside_sentences(load):
     mentioned = {*inline("README.md"), *inline("config/README.md")}
     assert mentioned == {
         "data: {source: path, path: FOLDER}",
-        "defaults: {training: {epochs: 10}}",
-        "domain: {tldr: {training: {epochs: 10}, methods: {magrpo: {training: {epochs: 10}}}}}",
+        "defaults: {warm_start: {epochs: 10}}",
+        "domain: {tldr: {warm_start: {epochs: 10}}}",
         "rollout: {backend: vllm}",
         "team: {agents: [qwen2.5-3b, qwen3-4b], critic: qwen3-4b}",
     }
     merged, _ = load("data: {source: path, path: FOLDER}")
     assert all(resolve_settings(merged, name)["data"]["path"] == "FOLDER" for name in NAMES)
     assert {resolve_settings(merged, name)["data"]["source"] for name in NAMES} == {"path"}
-    merged, lines = load("defaults: {training: {epochs: 10}}")
-    assert [resolve_job(merged, "tldr", name).training.epochs for name in ("collm_cc", "magrpo")] == [4, 2]
+    merged, lines = load("defaults: {warm_start: {epochs: 10}}")
+    assert [resolve_job(merged, "tldr", name).warm_start.epochs for name in ("collm_cc", "magrpo")] == [3, 3]
     assert len(lines) == 1
-    merged, _ = load("domain: {tldr: {training: {epochs: 10}, methods: {magrpo: {training: {epochs: 10}}}}}")
-    assert [resolve_job(merged, "tldr", name).training.epochs for name in ("collm_cc", "magrpo")] == [10, 10]
+    merged, _ = load("domain: {tldr: {warm_start: {epochs: 10}}}")
+    assert [resolve_job(merged, "tldr", name).warm_start.epochs for name in ("collm_cc", "magrpo")] == [10, 10]
     merged, lines = load("defaults: {team: {dtype: bfloat16}, rollout: {backend: vllm}}")
     assert lines == []
     assert {resolve_job(merged, name, "collm_cc").rollout.backend for name in NAMES} == {"vllm"}

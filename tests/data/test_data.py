@@ -337,7 +337,7 @@ def test_the_stage_script(tmp_path, capsys):
     out = tmp_path / "str_build"
     assert cli.run(prepare_data.main, ["--config", default, "--domain", "str_build", "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "test.jsonl", "train.jsonl"]
-    assert f"{out}/test.jsonl: 6 tasks from paper[8:10]+generated[16:20] (embedded data)" in capsys.readouterr().out
+    assert f"{out}/test.jsonl: 60 tasks from generated[240:300] (embedded data)" in capsys.readouterr().out
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text("data: {source: path, path: no/such/folder}\n")
     files = ["--config", default, str(overlay)]

@@ -23,6 +23,7 @@ from collm.domains.base import Domain, Exchange, RawRow, Task
 
 PROGRAMS = ("coophe", "humaneval", "mbpp")  # these have hostile programs of their own
 NAMES = [name for name in domains.NAMES if name not in PROGRAMS]
+GENERATED = {"str_build": {"generated": 16, "difficulty": [0, 1, 2]}, "house_build": {"generated": 8}}
 COMPLETIONS = {
     "none": None,
     "empty": "",
@@ -42,7 +43,7 @@ COMPLETIONS = {
 
 @functools.cache
 def domain(name: str) -> Domain:
-    return domains.get(name)({"generated": 8} if "generated" in domains.get(name).default_options() else {})
+    return domains.get(name)(GENERATED.get(name, {}))
 
 
 @functools.cache

@@ -148,7 +148,9 @@ def test_free_memory_of_this_machine():
 
 
 OVERLAY = {
-    "models": {"scratch": {"layers": 4, "hidden": 256, "vocabulary": 1024, "pretrain": {"steps": 0}}},
+    "models": {
+        "scratch": {"layers": 4, "hidden": 256, "vocabulary": 1024, "per_domain": {"tldr": {"pretrain": {"steps": 0}}}}
+    },
     "domain": {
         "tldr": {
             "warm_start": {"enabled": False},

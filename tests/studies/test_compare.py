@@ -67,7 +67,7 @@ def plans(tmp_path):
 def test_variants_share_what_agrees(plans):
     base = plans("domain: {tldr: {}}")
     rate = plans("domain: {tldr: {methods: {magrpo: {training: {agent_learning_rate: 1.0e-4}}}}}")
-    longer = plans("domain: {tldr: {rollout: {max_new_tokens: 64}}}")
+    longer = plans("domain: {tldr: {rollout: {max_new_tokens: 80}}}")
     assert rate.folders.out != base.folders.out and rate.start == base.start
     assert longer.start != base.start
     models = [one.job.needs[0].folder for one in (base, rate, longer)]

@@ -18,10 +18,12 @@ from support.places import ROOT
 pytestmark = pytest.mark.workflow
 
 TIMING = ("seconds", "tokens_per_second", "reward_seconds")
-NONE = {"steps": 0, "batch_size": 1, "window": 16, "rows": "joined", "learning_rate": 1e-3}
+SMALL = {"vocabulary": 400, "pretrain": {"steps": 0}}
 OVERLAY = {
     "semantics": "released",
-    "models": {"scratch": {"layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "context": 512, "pretrain": NONE}},
+    "models": {
+        "scratch": {"layers": 1, "hidden": 32, "heads": 2, "context": 512, **SMALL, "per_domain": {"str_build": SMALL}}
+    },
     "defaults": {"team": {"max_prompt_tokens": 160, "lora": {"rank": 4}}},
     "domain": {
         "str_build": {
@@ -29,7 +31,7 @@ OVERLAY = {
             "data": {"train": "paper[0:8]+generated[0:8]", "test": "paper[8:10]"},
             "rollout": {"turns": 2, "max_new_tokens": 24, "early_stop": None},
             "warm_start": {"per_task": 2, "epochs": 9, "batch_size": 2, "max_tasks": 6},
-            "training": {"epochs": 4, "tasks_per_rollout": 4, "checkpoint_every": 3},
+            "training": {"epochs": 4, "max_updates": None, "tasks_per_rollout": 4, "checkpoint_every": 3},
             "evaluation": {"samples": 1, "every": 6, "tasks_during": 1},
             "methods": {"collm_cc": {"warm_start": {"enabled": False}, "training": {"minibatch_size": 3}}},
         }

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support.runs import session
 from support.toy import Toy, make_team, numbers, rollout_settings, tasks
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -17,6 +18,7 @@ from collm.llm import sources
 from collm.training import sft
 from collm.training.rollout import Rollout
 from collm.training.sft import Example, SupervisedFit
+from collm.training.warm_start import WarmStart
 
 PICKED = [Example((9, 12, 40), (20, 21, 22, 23)), Example((7, 8, 9, 10, 11, 12), (30,)), Example((3,), (41, 42))]
 
@@ -209,6 +211,19 @@ def test_demonstrations_of_real_domains_depend_on_the_task_alone(name):
     assert alone == [item for item in demonstrated if item.task == given[1].id]
     other = sft.demonstrations(domain, given, 2, 0.5, 1)
     assert [item.response for item in other] != [item.response for item in demonstrated]
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_demonstrations_of_turns_that_are_not_played_are_left_out(models_folder, tmp_path, monkeypatch, turns):
+    def episode(self, task, rng, noise):
+        return self.scripted_episode(task, 4, self.start(task, 0), lambda turn, agent, world: f"red {turn}")
+
+    monkeypatch.setattr(Toy, "demonstrations", episode)
+    start = WarmStart(session(models_folder, tmp_path, rollout={"turns": turns}))
+    shown = start._demonstrations()
+    played = [(task, agent, turn) for task in tasks(8) for turn in range(turns) for agent in (0, 1)]
+    assert [(item.task, item.agent, item.turn) for item in shown] == [(task.id, *rest) for task, *rest in played]
+    assert [len(examples) for examples in start.data] == [8 * turns] * 2
 
 
 # best of n

@@ -43,9 +43,9 @@ def training_jobs(folder: Path, *files: str) -> dict[str, int]:
     """Jobs that train, by rule: two per seed where runs are short, otherwise one per run."""
     config = load_config([folder / file for file in files])
     seeds, short = len(config["seeds"]), len(trained_together(config))
-    assert 0 < short < len(config["domains"]), "both kinds are planned"
     alone = (len(config["domains"]) - short) * len(config["methods"])
-    return {"train": alone * seeds, "train_together_0": short * seeds, "train_together_1": short * seeds}
+    jobs = {"train": alone * seeds, "train_together_0": short * seeds, "train_together_1": short * seeds}
+    return {rule: number for rule, number in jobs.items() if number}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,13 @@ def test_default_plan(clone):
         **training_jobs(clone, DEFAULT),
         **{"tables": 1, "worlds": 2, "all": 1},
     }
+
+
+def test_plan_of_short_and_longer_runs(clone):
+    expected = training_jobs(clone, DEFAULT, TINY)
+    assert expected == {"train": 3, "train_together_0": 1, "train_together_1": 1}, "both kinds are planned"
+    jobs = Counter(rule for rule, _ in planned(snakemake(clone, "-n", overlays=(TINY,))))
+    assert {rule: number for rule, number in jobs.items() if rule.startswith("train")} == expected
 
 
 def test_plan_of_the_demo(clone):
@@ -129,8 +136,8 @@ def test_plan_of_the_miniature_with_one_seed(clone):
     config = settings(clone, "config/miniature.yaml")
     count = len(config["domains"])
     assert (jobs["warm_start"], jobs["evaluate_together"]) == (count * 2, count)
-    shares = {"train_together_0": count, "train_together_1": count}
-    assert {rule: number for rule, number in jobs.items() if rule.startswith("train")} == shares, "all runs are short"
+    trained = {"train": count * len(config["methods"])}
+    assert {rule: number for rule, number in jobs.items() if rule.startswith("train")} == trained, "no run is short"
 
 
 def test_plan_of_one_benchmark_alone(clone):
@@ -168,10 +175,11 @@ def test_bad_configuration_is_named_before_anything_runs(clone, tmp_path, overla
 
 
 def test_a_setting_that_does_not_get_through_is_told_once_with_the_line_that_does(clone, tmp_path):
-    (tmp_path / "mine.yaml").write_text("domains: [tldr]\ndefaults: {training: {epochs: 10}}\n", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text("domains: [tldr]\ndefaults: {warm_start: {epochs: 10}}\n", encoding="utf-8")
     output = snakemake(clone, "-n", overlays=(str(tmp_path / "mine.yaml"),))
-    assert output.count("defaults.training.epochs: 10 does not reach tldr (domain.tldr.training.epochs: 4 wins)") == 1
-    assert "write domain: {tldr: {training: {epochs: 10}" in output
+    told = "defaults.warm_start.epochs: 10 does not reach tldr (domain.tldr.warm_start.epochs: 3 wins)"
+    assert output.count(told) == 1
+    assert "write domain: {tldr: {warm_start: {epochs: 10}}}" in output
 
 
 def test_a_key_that_stands_twice_is_refused_with_both_lines(clone, tmp_path):

@@ -39,7 +39,7 @@ RELEASED: dict[str, dict[str, Any]] = {
         "entropy_ceiling": None,
     },
 }  # what comlrl 1.3.6 does and has no setting for
-RELEASED_TURNS: dict[str, dict[str, Any]] = {"rollout": {"generations": 1}}  # the same, of critics over several turns
+RELEASED_TURNS: dict[str, dict[str, Any]] = {"rollout": {"generations": 1}}  # and where critics meet several turns
 
 NEEDED = {
     "scratch": ("layers", "hidden", "heads", "vocabulary", "context", "pretrain"),
@@ -58,8 +58,8 @@ def fix(resolved: dict[str, Any], method: str) -> dict[str, Any]:
             played with one response per prompt: the released critics value no tree.
     """
     before = {}
-    trees = resolved["rollout"]["turns"] > 1 and any(ROWS[row].critics is not None for row in lineage(method))
-    for block, values in (RELEASED | RELEASED_TURNS if trees else RELEASED).items():
+    turns = resolved["rollout"]["turns"] > 1 and any(ROWS[row].critics is not None for row in lineage(method))
+    for block, values in [*RELEASED.items(), *(RELEASED_TURNS.items() if turns else ())]:
         for key, value in values.items():
             if resolved[block][key] != value:
                 before[f"{block}.{key}"] = resolved[block][key]

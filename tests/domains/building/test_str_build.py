@@ -368,7 +368,9 @@ def test_there_is_no_hub_set():
         ({"show_grid": 1}, "not of type bool"),
         ({"generated": True}, "not of type int"),
         ({"difficulty": []}, "letter counts"),
-        ({"difficulty": [0]}, "letter counts"),
+        ({"difficulty": [-1]}, "letter counts from 0 to 8"),
+        ({"difficulty": [9]}, "letter counts"),
+        ({"wording": "short"}, "Allowed: brief, full"),
         ({"difficulties": [1]}, "did you mean 'difficulty'"),
     ],
 )

@@ -17,6 +17,7 @@ World = dict[Cell, str]
 
 HEIGHT = 5
 GLYPH_WIDTH = 5
+SPARSEST = 5  # one cell in so many of a drawing is a target, at least
 AIR = frozenset({"air", "cave_air", "void_air"})
 
 # Five rows of five bits per letter, top row first, the left column in the high bit.
@@ -135,10 +136,15 @@ def scribble(rng: random.Random, z: int = 0) -> Grid:
             return _grid(rows, z)
 
 
+def dense(drawing: str) -> bool:
+    """Whether a drawing has enough targets to be a task."""
+    return drawing.count("#") * SPARSEST >= len(drawing.replace("/", ""))
+
+
 def worst_extra_ratio(spacing: int) -> float:
-    """The most background cells per target that any string of A-Z can have (a bound, for the lowest reward)."""
+    """The most background cells per target that a string of A-Z or a dense drawing can have (for the lowest reward)."""
     fewest = min(sum(row.bit_count() for row in glyph) for glyph in _FONT.values())
-    return (HEIGHT * (GLYPH_WIDTH + spacing) - fewest) / fewest
+    return max(SPARSEST - 1.0, (HEIGHT * (GLYPH_WIDTH + spacing) - fewest) / fewest)
 
 
 def block_name(block: str) -> str:

@@ -46,6 +46,7 @@ from collm.domains.building.letter_world import (
     apply,
     block_name,
     count,
+    dense,
     is_drawing,
     limits,
     parse_commands,
@@ -101,7 +102,8 @@ class StrBuild(Domain):
         Option(
             "wording",
             "full",
-            "brief: the target cells and one's blocks alone, for scratch models, which cannot read instructions.",
+            "brief: the target cells, one's blocks and one's last reply alone, for scratch models, which cannot read "
+            "instructions; show_grid, list_cells, feedback and the two repeat_ options then change no prompt.",
             choices=WORDINGS,
         ),
         Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
@@ -173,8 +175,7 @@ class StrBuild(Domain):
         A drawing is written as its rows, "#.#/.#.", of which a fifth of the cells or more are targets.
         """
         string = _canonical(require_text(row.fields, "string", row.origin))
-        drawn = is_drawing(string) and string.count("#") * 5 >= len(string.replace("/", ""))
-        if not drawn and not _STRING.fullmatch(string):
+        if not (is_drawing(string) and dense(string)) and not _STRING.fullmatch(string):
             raise RowError(
                 f"{row.origin}: field 'string' is {string[:40]!r}; expected 1 to {_LONGEST} letters from A to Z, or "
                 "the rows of a drawing like '#.#/.#.', at most 5 by 5 and with a # in every fifth cell or more"
