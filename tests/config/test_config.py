@@ -77,12 +77,12 @@ def test_layers_win_in_order(overlay):
 
 
 def test_models_from_scratch_differ_per_domain(overlay):
-    own = "per_domain: {algebra: {vocabulary: 600, pretrain: {steps: 7}}}"
+    own = "per_domain: {tldr: {vocabulary: 600, pretrain: {steps: 7}}, arxiv: {pretrain: {steps: 80}}}"
     merged = overlay(f"models: {{scratch: {{vocabulary: 900, {own}}}}}")
-    models = {name: resolve_job(merged, name).models["scratch"] for name in ("algebra", "physics")}
-    assert (models["algebra"]["vocabulary"], models["physics"]["vocabulary"]) == (600, 900)
-    assert models["algebra"]["pretrain"] == {**models["physics"]["pretrain"], "steps": 7}
-    assert "per_domain" not in models["algebra"]
+    models = {name: resolve_job(merged, name).models["scratch"] for name in ("tldr", "arxiv")}
+    assert (models["tldr"]["vocabulary"], models["arxiv"]["vocabulary"]) == (600, 900)
+    assert models["tldr"]["pretrain"] == {**models["arxiv"]["pretrain"], "steps": 7}
+    assert "per_domain" not in models["tldr"]
 
 
 def test_models_that_domains_share_differ_for_none(overlay):

@@ -101,9 +101,9 @@ def test_the_example_of_the_fault_list(load):
         ),
         # The warm start that a method starts from is no row of its own here.
         (
-            ["domains: [algebra]\nbaselines: []\ndefaults: {warm_start: {epochs: 1}}"],
-            "defaults.warm_start.epochs: 1",
-            "algebra (domain.algebra.warm_start.epochs: 4 wins)",
+            ["domains: [algebra]\nbaselines: []\ndefaults: {warm_start: {noise: 0.1}}"],
+            "defaults.warm_start.noise: 0.1",
+            "algebra (domain.algebra.warm_start.noise: 0.45 wins)",
         ),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_brief_prompt_is_cells_and_blocks_and_later_ones_own_reply():
     past = [Exchange(tuple(asked[1]), "/setblock 1 2 0 obsidian")]
     (later,) = BRIEF.observe(task, 1, 1, past, {"mode": "position"})
     reply = "Your last reply:\n/setblock 1 2 0 obsidian\n"
-    assert later["content"] == f"Turn 2.\n{cells}Your blocks: white_concrete, obsidian.\n{reply}"
+    assert later["content"] == f"Turn 2.\n{reply}{cells}Your blocks: white_concrete, obsidian.\n"
     (alone,) = StrBuild({"wording": "brief"}, "paper", 1).observe(task, 0, 0, (), None)
     assert alone["content"].endswith("Your blocks: oak_planks, stone, white_concrete, obsidian.\n")
 
