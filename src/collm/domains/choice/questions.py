@@ -140,7 +140,8 @@ def generate(families: Iterable[Family], seed: int, count: int, domain: str, siz
         ConfigError: the families hold fewer different questions.
     """
     rng = random.Random(f"{domain} {seed}")
-    alive, taken = list(families), set()
+    alive = list(families)
+    taken: set[str] = set()
     rows: list[RawRow] = []
     while len(rows) < count:
         if not alive:
