@@ -85,7 +85,7 @@ def test_configurations_fit_the_domains(name, overlay):
     for method in ("magrpo", "collm_cc", "collm_dc", "warm_start", "parallel"):
         job = resolve_job(loaded, name, method)
         domain = domains.get(name)(job.options, job.profile, job.team.num_agents)
-        assert job.rollout.turns == domain.max_turns == 2
+        assert job.rollout.turns == domain.options["demonstrated_turns"] == (2 if overlay else 1) <= domain.max_turns
         assert domain.max_reward + job.rollout.reward_shift > job.rollout.early_stop >= -1
         assert set(job.options) == set(domain.options)
         assert domain.slices["hub"] == (job.data["train"], job.data["test"]) or overlay is None
