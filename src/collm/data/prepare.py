@@ -148,7 +148,7 @@ def prepare(
 def _label(domain: Domain, source: str, test: Kept) -> str:
     """What tables call the data: the source, and whether the test rows come from a generator instead."""
     generated = [origin for _, origin in test if origin.startswith("generated:")]
-    if not domain.generated_label or not generated:
+    if not generated or not domain.generated_label:
         return LABELS[source]
     return f"{LABELS[source]}, {'' if len(generated) == len(test) else 'partly '}{domain.generated_label}"
 

@@ -1,9 +1,9 @@
 """Generated programming problems for two: a helper makes the first step, the main function the rest.
 
 A problem is a sentence ("Take n doubled, then squared."), the code of both agents, and cases whose answers are computed
-here, never by running a text. The same seed gives the same problems; no sentence comes twice. A problem is kept if any
-single wrong step (another operation, another number, none) fails a test. A quarter of all sentences never become
-problems: a scratch model may be pretrained on them without seeing anything of the test split.
+here, never by running a text. The same seed gives the same problems; no sentence comes twice. A problem is kept if a
+constant fails its tests, and so does any single wrong step (another operation, another number, none). A quarter of all
+sentences never become problems: a scratch model may read them without seeing anything of the test split.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _problem(level: int, plan: Plan, cases: tuple[tuple[Any, Any], ...]) -> Prob
 
 
 def _cases(plan: Plan, rng: random.Random) -> tuple[tuple[Any, Any], ...] | None:
-    """Arguments with their answers; None if the scored ones would let a wrong step pass."""
+    """Arguments with their answers; None if the scored ones would let a constant or a wrong step pass."""
     arguments: list[Any] = []
     while len(arguments) < CASES:
         argument = plan.kind.draw(rng)
@@ -164,6 +164,8 @@ def _cases(plan: Plan, rng: random.Random) -> tuple[tuple[Any, Any], ...] | None
     if None in answers:
         return None
     scored = list(zip(arguments, answers, strict=True))[HIDDEN:]
+    if all(answer == scored[0][1] for _, answer in scored):
+        return None
     for steps in _mistakes(plan):
         if all(_value(plan, steps, argument) == answer for argument, answer in scored):
             return None
