@@ -11,7 +11,8 @@ SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/dat
   tests/domains/test_bad_input.py tests/domains/coding/test_coding_data.py tests/llm/test_memory_savers.py \
   tests/llm/test_architectures.py tests/llm/test_packed.py tests/llm/test_vllm.py \
   tests/planning/test_memory_estimate.py $(SLOW_TRAINING)
-SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed kill kill_moments learner_options resume update_options)
+SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed health_runs kill kill_moments learner_options resume \
+  update_options)
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
 CONFIG ?= config/config.yaml
 # What `make demo` runs unless CONFIG names something else.
