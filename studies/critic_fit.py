@@ -86,13 +86,14 @@ def _step(critics: Critics, critic: int, batch: Sequence[Sample]) -> None:
 
 
 class Explained:
-    """What critics explain of the returns of fixed episodes; a mean over critics."""
+    """What one set of critics explains of the returns of fixed episodes; a mean over critics."""
 
     def __init__(self, started: Started, roots: Sequence[Node]):
         self.samples = samples_of([node for root in roots for node in root.walk()])
         gamma = started.job.rollout.discount
         self.returns = torch.tensor(actor_critic.targets(self.samples, {}, gamma, 1.0, False))
         self.turns = torch.tensor([node.turn for node, _ in self.samples])
+        self._texts: dict[int, list[tuple[int, ...]]] = {}  # by critic
         self.roots = [node.task.id for node, _ in self.samples if node.turn == 0]
 
     def shares(self, critics: Critics) -> dict[str, float]:
@@ -100,13 +101,24 @@ class Explained:
         shares: dict[str, list[float]] = {"explained": [], "within_turn": [], "first_turn": []}
         first = self.turns == 0
         for critic in range(len(critics)):
-            units = [actor_critic.unit(sample, critics.of_actions) for sample in self.samples]
-            of_units = critics.values(critic, units)
-            value = torch.tensor([of_units[unit] for unit in units])
+            value = self._values(critics, critic)
             shares["explained"].append(_explained(value, self.returns))
             shares["within_turn"].append(_explained(self._less_turns(value), self._less_turns(self.returns)))
             shares["first_turn"].append(_explained(value[first], self.returns[first]))
         return {name: sum(own) / len(own) for name, own in shares.items()}
+
+    @torch.no_grad()
+    def _values(self, critics: Critics, critic: int) -> torch.Tensor:
+        """[samples] values; a text that several episodes have in common (a task's first turn, say) is read once."""
+        if critic not in self._texts:
+            units = [actor_critic.unit(sample, critics.of_actions) for sample in self.samples]
+            self._texts[critic] = [critics.text(critic, unit) for unit in units]
+        distinct = list(dict.fromkeys(self._texts[critic]))
+        values: dict[tuple[int, ...], float] = {}
+        for part in by_length([len(text) for text in distinct], critics.settings.micro_batch_tokens):
+            texts = [distinct[index] for index in part]
+            values |= dict(zip(texts, critics.team.values(critic, texts).tolist(), strict=True))
+        return torch.tensor([values[text] for text in self._texts[critic]])
 
     def _less_turns(self, numbers: torch.Tensor) -> torch.Tensor:
         """[samples] numbers less the mean of their turn."""
