@@ -30,6 +30,7 @@ class Toy:
     name = "toy"
     licence = "MIT"
     embedded_origin = "a test"
+    generated_label = ""
     hub = ("owner/toy", None)
     slices = {source: ("train[0:4]", "test") for source in ("embedded", "path", "hub")}
 

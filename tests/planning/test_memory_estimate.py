@@ -148,12 +148,14 @@ def test_free_memory_of_this_machine():
 
 
 OVERLAY = {
+    "methods": ["collm_cc"],
     "models": {
         "scratch": {"layers": 4, "hidden": 256, "vocabulary": 1024, "per_domain": {"tldr": {"pretrain": {"steps": 0}}}}
     },
     "domain": {
         "tldr": {
             "warm_start": {"enabled": False},
+            "rollout": {"generations": 1, "max_new_tokens": 96},
             "training": {"epochs": 1, "max_updates": 1, "tasks_per_rollout": 24, "minibatch_size": 24},
             "evaluation": {"samples": 1, "every": None, "tasks_during": 2},
         }
