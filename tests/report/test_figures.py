@@ -96,9 +96,23 @@ def test_seeds_give_a_band_around_their_mean(three_seeds):
 
 def test_seeds_with_other_evaluations_are_refused(three_seeds):
     curves = three_seeds.curves[three_seeds.curves["method"] == "magrpo"]
+    assert curves["iteration"].max() == 30
     without = curves[~((curves["seed"] == 1) & (curves["iteration"] == 15))]
     with pytest.raises(DataError, match="str_build/magrpo: not every seed was evaluated at iteration 15"):
         figures.evaluation_curve(without)
+
+
+def test_the_ends_of_runs_of_different_lengths_are_one_point():
+    rewards = {0: {0: 0.1, 8: 0.5, 12: 0.9}, 1: {0: 0.3, 8: 0.7, 16: 0.6, 18: 1.1}}
+    rows = [
+        ("algebra", "magrpo", "evaluation", seed, iteration, 10 * iteration, reward)
+        for seed, values in rewards.items()
+        for iteration, reward in values.items()
+    ]
+    columns = ["domain", "method", "event", "seed", "iteration", "env_step", "reward"]
+    line = figures.evaluation_curve(pd.DataFrame(rows, columns=columns))
+    assert line["env_step"].tolist() == [0, 80, 150]  # 120 and 180 at the ends; 160 of the longer run is left out
+    assert line["point"].tolist() == pytest.approx([0.2, 0.6, 1.0])
 
 
 def test_smoothing_by_hand():

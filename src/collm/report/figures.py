@@ -96,7 +96,7 @@ def learning_curves(
 
     Two seeds or more: estimate over seeds with its shaded 95 % interval. One seed: the evaluations, and
     behind them the training reward of every rollout (mean over its turns), smoothed. `maximum` is the largest
-    reward of the domain. Raises DataError if the seeds of a method were not evaluated at the same iterations.
+    reward of the domain. Raises DataError if a seed of a method was not evaluated where the others were.
     """
     figure = Figure(figsize=(6.4, 4.3), layout="constrained")
     axes = figure.add_subplot()
@@ -160,10 +160,16 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def evaluation_curve(curves: pd.DataFrame, estimator: str = "mean", resamples: int = 10_000) -> pd.DataFrame:
     """Evaluations of one method as columns env_step, point, low, high, one row per evaluation.
 
-    Seeds are matched by training iteration; env_step is their mean there, because episodes that stop early
-    make seeds use different numbers of joint actions. With one seed low and high are NaN.
+    Seeds are matched by training iteration, and the ends of their runs with each other: runs that end after a number of
+    updates need more or fewer iterations for it where episodes stop early. What only the longer runs have before their
+    end is left out. env_step is the mean over seeds. With one seed low and high are NaN. Raises DataError if a seed was
+    not evaluated at an iteration of the others.
     """
     evaluations = curves[curves["event"] == "evaluation"].drop_duplicates(["seed", "iteration"], keep="last")
+    ends = evaluations.groupby("seed")["iteration"].transform("max")
+    last = evaluations["iteration"] == ends
+    evaluations = evaluations.assign(iteration=evaluations["iteration"].where(~last, ends.max()))
+    evaluations = evaluations[last | (evaluations["iteration"] < ends.min())]
     rewards = evaluations.pivot(index="iteration", columns="seed", values="reward").sort_index()
     steps = evaluations.pivot(index="iteration", columns="seed", values="env_step").sort_index()
     if rewards.isna().to_numpy().any():
