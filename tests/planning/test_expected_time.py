@@ -76,7 +76,7 @@ def test_an_earlier_run_of_the_same_job_is_a_better_guide(settings, tmp_path):
     jobs = jobs_of(run("collm_cc"))
     estimate = expect(settings, jobs, 1, tmp_path).wall
     team = resolve_job(settings, "tldr", "collm_cc").raw["team"]
-    record = {"config": {"team": team}, "counts": {"samples": 100, "tokens": 10_000}, "wall_seconds": 7.0}
+    record = {"config": {"team": team}, "counts": {"samples": 100, "tokens": 10_000}, "wall_seconds": 2.0}
     write_json(tmp_path / "results/tldr/collm_cc/seed0/run.json", record)
     lines = {line.method: line.seconds for line in make_plan(settings, Rates(tmp_path / "results"), tmp_path).lines}
     assert expect(settings, jobs, 1, tmp_path).wall == lines["collm_cc"]["train"] < estimate

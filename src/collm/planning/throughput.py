@@ -20,14 +20,16 @@ from collm.planning.data_estimate import DataEstimate
 
 PAPER_RATES = {None: 157.0, "local": 57.4, "joint": 70.1}  # tokens per second of training, by kind of critic
 PAPER_PARAMETERS = 3.55e9  # mean parameters of the agents of those runs
-CORE_RATES = {None: 900.0, "local": 400.0, "joint": 400.0}  # the same of scratch models on one core
+CORE_RATES = {None: 4000.0, "local": 2800.0, "joint": 2800.0}  # the same of scratch models on one core
 CORE_PARAMETERS = 1e6  # parameters up to which those rates hold
-CORE_FALL = 0.8  # rates fall with this power of the parameters: SmolLM2 has 135 times as many and is 50 times slower
+CORE_FALL = 1.1  # rates fall with this power of the parameters: SmolLM2 has 135 times as many and is 220 times slower
 GENERATION_SPEED = 1.5  # tokens per second without updates, relative to Monte Carlo training
-FINE_TUNING_SPEED = 15.0  # prompt and response tokens per second of a warm start, relative to the same
-START_SECONDS = {"cpu": 8.0, "cuda": 60.0}  # seconds of a process before it does anything: imports, loading
+# Prompt and response tokens per second of a warm start: on one core with its own power, on a GPU relative to training.
+CORE_FINE_TUNING, CORE_FINE_TUNING_FALL = 12_000.0, 0.7
+FINE_TUNING_SPEED = 15.0
+START_SECONDS = {"cpu": 5.0, "cuda": 60.0}  # seconds of a process before it does anything: imports, loading
 START_SECONDS_TOGETHER = 1.5  # the same per row where one process evaluates all rows (models made from scratch)
-PRETRAINING_RATE = 10_000.0  # tokens per second of making a scratch model, one core
+PRETRAINING_RATE = 20_000.0  # tokens per second of making a scratch model, one core
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Rates:
             stages["train"] = _measured(run, _share(run, ("counts", "samples"), work.samples), start), estimate
         elif job.method in WARM_STARTS:
             tokens = fine_tuning_tokens(job, data.train, data.lengths)
-            estimate = start + tokens / (FINE_TUNING_SPEED * playing_rate) + work.interim_tokens / playing_rate
+            tuning_rate = FINE_TUNING_SPEED * self.given if self.given else _fine_tuning_rate(device, size)
+            estimate = start + tokens / tuning_rate + work.interim_tokens / playing_rate
             stages["warm_start"] = _measured(run, 1.0, start), estimate
         scratch = all(spec["source"] == "scratch" for spec in job.models.values())
         start = START_SECONDS_TOGETHER if scratch else start
@@ -118,3 +121,10 @@ def _default_rate(critics: str | None, device: str, size: float) -> float:
     if device == "cuda":
         return PAPER_RATES[critics] * PAPER_PARAMETERS / size
     return CORE_RATES[critics] / max(1.0, size / CORE_PARAMETERS) ** CORE_FALL
+
+
+def _fine_tuning_rate(device: str, size: float) -> float:
+    """Tokens per second of a warm start, prompts and responses, for agents of `size` parameters."""
+    if device == "cuda":
+        return FINE_TUNING_SPEED * GENERATION_SPEED * _default_rate(None, device, size)
+    return CORE_FINE_TUNING / max(1.0, size / CORE_PARAMETERS) ** CORE_FINE_TUNING_FALL
