@@ -27,9 +27,10 @@ from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric,
 from collm.domains.building import house_expert, house_prompts
 from collm.domains.building.house_cases import read_case
 from collm.domains.building.house_feedback import MODES, feedback
-from collm.domains.building.house_generator import further_houses
+from collm.domains.building.house_generator import SHAPES, further_houses
 from collm.domains.building.house_rows import EMPTIEST, content_key, house_fields, house_of
 from collm.domains.building.house_world import (
+    Box,
     Counts,
     House,
     Orders,
@@ -40,6 +41,7 @@ from collm.domains.building.house_world import (
     fight,
     parse_orders,
     quotas,
+    reading_order,
     reward_parts,
     spider_share,
 )
@@ -48,7 +50,9 @@ from collm.domains.options import Option
 
 WORLDS = ("reset", "persistent")
 TARGETS = ("layers", "boxes")
+WORDINGS = ("full", "brief")
 HORIZON = 4
+_PRACTICE = 4
 
 
 class HouseBuild(Domain):
@@ -75,6 +79,13 @@ class HouseBuild(Domain):
             "How prompts list the house: layers as published, or boxes, which is shorter.",
             choices=TARGETS,
         ),
+        Option(
+            "wording",
+            "full",
+            "brief: the boxes of all builders, spiders and one's last reply alone, for scratch models, which cannot read "
+            "instructions; target, feedback and the two repeat_ options then change no prompt.",
+            choices=WORDINGS,
+        ),
         Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
         Option("repeat_response", True, "Follow-up prompts quote the agent's own last response."),
         Option("max_commands", 600, "Commands accepted per team and turn.", minimum=2),
@@ -87,7 +98,13 @@ class HouseBuild(Domain):
         Option("spider_seed", 42, "Seed of the attacks under profile released, drawn once per run.", minimum=0),
         Option("wrong_cells", 20, "Most cells that feedback lists.", minimum=1),
         Option("generated", 0, "Further houses from the seeded generator, never a published one.", minimum=0),
-        Option("size", [3, 6], "Shortest and longest walls of generated houses.", minimum=3, maximum=12, length=2),
+        Option(
+            "shapes",
+            "houses",
+            "What is generated: houses like the published ones, or huts of two or three boxes.",
+            choices=SHAPES,
+        ),
+        Option("size", [3, 6], "Shortest and longest walls of generated houses, not of huts.", minimum=3, maximum=12, length=2),
     )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
@@ -136,7 +153,8 @@ class HouseBuild(Domain):
         if self.options["generated"]:
             published = [] if not rows else readers.embedded_rows("house_build.json")
             taken = {content_key(house_of(house_fields(row))) for row in (*published, *rows)}
-            houses = further_houses(seed, self.options["generated"], self.options["size"], taken)
+            shape = self.options["shapes"]
+            houses = further_houses(seed, self.options["generated"], self.options["size"], taken, shape)
             splits["generated"] = [RawRow(house, f"generated:{n}") for n, house in enumerate(houses, start=1)]
         return splits
 
@@ -169,6 +187,10 @@ class HouseBuild(Domain):
         role = self._role(agent, house)
         if feedback is None and self.profile == "released":
             feedback = {"spiders": self._drawn(self.options["spider_seed"])}
+        if self.options["wording"] == "brief":
+            response = self._last_response(task, turn, history) if turn else None
+            text = house_prompts.brief(self._shared_out(house), role, feedback, turn, response)
+            return [{"role": "user", "content": text}]
         text = house_prompts.task_text(house, role, feedback)
         if turn:
             response = self._last_response(task, turn, history)
@@ -176,6 +198,11 @@ class HouseBuild(Domain):
             quoted = response if self.options["repeat_response"] else None
             text = house_prompts.follow_up(house, role, turn, feedback, original, quoted)
         return [{"role": "system", "content": house_prompts.SYSTEM}, {"role": "user", "content": text}]
+
+    def _shared_out(self, house: House) -> list[Box]:
+        """The house as boxes that the quotas let one builder fill, in reading order."""
+        planned = house_expert.plan(house, self.num_agents, self.quotas(house))
+        return sorted((box for share in planned for box in share), key=reading_order)
 
     def _role(self, agent: int, house: House) -> house_prompts.Role:
         return house_prompts.Role(
@@ -274,14 +301,29 @@ class HouseBuild(Domain):
         return self.scripted_episode(task, HORIZON, self.start(task, rng.getrandbits(32)), answer)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
-        """The drawn layers, the house as boxes and as layers, and boxes of it as commands, shuffled."""
+        """The drawn layers, the house as boxes and as layers, and boxes of it as commands, shuffled.
+
+        With brief wording only what builders are asked and answer, under spiders of four draws.
+        """
         house = self.house(task)
+        if self.options["wording"] == "brief":
+            return [text for _ in range(_PRACTICE) for text in self._practice(house, self._drawn(rng.getrandbits(32)))]
         legend = ", ".join(f"{letter} {block}" for letter, block in task.fields["inventory"].items())
         drawn = "\n".join(f"y={house.low[1] + y}\n" + "\n".join(rows) for y, rows in enumerate(task.fields["layers"]))
         boxes = house_prompts.target_text(house, "boxes").splitlines()
         rng.shuffle(boxes)
         drills = "\n\n".join(f"{box}\n/fill {box}" for box in boxes)
         return [f"{legend}\n{drawn}", *(house_prompts.target_text(house, target) for target in TARGETS), drills]
+
+    def _practice(self, house: House, spiders: Sequence[Spider]) -> list[str]:
+        """What each builder is asked and answers for a house."""
+        told = {"spiders": spiders}
+        texts = []
+        for agent, planned in enumerate(house_expert.plan(house, self.num_agents, self.quotas(house))):
+            asked = house_prompts.brief(self._shared_out(house), self._role(agent, house), told)
+            kills = [house_expert.KILL] if agent == 0 and spiders else []
+            texts.append(asked + "\n".join([*kills, *(f"/fill {box}" for box in planned)]))
+        return texts
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score a case that brings its own house, blocks, limits, spiders and number of agents."""

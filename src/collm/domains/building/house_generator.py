@@ -1,4 +1,4 @@
-"""Further houses for HouseBuild in the published schema: other sizes, roofs, doors and materials, from a seed."""
+"""Further houses for HouseBuild in the published schema, from a seed: other sizes, roofs, doors and materials, or huts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from collm.common.errors import ConfigError
+from collm.domains.building.house_huts import draw_hut
 from collm.domains.building.house_rows import content_key
 from collm.domains.building.house_world import build_house
 
+SHAPES = ("houses", "huts")
 ROOFS = ("flat", "gable", "steep", "x_slope", "hip")
 
 # Letter in the rows: blocks it may stand for, the published one first.
@@ -26,25 +28,27 @@ _ATTEMPTS = 200
 Layer = list[list[str]]
 
 
-def further_houses(seed: int, number: int, size: Sequence[int], taken: Iterable[str]) -> list[dict[str, Any]]:
+def further_houses(
+    seed: int, number: int, size: Sequence[int], taken: Iterable[str], shape: str = "houses"
+) -> list[dict[str, Any]]:
     """`number` rows of distinct houses whose walls measure `size` = [low, high] cells; none has a key in `taken`.
 
-    The same seed gives the same houses, and a larger number only appends. ConfigError if so many are not found.
+    `shape` is one of SHAPES; huts have a size of their own. The same seed gives the same houses, and a larger number
+    only appends. ConfigError if so many are not found.
     """
-    used, rng = set(taken), random.Random(f"house_build {seed}")
+    huts = shape == "huts"
+    used, rng = set(taken), random.Random(f"house_build huts {seed}" if huts else f"house_build {seed}")
     rows: list[dict[str, Any]] = []
     while len(rows) < number:
         for _ in range(_ATTEMPTS):
-            row = _draw(rng, size)
+            row = draw_hut(rng) if huts else _draw(rng, size)
             row["task_id"] = f"house_build_generated_{len(rows):04d}"
             key = content_key(build_house((0, 0, 0), _rows(row), row["inventory"]))
             if key not in used:
                 break
         else:
-            raise ConfigError(
-                f"domain.house_build.options.generated: found only {len(rows)} different houses of size {list(size)}; "
-                "ask for fewer or for a wider range of sizes"
-            )
+            found = "huts; ask for fewer" if huts else f"houses of size {list(size)}; ask for fewer or for a wider range"
+            raise ConfigError(f"domain.house_build.options.generated: found only {len(rows)} different {found}")
         used.add(key)
         rows.append(row)
     return rows

@@ -52,6 +52,23 @@ def task_text(house: House, role: Role, feedback: Mapping[str, Any] | None) -> s
     return "\n".join(lines)
 
 
+def brief(
+    boxes: Iterable[Box], role: Role, feedback: Mapping[str, Any] | None, turn: int = 0, last_response: str | None = None
+) -> str:
+    """The task in as few words as there can be: the boxes of all shares, spiders, and who one is; at a later turn its
+    number, and the agent's own last reply if given. It ends with a line break, on which an answer can follow.
+    """
+    lines = [f"Turn {turn + 1}."] if turn else []
+    if last_response is not None:
+        lines.append(f"Your last reply:\n{last_response}")
+    lines += map(str, boxes)
+    attacks = [attack for attack, _ in feedback["spiders"]] if feedback else role.spiders * [role.attack_range[0]]
+    if attacks:
+        lines.append(f"Spiders: {' + '.join(map(str, attacks))}.")
+    lines.append(f"Builder {role.agent + 1}.")
+    return "\n".join(lines) + "\n"
+
+
 def target_text(house: House, target: str) -> str:
     """The solid cells, `boxes`: one box per line; `layers`: one line per y with the rectangles of that layer."""
     if target == "boxes":
