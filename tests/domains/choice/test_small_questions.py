@@ -10,7 +10,7 @@ from support.reasoning_oracles import numbers, quantities, walked
 
 from collm.common.errors import ConfigError
 from collm.data import prepare
-from collm.domains.base import RawRow
+from collm.domains.base import Exchange, RawRow
 from collm.domains.choice.algebra import Algebra
 from collm.domains.choice.arc_challenge import ArcChallenge
 from collm.domains.choice.medicine import Medicine
@@ -288,3 +288,27 @@ def test_a_position_that_runs_dry_gives_way_to_others():
     assert Counter(row.fields["answer"] for row in rows) == {0: 1, 1: 11}
     with pytest.raises(ConfigError, match="13 different questions cannot be made; at most 12"):
         generate([lopsided], 0, 13, "algebra")
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+def test_brief_prompts_are_the_question_and_the_role_and_are_practised_with_the_right_answer(agents):
+    options = {"wording": "brief", "generated": 20, "steps": [2, 3], "reach": 2, "kinds": "facing", "working": "steps"}
+    domain = Navigate(options, "paper", agents)
+    task = domain.task(domain.embedded(0)["train"][0], 0)
+    question = f"{task.fields['question']}\nA) {task.fields['options'][0]}\nB) {task.fields['options'][1]}\n"
+    texts, answers = domain.corpus(task, random.Random(0)), []
+    for agent in range(agents):
+        (message,) = domain.observe(task, agent, 0, (), None)
+        assert message["role"] == "user" and message["content"].startswith(question)
+        role = message["content"].removeprefix(question)
+        assert role == f"{domain.roles[agent].capitalize()}:\n"
+        assert texts[agent].startswith(message["content"])
+        answers.append(texts[agent].removeprefix(message["content"]))
+    step = domain.step(task, 0, answers, None)
+    assert step.done and step.reward == pytest.approx(domain.max_reward)
+    (later,) = domain.observe(
+        task, 0, 1, [Exchange((message,), "So Yes.\nAnswer: A 1")], {"agree": False, "formed": True}
+    )
+    assert later["content"].startswith("Turn 2.\nSo Yes.\nAnswer: A 1\n") and later["content"].endswith(
+        question + "Solver:\n"
+    )
