@@ -82,8 +82,8 @@ class HouseBuild(Domain):
         Option(
             "wording",
             "full",
-            "brief: the boxes of all builders, spiders and one's last reply alone, for scratch models, which cannot read "
-            "instructions; target, feedback and the two repeat_ options then change no prompt.",
+            "brief: the boxes of all builders, spiders and one's last reply alone, for scratch models, which cannot "
+            "read instructions; target, feedback and the two repeat_ options then change no prompt.",
             choices=WORDINGS,
         ),
         Option("repeat_prompt", True, "Follow-up prompts repeat the first prompt."),
@@ -104,7 +104,14 @@ class HouseBuild(Domain):
             "What is generated: houses like the published ones, or huts of two or three boxes.",
             choices=SHAPES,
         ),
-        Option("size", [3, 6], "Shortest and longest walls of generated houses, not of huts.", minimum=3, maximum=12, length=2),
+        Option(
+            "size",
+            [3, 6],
+            "Shortest and longest walls of generated houses, not of huts.",
+            minimum=3,
+            maximum=12,
+            length=2,
+        ),
     )
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""Further houses for HouseBuild in the published schema, from a seed: other sizes, roofs, doors and materials, or huts."""
+"""Further houses for HouseBuild in the published schema, from a seed: other sizes, roofs and materials, or huts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def further_houses(
             if key not in used:
                 break
         else:
-            found = "huts; ask for fewer" if huts else f"houses of size {list(size)}; ask for fewer or for a wider range"
+            found = "huts; ask for fewer" if huts else f"houses of size {list(size)}; ask for fewer or a wider range"
             raise ConfigError(f"domain.house_build.options.generated: found only {len(rows)} different {found}")
         used.add(key)
         rows.append(row)

@@ -21,9 +21,7 @@ def draw_hut(rng: random.Random) -> dict[str, Any]:
     width, depth = boxes[0].high[0] + 1, boxes[0].high[2] + 1
     height = max(box.high[1] for box in boxes) + 1
     letters = {cell: LETTERS[blocks.index(box.block)] for box in boxes for cell in box.cells}
-    layers = [
-        ["".join(letters.get((x, y, z), "A") for x in range(width)) for z in range(depth)] for y in range(height)
-    ]
+    layers = [["".join(letters.get((x, y, z), "A") for x in range(width)) for z in range(depth)] for y in range(height)]
     count = Counter("".join(row for rows in layers for row in rows))
     inventory = {letter: block for letter, block in zip(LETTERS, blocks, strict=True) if count[letter]} | {"A": "air"}
     return {

@@ -53,7 +53,11 @@ def task_text(house: House, role: Role, feedback: Mapping[str, Any] | None) -> s
 
 
 def brief(
-    boxes: Iterable[Box], role: Role, feedback: Mapping[str, Any] | None, turn: int = 0, last_response: str | None = None
+    boxes: Iterable[Box],
+    role: Role,
+    feedback: Mapping[str, Any] | None,
+    turn: int = 0,
+    last_response: str | None = None,
 ) -> str:
     """The task in as few words as there can be: the boxes of all shares, spiders, and who one is; at a later turn its
     number, and the agent's own last reply if given. It ends with a line break, on which an answer can follow.
