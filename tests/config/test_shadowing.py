@@ -34,11 +34,11 @@ def test_defaults_that_a_domain_shadows_are_told_with_the_line_that_works(load):
     text = "domains: [tldr, mbpp]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 10}}\n"
     merged, lines = load(text)
     assert lines == [
-        "warning: defaults.warm_start.epochs: 10 does not reach tldr (domain.tldr.warm_start.epochs: 3 wins); "
+        "warning: defaults.warm_start.epochs: 10 does not reach tldr (domain.tldr.warm_start.epochs: 4 wins); "
         "write domain: {tldr: {warm_start: {epochs: 10}}}"
     ]
     epochs = {name: resolve_job(merged, name, "collm_cc").warm_start.epochs for name in ("tldr", "mbpp")}
-    assert epochs == {"tldr": 3, "mbpp": 10}
+    assert epochs == {"tldr": 4, "mbpp": 10}
     cured, lines = load(text, lines[0].partition("; write ")[2])
     assert lines == []
     assert resolve_job(cured, "tldr", "collm_cc").warm_start.epochs == 10
@@ -120,7 +120,7 @@ def test_every_pair_of_layers(load, texts, loser, winner):
     [
         "defaults: {evaluation: {examples: 7}}",
         # Equal values shadow nothing.
-        "domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 3}}",
+        "domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 4}}",
         # What one file says of both is meant.
         "domains: [tldr]\nmethods: [collm_cc]\nbaselines: []\ndefaults: {warm_start: {epochs: 9}}\n"
         "domain: {tldr: {warm_start: {epochs: 3}}}",
@@ -187,7 +187,7 @@ def test_the_readmes_own_overlay_does_what_it_says(load):
     for method in ("magrpo", "collm_dc", "collm_cc"):
         job = resolve_job(merged, "tldr", method)
         assert job.training.max_updates == 100
-        assert job.training.agent_learning_rate == (5.0e-4 if method == "magrpo" else 1.0e-3)
+        assert job.training.agent_learning_rate == (5.0e-4 if method == "magrpo" else 2.0e-3)
         assert (job.data["source"], job.data["path"]) == ("path", "/where/my/data/is")
 
 
@@ -226,7 +226,7 @@ def test_examples_inside_sentences(load):
     assert all(resolve_settings(merged, name)["data"]["path"] == "FOLDER" for name in NAMES)
     assert {resolve_settings(merged, name)["data"]["source"] for name in NAMES} == {"path"}
     merged, lines = load("defaults: {warm_start: {epochs: 10}}")
-    assert [resolve_job(merged, "tldr", name).warm_start.epochs for name in ("collm_cc", "magrpo")] == [3, 3]
+    assert [resolve_job(merged, "tldr", name).warm_start.epochs for name in ("collm_cc", "magrpo")] == [4, 4]
     assert len(lines) == 1
     merged, _ = load("domain: {tldr: {warm_start: {epochs: 10}}}")
     assert [resolve_job(merged, "tldr", name).warm_start.epochs for name in ("collm_cc", "magrpo")] == [10, 10]
