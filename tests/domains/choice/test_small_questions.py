@@ -291,24 +291,30 @@ def test_a_position_that_runs_dry_gives_way_to_others():
 
 
 @pytest.mark.parametrize("agents", [1, 2])
-def test_brief_prompts_are_the_question_and_the_role_and_are_practised_with_the_right_answer(agents):
-    options = {"wording": "brief", "generated": 20, "steps": [2, 3], "reach": 2, "kinds": "facing", "working": "steps"}
-    domain = Navigate(options, "paper", agents)
+def test_brief_prompts_are_the_question_and_the_role(agents):
+    domain = Navigate({**WALKS, "wording": "brief"}, "paper", agents)
     task = domain.task(domain.embedded(0)["train"][0], 0)
     question = f"{task.fields['question']}\nA) {task.fields['options'][0]}\nB) {task.fields['options'][1]}\n"
-    texts, answers = domain.corpus(task, random.Random(0)), []
     for agent in range(agents):
         (message,) = domain.observe(task, agent, 0, (), None)
-        assert message["role"] == "user" and message["content"].startswith(question)
-        role = message["content"].removeprefix(question)
-        assert role == f"{domain.roles[agent].capitalize()}:\n"
-        assert texts[agent].startswith(message["content"])
-        answers.append(texts[agent].removeprefix(message["content"]))
-    step = domain.step(task, 0, answers, None)
-    assert step.done and step.reward == pytest.approx(domain.max_reward)
-    (later,) = domain.observe(
-        task, 0, 1, [Exchange((message,), "So Yes.\nAnswer: A 1")], {"agree": False, "formed": True}
-    )
-    assert later["content"].startswith("Turn 2.\nSo Yes.\nAnswer: A 1\n") and later["content"].endswith(
-        question + "Solver:\n"
-    )
+        assert message == {"role": "user", "content": f"{question}{domain.roles[agent].capitalize()}:\n"}
+    (message,) = domain.observe(task, 0, 0, (), None)
+    history, told = [Exchange((message,), "So Yes.\nAnswer: A 1")], {"agree": False, "formed": True}
+    (later,) = domain.observe(task, 0, 1, history, told)
+    assert later["content"].startswith("Turn 2.\nSo Yes.\nAnswer: A 1\n")
+    assert later["content"].endswith(message["content"])
+
+
+def test_brief_practice_is_what_is_asked_with_an_answer_that_is_right_less_often_than_not():
+    domain = Navigate({**WALKS, "wording": "brief"})
+    right = []
+    for index, row in enumerate(domain.embedded(0)["train"]):
+        task = domain.task(row, index)
+        asked = [domain.observe(task, agent, 0, (), None)[0]["content"] for agent in (0, 1)]
+        texts = domain.corpus(task, random.Random(index))
+        for question, text in zip(asked, texts, strict=True):
+            assert text.startswith(question)
+            line = text.removeprefix(question).splitlines()[0]
+            right.append(line.startswith(f"{task.fields['why']} "))
+            assert right[-1] or line in ("So Yes.", "So No.", "Not A.", "Not B.")
+    assert sum(right) / len(right) == pytest.approx(0.4, abs=0.06)
