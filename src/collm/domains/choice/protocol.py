@@ -43,9 +43,6 @@ WORDINGS = ("full", "brief")
 _LAST_LINE = re.compile(r"answer ?: ?([A-Ea-e]) ?([1-5])", re.IGNORECASE | re.ASCII)
 _STATED = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
 _SHORT = 140  # characters of an explanation that a demonstration quotes
-# Share of faults in brief text for scratch models. They learn the manner from it; were all right, they would know more
-# than the demonstrations of a warm start teach.
-_PRACTICE_NOISE = 0.6
 _PRACTICE = 4  # in the text that scratch models are made of: episodes per task, and answers of the first agent in each
 
 _ENDING = (
@@ -245,11 +242,12 @@ class ReasoningDomain(Domain):
 
         One manner of answering is learnt sooner than two, and answers are most of the text beside all prompts. The
         blank line is as long, in tokens, as what the chat template of scratch models puts between question and answer.
+        With brief wording a question with its working alone: the last line of an answer is what a warm start teaches.
         """
         fields = task.fields
         if self.options["wording"] == "brief":
             return [
-                self._brief(task, agent, 0, (), None) + self._scripted(task, agent, rng, _PRACTICE_NOISE)
+                self._brief(task, agent, 0, (), None) + self.reasoning(task, agent, fields["answer"])
                 for agent in range(self.num_agents)
             ]
         lines = (fields["question"], fields["why"], fields["options"][fields["answer"]])
