@@ -43,7 +43,6 @@ WORDINGS = ("full", "brief")
 _LAST_LINE = re.compile(r"answer ?: ?([A-Ea-e]) ?([1-5])", re.IGNORECASE | re.ASCII)
 _STATED = re.compile(r"(?i:\banswer)(?i:[ \t]{0,4}is\b)?[ \t]{0,4}:?[ \t]{0,4}\(?([A-E])\b", re.ASCII)
 _SHORT = 140  # characters of an explanation that a demonstration quotes
-_ENDED = 0.25  # share of brief practice that ends as an answer must
 _PRACTICE = 4  # in the text that scratch models are made of: episodes per task, and answers of the first agent in each
 
 _ENDING = (
@@ -243,16 +242,14 @@ class ReasoningDomain(Domain):
 
         One manner of answering is learnt sooner than two, and answers are most of the text beside all prompts. The
         blank line is as long, in tokens, as what the chat template of scratch models puts between question and answer.
-        With brief wording questions and their working, mostly without the last line of an answer, which is what a warm
-        start teaches: a model that always writes it right would know more than the faulty demonstrations.
+        With brief wording the question as it is asked and a right answer, for each agent.
         """
         fields = task.fields
         if self.options["wording"] == "brief":
-            asked = [self._brief(task, agent, 0, (), None) for agent in range(self.num_agents)]
-            worked = [self.reasoning(task, agent, fields["answer"]) for agent in range(self.num_agents)]
-            ends = [f"\n{_ending(LETTERS[fields['answer']], rng.choice((4, 5)), None)}" for _ in worked]
-            ends = [end if rng.random() < _ENDED else "" for end in ends]
-            return ["".join(parts) for parts in zip(asked, worked, ends, strict=True)]
+            return [
+                self._brief(task, agent, 0, (), None) + self._scripted(task, agent, rng, 0.0)
+                for agent in range(self.num_agents)
+            ]
         lines = (fields["question"], fields["why"], fields["options"][fields["answer"]])
         agents = [*[0] * _PRACTICE, *range(1, self.num_agents)] * _PRACTICE
         answers = [self._scripted(task, agent, rng, 0.0) for agent in agents]
