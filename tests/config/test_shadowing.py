@@ -103,7 +103,7 @@ def test_the_example_of_the_fault_list(load):
         (
             ["domains: [algebra]\nbaselines: []\ndefaults: {warm_start: {noise: 0.1}}"],
             "defaults.warm_start.noise: 0.1",
-            "algebra (domain.algebra.warm_start.noise: 0.45 wins)",
+            "algebra (domain.algebra.warm_start.noise: 0.2 wins)",
         ),
     ],
 )
