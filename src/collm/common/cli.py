@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from collm.common import shipped
 from collm.common.errors import CollmError, ConfigError, Interrupted
 
 USER_ERROR = 2
@@ -165,7 +166,7 @@ def parser(
     result.add_argument(
         "--config",
         nargs="+",
-        default=["config/config.yaml"],
+        default=[str(shipped.config_file())],
         metavar="FILE",
         help="YAML or JSON files; later ones win key by key",
     )
