@@ -16,10 +16,15 @@ from collm.config.resolve import resolve_job
 from collm.methods.registry import UNTRAINED
 from collm.pipeline import provenance
 from collm.runs.folders import RunFolders
+from collm.stages import Provide
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, evaluate one team after another; return the exit status."""
+def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> int:
+    """Parse, evaluate one team after another; return the exit status.
+
+    Args:
+        provide: called with configuration, job and options before what the job stands on is looked for.
+    """
     parser = cli.parser(__doc__, seed=True)
     parser.add_argument("--method", nargs="+", required=True, help="methods or baselines, e.g. parallel collm_cc")
     cli.add_threads(parser)
@@ -30,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_arguments(arguments.method, arguments.adapters)
     settings = load_config(arguments.config)
     jobs = [resolve_job(settings, arguments.domain, method) for method in arguments.method]
+    if provide is not None:
+        for job in jobs:
+            provide(settings, job, arguments)
     for job in jobs:
         folders = RunFolders.of(arguments.domain, job.method, arguments.seed)
         provenance.check_inputs(settings, arguments.domain, job.method, folders.data, folders.models)

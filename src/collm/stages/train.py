@@ -23,11 +23,15 @@ from collm.methods.registry import BASELINES, METHODS, WARM_STARTS
 from collm.pipeline import provenance
 from collm.runs import health, health_remarks
 from collm.runs.folders import RunFolders
-from collm.stages import Listener
+from collm.stages import Listener, Provide
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, check, train; every run writes adapters, run.json and metrics.jsonl. Returns the exit status."""
+def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> int:
+    """Parse, check, train; every run writes adapters, run.json and metrics.jsonl. Returns the exit status.
+
+    Args:
+        provide: called with configuration, job and options before what the job stands on is looked for.
+    """
     parser = cli.parser(__doc__, seed=True)
     parser.add_argument("--method", nargs="+", required=True, help="methods, e.g. collm_cc; several: one after another")
     cli.add_threads(parser)
@@ -41,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_arguments(arguments)
     config = load_config(arguments.config)
     jobs = [resolve_job(config, arguments.domain, method) for method in arguments.method]
+    if provide is not None:
+        for job in jobs:
+            provide(config, job, arguments)
     starts = [checked_start(config, job, arguments.seed, start=arguments.start) for job in jobs]
     with cli.loading():
         from collm.runs import distributed
