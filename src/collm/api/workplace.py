@@ -77,8 +77,11 @@ class Workplace:
     def start(self, domain: str, method: str, seed: int, listener: Listener | None = None) -> None:
         """The warm start that a method's run starts from, if it starts from one."""
         warm = starts_from(method, resolve_job(self.config, domain, method).warm_start.enabled)
-        if warm is None:
-            return
+        if warm is not None:
+            self.warm_started(domain, warm, seed, listener)
+
+    def warm_started(self, domain: str, warm: str, seed: int, listener: Listener | None = None) -> None:
+        """A warm start, of a team or of one agent alone."""
         self.inputs(domain, warm)
         folders = self.folders(domain, warm, seed)
         if self._serves(folders.out / "run.json", lambda: self._check_run(domain, warm, folders)):
