@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, make what is not there yet; returns the exit status."""
     parser = cli.parser(__doc__)
     parser.add_argument("--method", nargs="+", help="rows whose models are made; default: all of the configuration")
-    parser.add_argument("--again", action="store_true", help="make again what other settings made")
+    cli.add_again(parser)
     cli.add_device(parser)
     arguments = parser.parse_args(argv)
     config = load_config(arguments.config)

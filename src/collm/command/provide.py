@@ -13,12 +13,16 @@ from collm.methods.registry import METHODS
 
 def inputs(config: Mapping[str, Any], job: Job, arguments: argparse.Namespace) -> None:
     """Data and models of a job, where they are not there yet."""
-    Workplace(config, device=arguments.device, threads=arguments.threads).inputs(job.domain, job.method)
+    _place(config, arguments).inputs(job.domain, job.method)
 
 
 def inputs_and_start(config: Mapping[str, Any], job: Job, arguments: argparse.Namespace) -> None:
     """The same, and the warm start of its seed."""
-    inputs(config, job, arguments)
+    place = _place(config, arguments)
+    place.inputs(job.domain, job.method)
     if job.method in METHODS and arguments.start is None:
-        place = Workplace(config, device=arguments.device, threads=arguments.threads)
         place.start(job.domain, job.method, arguments.seed)
+
+
+def _place(config: Mapping[str, Any], arguments: argparse.Namespace) -> Workplace:
+    return Workplace(config, again=arguments.again, device=arguments.device, threads=arguments.threads)

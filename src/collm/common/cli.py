@@ -198,6 +198,13 @@ def add_reuse(layout: argparse.ArgumentParser) -> None:
     layout.add_argument("--reuse", action="store_true", help=words)
 
 
+def add_again(layout: argparse.ArgumentParser) -> None:
+    """Option of commands that make what is missing before they run."""
+    layout.add_argument(
+        "--again", action="store_true", help="make again what other settings made, instead of refusing it"
+    )
+
+
 def add_processes(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that several processes can share."""
     words = "processes of this machine that share the work, one per GPU; --threads is for all of them together"

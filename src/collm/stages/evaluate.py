@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
     cli.add_device(parser)
     cli.add_processes(parser)
     parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
+    if provide is not None:
+        cli.add_again(parser)
     arguments = parser.parse_args(argv)
     _check_arguments(arguments.method, arguments.adapters)
     settings = load_config(arguments.config)

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
     parser.add_argument("--start", type=Path, help="warm-started adapters; default: the conventional place if enabled")
     words = "a file per method, to whose end its run prints; default: all print here"
     parser.add_argument("--logs", type=Path, nargs="+", metavar="FILE", help=words)
+    if provide is not None:
+        cli.add_again(parser)
     arguments = parser.parse_args(argv)
     _check_arguments(arguments)
     config = load_config(arguments.config)
