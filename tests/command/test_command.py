@@ -16,6 +16,7 @@ from collm.command.ask import questions
 from collm.common import cli, shipped
 from collm.common.errors import DataError
 from collm.config.load import load_config
+from collm.stages import train
 
 TINY = str(ROOT / "tests" / "workflow" / "tiny.yaml")
 DEFAULT = str(ROOT / "config" / "config.yaml")
@@ -93,6 +94,18 @@ def test_data_are_made_where_they_are_missing(tmp_path):
         Workplace(other, tmp_path).data("tldr")
     Workplace(other, tmp_path, again=True).data("tldr")
     assert json.loads(manifest.read_text())["splits"]["train"]["rows"] == 3
+
+
+def test_processes_of_a_run_are_not_told_to_make_things_again(monkeypatch):
+    from collm.runs import distributed
+
+    told, provided = [], []
+    monkeypatch.setattr(train, "checked_start", lambda *_, **__: None)
+    monkeypatch.setattr(train, "train_each", lambda *_: 0)
+    monkeypatch.setattr(distributed, "launch", lambda *what: told.append(what))
+    words = ["--config", DEFAULT, "--domain", "tldr", "--method", "magrpo", "--processes", "2"]
+    assert train.main([*words, "--again"], lambda *what: provided.append(what[1].method)) == 0
+    assert told == [("collm.stages.train", words, 2, None)] and provided == ["magrpo"]
 
 
 def test_questions_end_with_an_empty_line():
