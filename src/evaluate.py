@@ -1,86 +1,9 @@
 """Stage `evaluate`: sample the whole test split with one or several teams and time their responses."""
 
-from __future__ import annotations
-
-import argparse
-import dataclasses
 import sys
-from pathlib import Path
 
 from collm.common import cli
-from collm.common.errors import ConfigError, ModelError
-from collm.common.files import write_json, write_jsonl
-from collm.config.job import Job
-from collm.config.load import load_config
-from collm.config.resolve import resolve_job
-from collm.methods.registry import UNTRAINED
-from collm.pipeline import provenance
-from collm.runs.folders import RunFolders
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, evaluate one team after another; return the exit status."""
-    parser = cli.parser(__doc__, seed=True)
-    parser.add_argument("--method", nargs="+", required=True, help="methods or baselines, e.g. parallel collm_cc")
-    cli.add_threads(parser)
-    cli.add_device(parser)
-    cli.add_processes(parser)
-    parser.add_argument("--adapters", type=Path, help="adapters of one method; default: those of its run")
-    arguments = parser.parse_args(argv)
-    _check_arguments(arguments.method, arguments.adapters)
-    settings = load_config(arguments.config)
-    jobs = [resolve_job(settings, arguments.domain, method) for method in arguments.method]
-    for job in jobs:
-        folders = RunFolders.of(arguments.domain, job.method, arguments.seed)
-        provenance.check_inputs(settings, arguments.domain, job.method, folders.data, folders.models)
-        if job.method not in UNTRAINED and not arguments.adapters:
-            provenance.check_run(settings, arguments.domain, job.method, folders.out)
-    with cli.loading():
-        from collm.runs import distributed
-        from collm.training import evaluation, setup  # noqa: F401  `evaluate` needs them
-    distributed.launch(__file__, sys.argv[1:] if argv is None else argv, arguments.processes, arguments.threads)
-    for job in jobs:
-        evaluate(job, arguments)
-    return 0
-
-
-def evaluate(job: Job, arguments: argparse.Namespace) -> None:
-    """Play the test split with one team; write samples.jsonl and evaluation.json into its run's folder."""
-    from collm.runs.record import RunRecord
-    from collm.training import evaluation
-    from collm.training.setup import prepare_run
-
-    folders = RunFolders.of(job.domain, job.method, arguments.seed)
-    setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device)
-    record = RunRecord("evaluate", job, arguments.seed, setup.accelerator.device, setup.code("evaluate"))
-    team = setup.team(trained=False)
-    if job.method not in UNTRAINED:
-        team.load_agents(arguments.adapters or folders.adapters)
-    facts = {"domain": job.domain, "method": job.method, "seed": arguments.seed}
-    plan = job.evaluation
-    mine = [setup.test[index] for index in setup.processes.share([1] * len(setup.test))]
-    rows = evaluation.sample_rows(setup.rollout(team), mine, plan.samples, arguments.seed, facts)
-    rows = setup.processes.gather(rows)
-    if not setup.processes.main:
-        return
-    alone = setup.rollout(team, dataclasses.replace(job.rollout, decode="sequential"))
-    timed = evaluation.latency(alone, setup.test[: plan.latency_tasks], arguments.seed)
-    write_jsonl(folders.out / "samples.jsonl", rows)
-    write_json(folders.out / "evaluation.json", record.finish(latency=timed, summary=evaluation.summary(rows)))
-
-
-def _check_arguments(methods: list[str], adapters: Path | None) -> None:
-    """Refuse adapters that would serve no row or several, and rows named twice, before anything is loaded."""
-    cli.each_once("--method", methods)
-    if adapters is None:
-        return
-    if len(methods) > 1:
-        raise ConfigError(f"--adapters belong to one --method, and {len(methods)} were given")
-    if methods[0] in UNTRAINED:
-        raise ConfigError(f"--adapters are given, and --method {methods[0]} is untrained and has none; leave them out")
-    if not adapters.is_dir():
-        raise ModelError(f"--adapters {adapters} is no folder; give the adapters/ of a run")
-
+from collm.stages.evaluate import main
 
 if __name__ == "__main__":
     sys.exit(cli.run(main))

@@ -1,40 +1,9 @@
 """Stage `warm_start`: supervised fine-tuning of every agent before reinforcement learning."""
 
-from __future__ import annotations
-
 import sys
 
 from collm.common import cli
-from collm.common.errors import ConfigError
-from collm.config.load import load_config
-from collm.config.resolve import resolve_job
-from collm.methods.registry import WARM_STARTS
-from collm.pipeline import provenance
-from collm.runs.folders import RunFolders
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, fit, write adapters, run.json and metrics.jsonl; return the exit status."""
-    parser = cli.parser(__doc__, method="warm_start", seed=True)
-    cli.add_threads(parser)
-    cli.add_device(parser)
-    cli.add_reuse(parser)
-    arguments = parser.parse_args(argv)
-    if arguments.method not in WARM_STARTS:
-        raise ConfigError(f"--method {arguments.method} is no warm start; allowed: {', '.join(WARM_STARTS)}")
-    config = load_config(arguments.config)
-    job = resolve_job(config, arguments.domain, arguments.method)
-    folders = RunFolders.of(job.domain, job.method, arguments.seed)
-    provenance.check_inputs(config, job.domain, job.method, folders.data, folders.models)
-    with cli.loading():
-        from collm.training.setup import prepare_run
-        from collm.training.warm_start import WarmStart
-    setup = prepare_run(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
-    if setup.processes.count > 1:
-        raise ConfigError(f"warm_start runs in one process, not {setup.processes.count}; start it without a launcher")
-    WarmStart(setup).run()
-    return 0
-
+from collm.stages.warm_start import main
 
 if __name__ == "__main__":
     sys.exit(cli.run(main))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from support.collection import COLLECTION, needs_collection
 from support.places import ROOT
 
-import prepare_data
 from collm import domains
 from collm.common import cli
 from collm.common.errors import DataError, RowError, UnusableRow
@@ -20,6 +19,7 @@ from collm.common.files import read_jsonl
 from collm.data import hub, prepare
 from collm.domains.base import RawRow, Task, require_text
 from collm.domains.readers import read_rows
+from collm.stages import prepare_data
 
 EMBEDDED = {"source": "embedded", "path": None, "train": None, "test": None, "revision": None}
 

@@ -6,17 +6,13 @@ import pytest
 import yaml
 from support.places import ROOT
 
-import evaluate
-import make_model
-import prepare_data
-import train
-import warm_start
 from collm.common import cli
 from collm.common.errors import DataError, ModelError
 from collm.common.files import write_json
 from collm.config.load import load_config
 from collm.config.resolve import merge, resolve_settings
 from collm.pipeline import provenance
+from collm.stages import evaluate, make_model, prepare_data, train, warm_start
 
 DEFAULT = str(ROOT / "config" / "config.yaml")
 SEED = {"data": {"seed": 1}}

@@ -7,8 +7,6 @@ import json
 import pytest
 from support.places import ROOT
 
-import plan as stage
-import prepare_data
 from collm.common import cli
 from collm.common.files import write_json
 from collm.config.load import load_config
@@ -19,6 +17,8 @@ from collm.planning import counts, memory, plan, prepared
 from collm.planning.data_estimate import estimate_data
 from collm.planning.model_shapes import PUBLISHED
 from collm.planning.throughput import Rates
+from collm.stages import plan as stage
+from collm.stages import prepare_data
 
 BASE, PAPER, MINIATURE = (ROOT / "config" / f"{name}.yaml" for name in ("config", "paper", "miniature"))
 FIVE = ["tldr", "arxiv", "coophe", "str_build", "house_build"]

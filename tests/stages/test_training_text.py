@@ -9,7 +9,7 @@ import pytest
 from support.toy import Toy, tasks
 
 from collm import domains
-from make_model import training_text
+from collm.stages.make_model import training_text
 
 
 class Practised(Toy):

@@ -150,16 +150,19 @@ def launched(monkeypatch, count, threads=None, **environment):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setattr(distributed.os, "execv", lambda program, command: commands.append(command))
-    distributed.launch("src/train.py", ["--seed", "3"], count, threads)
+    distributed.launch("collm.stages.train", ["--seed", "3"], count, threads)
     return [command[1:] for command in commands]
 
 
 def test_launching(monkeypatch):
     assert launched(monkeypatch, 1) == [] and launched(monkeypatch, 4, RANK="2") == []
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4", "src/train.py", "--seed", "3"]
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4"]
+    run += ["--module", "collm.stages.train", "--seed", "3"]
     assert launched(monkeypatch, 4) == [run]
     assert launched(monkeypatch, 4, threads=8) == [[*run, "--threads", "2"]]
+    assert os.environ["PYTHONPATH"] == os.pathsep.join([str(ROOT / "src"), "elsewhere"])  # a clone is not installed
 
 
 def test_a_launcher_that_starts_one_process_is_refused(monkeypatch):

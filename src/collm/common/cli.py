@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from collm.common import shipped
 from collm.common.errors import CollmError, ConfigError, Interrupted
 
 USER_ERROR = 2
@@ -165,7 +166,7 @@ def parser(
     result.add_argument(
         "--config",
         nargs="+",
-        default=["config/config.yaml"],
+        default=[str(shipped.config_file())],
         metavar="FILE",
         help="YAML or JSON files; later ones win key by key",
     )
@@ -195,6 +196,13 @@ def add_reuse(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that keep checkpoints."""
     words = "go on with, or export, checkpoints of other code; run.json then names both versions"
     layout.add_argument("--reuse", action="store_true", help=words)
+
+
+def add_again(layout: argparse.ArgumentParser) -> None:
+    """Option of commands that make what is missing before they run."""
+    layout.add_argument(
+        "--again", action="store_true", help="make again what other settings made, instead of refusing it"
+    )
 
 
 def add_processes(layout: argparse.ArgumentParser) -> None:

@@ -20,15 +20,15 @@ from collm.config.schema import schema
 from collm.config.shadowing import shadowed
 
 
-def load_config(files: Iterable[str | Path]) -> dict[str, Any]:
-    """Read YAML or JSON files, merge them (later ones win) and check the result.
+def load_config(files: Iterable[str | Path], *overlays: Mapping[str, Any]) -> dict[str, Any]:
+    """Read YAML or JSON files, merge them and then `overlays` (later ones win) and check the result.
 
     What a later file says in vain, because an earlier one says otherwise of a domain or a method, is told on stderr.
 
     Raises:
         ConfigError: a file is missing or no mapping, or a key or value is not allowed.
     """
-    contents = read_files(files)
+    contents = [*read_files(files), *overlays]
     config: dict[str, Any] = {}
     for content in contents:
         config = merge(config, content)

@@ -106,11 +106,30 @@ def resolve_job(config: Mapping[str, Any], domain: str, method: str = "warm_star
     Raises:
         ConfigError: as `resolve_settings` and `checks.check_job` do.
     """
-    raw = resolve_settings(config, domain, method)
+    job = job_of(resolve_settings(config, domain, method))
+    check_job(job)
+    return job
+
+
+def job_of(raw: Mapping[str, Any]) -> Job:
+    """Resolved settings, as run.json holds them, as a job; they are not checked again.
+
+    Raises:
+        ConfigError: a key is missing or unknown, as in run.json of another version.
+    """
+    try:
+        return _job(raw)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"resolved settings do not fit this version of collm ({error}); use the version that wrote them"
+        ) from error
+
+
+def _job(raw: Mapping[str, Any]) -> Job:
     plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "sandbox", "tracker")}
     mappings = {key: raw[key] for key in ("options", "data", "models")}
     team = TeamConfig(**{**raw["team"], "agents": tuple(raw["team"]["agents"])})
-    job = Job(
+    return Job(
         **plain,
         **mappings,
         raw=raw,
@@ -120,8 +139,6 @@ def resolve_job(config: Mapping[str, Any], domain: str, method: str = "warm_star
         training=TrainingConfig(**raw["training"]),
         evaluation=EvaluationConfig(**raw["evaluation"]),
     )
-    check_job(job)
-    return job
 
 
 def starts_from(method: str, enabled: bool) -> str | None:

@@ -7,6 +7,7 @@ that rewards can be computed in worker processes and read line by line against t
 from __future__ import annotations
 
 import copy
+import json
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ __all__ = [
     "Message",
     "Metric",
     "Move",
+    "Question",
     "RawRow",
     "RowError",
     "Step",
@@ -58,6 +60,19 @@ class Task:
     id: str
     domain: str
     fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task that a person asks of a trained team.
+
+    `unscored` says why no reward can be computed and what to add; None: it can. `silent`: neither can what the
+    environment would say after a turn, so that only the first one can be played.
+    """
+
+    task: Task
+    unscored: str | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,6 +227,24 @@ class Domain(ABC):
     @abstractmethod
     def task(self, row: RawRow, index: int) -> Task:
         """Validate one row; RowError names its origin, the field and what is expected."""
+
+    def question(self, text: str) -> Question:
+        """What a person asks, as a task: a row of the domain as a JSON object, or else as `asked` reads it.
+
+        Raises:
+            RowError: it is neither; says how this domain is asked.
+        """
+        if not text.lstrip().startswith("{"):
+            return self.asked(text.strip())
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise RowError(f"the question begins like a JSON object and is none ({error})") from None
+        return Question(self.task(RawRow(fields, "the question"), 0))
+
+    def asked(self, text: str) -> Question:
+        """A task made of words; RowError where there is no such manner, as by default."""
+        raise RowError(f"{self.name} is asked by a row of its data, a JSON object like {{...}}, and not by words")
 
     @abstractmethod
     def key(self, task: Task) -> str:

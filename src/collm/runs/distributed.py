@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -136,13 +137,14 @@ def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         yield bucket
 
 
-def launch(script: str, arguments: Sequence[str], count: int, threads: int | None) -> None:
-    """Become the launcher of `count` processes of a stage script on this machine, one per GPU if there are any.
+def launch(module: str, arguments: Sequence[str], count: int, threads: int | None) -> None:
+    """Become the launcher of `count` processes of a stage on this machine, one per GPU if there are any.
 
     Does nothing where there is nothing to launch: for one process, and in a process that was launched. The launcher
     passes SIGTERM and Ctrl-C on to all processes and kills them 30 seconds later.
 
     Args:
+        module: of the stage, as `python -m` takes it.
         threads: of all processes together; None leaves it to torch.
     Raises:
         ConfigError: `accelerate launch --cpu` was asked for several processes: it starts one and says nothing.
@@ -159,4 +161,6 @@ def launch(script: str, arguments: Sequence[str], count: int, threads: int | Non
         run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execv(sys.executable, [*run, script, *arguments, *each])
+        found = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))  # a clone is not installed
+        os.execv(sys.executable, [*run, "--module", module, *arguments, *each])

@@ -79,6 +79,7 @@ class ResumableRun:
         self.versions: list[dict[str, str | None]] = []
         self._whole = True  # no change is half done
         self._saved = -1  # position of the newest checkpoint
+        self.listener: Callable[[Mapping[str, Any]], None] | None = None  # hears every line of metrics.jsonl
 
     def begin(self, work: Work) -> None:
         """Bring `work` to where the newest checkpoint left it, and the journal to its length at that time.
@@ -106,6 +107,8 @@ class ResumableRun:
         """Append a line to metrics.jsonl."""
         if self.processes.main:
             self.journal.write(row)
+            if self.listener is not None:
+                self.listener(row)
 
     @contextlib.contextmanager
     def stopping(self) -> Iterator[Stopping]:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.golden_rows import FOLDER, differences, golden
 
-import score
 from collm import domains
 from collm.common import cli
 from collm.domains.base import Task
 from collm.domains.coding import reward_released
+from collm.stages import score
 
 NAMES = ("coophe", "humaneval", "mbpp")
 QUICK = {"check_seconds": 0.3}  # for endless loops; the reward does not depend on it

@@ -23,12 +23,12 @@ from typing import Any
 
 from collm.common.errors import ConfigError, DataError
 from collm.domains import readers
-from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task
+from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, Question, RawRow, Step, Task
 from collm.domains.building import house_expert, house_prompts
 from collm.domains.building.house_cases import read_case
 from collm.domains.building.house_feedback import MODES, feedback
 from collm.domains.building.house_generator import SHAPES, further_houses
-from collm.domains.building.house_rows import EMPTIEST, content_key, house_fields, house_of
+from collm.domains.building.house_rows import EMPTIEST, content_key, drawn, house_fields, house_of
 from collm.domains.building.house_world import (
     Box,
     Counts,
@@ -173,6 +173,10 @@ class HouseBuild(Domain):
         """One house in the published schema (see `house_rows`); its id is the row's own task_id."""
         fields = house_fields(row)
         return Task(fields["name"], self.name, fields)
+
+    def asked(self, text: str) -> Question:
+        """A drawn house, see `house_rows.drawn`."""
+        return Question(self.task(RawRow(drawn(text), "the question"), 0))
 
     def key(self, task: Task) -> str:
         """The blocks of all cells: houses that differ by name or variant only are the same."""

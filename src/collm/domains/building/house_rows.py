@@ -57,6 +57,28 @@ def house_fields(row: RawRow) -> dict[str, Any]:
     return kept
 
 
+def drawn(text: str) -> dict[str, Any]:
+    """A row of a house in letters: layers from the ground up with // between, their rows with / between.
+
+    B stands for stone bricks, P for planks, C for white concrete, O for obsidian and . for air.
+
+    Raises:
+        RowError: another character is in it.
+    """
+    layers = [[row.strip() for row in layer.strip().strip("/").split("/")] for layer in text.split("//")]
+    unknown = sorted(set("".join(row for layer in layers for row in layer)) - set(DRAWN))
+    if unknown or not any(row for layer in layers for row in layer):
+        blocks = ", ".join(f"{character} {block}" for character, block in DRAWN.items())
+        raise RowError(
+            f"the question is no house ({text[:40]!r}); draw its layers from the ground up, as in "
+            f"'BBB/BPB/BBB//BBB/B.B/BBB' (of {blocks}), or give a row of the data as a JSON object"
+        )
+    spec = {"type": "y_layers", "layers": [{"y": y, "rows": rows} for y, rows in enumerate(layers)]}
+    used = {character: DRAWN[character] for layer in layers for row in layer for character in row}
+    return {"task_id": "question", "inventory": used, "target_spec": spec}
+
+
+DRAWN = {"B": "stone_bricks", "P": "planks", "C": "white_concrete", "O": "obsidian", ".": "air"}
 _INVENTORY = "an object that names a block for each character"
 
 

@@ -28,6 +28,7 @@ from collm.domains.base import (
     Exchange,
     Message,
     Metric,
+    Question,
     RawRow,
     Step,
     Task,
@@ -186,6 +187,10 @@ class StrBuild(Domain):
         except (TypeError, ValueError, OverflowError) as error:
             raise RowError(f"{row.origin}: field 'difficulty' is {difficulty!r}; expected a whole number") from error
         return Task(f"{self.name}_{index:04d}", self.name, {"string": string, "difficulty": difficulty})
+
+    def asked(self, text: str) -> Question:
+        """A word, or the rows of a drawing, one a line or with / between."""
+        return Question(self.task(RawRow({"string": "/".join(text.split())}, "the question"), 0))
 
     def key(self, task: Task) -> str:
         """The string."""

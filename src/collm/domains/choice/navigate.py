@@ -14,7 +14,7 @@ from typing import Any
 
 from collm.common.errors import ConfigError, DataError, RowError
 from collm.domains import readers
-from collm.domains.base import RawRow, Task, require, require_text
+from collm.domains.base import Question, RawRow, Task, require, require_text
 from collm.domains.choice import navigate_questions
 from collm.domains.choice.mmlu import GENERATED
 from collm.domains.choice.navigate_questions import KINDS, Walks
@@ -109,6 +109,20 @@ class Navigate(ReasoningDomain):
         if row.fields.get("canary") is not None:
             checked["canary"] = require(row.fields, "canary", (str,), "a text", row.origin)
         return Task(f"{self.name}_{index:04d}", self.name, checked)
+
+    def asked(self, text: str) -> Question:
+        """A walk; whether it returns is worked out."""
+        walk = text.partition("Options:")[0].strip().removeprefix(navigate_questions.QUESTION).strip()
+        whole = f"{navigate_questions.QUESTION} {walk}"
+        instructions = navigate_questions.parse(whole)
+        if not instructions:
+            raise RowError(
+                f"the question is no walk ({text[:40]!r}); ask by instructions like 'Take 3 steps left. Turn around. "
+                "Take 3 steps.', maybe with 'Always face forward.' before them"
+            )
+        back = [(0, 0), *navigate_questions.places(instructions)][-1] == (0, 0)
+        row = {"input": f"{whole}\nOptions:\n- Yes\n- No", "target": "Yes" if back else "No"}
+        return Question(self.task(RawRow(row, "the question"), 0))
 
     def key(self, task: Task) -> str:
         """The walk alone."""

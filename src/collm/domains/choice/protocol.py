@@ -33,7 +33,19 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any, ClassVar
 
-from collm.domains.base import Demonstration, Domain, Exchange, Message, Metric, RawRow, Step, Task, answer_field
+from collm.domains.base import (
+    Demonstration,
+    Domain,
+    Exchange,
+    Message,
+    Metric,
+    Question,
+    RawRow,
+    Step,
+    Task,
+    answer_field,
+)
+from collm.domains.choice import asked
 from collm.domains.choice.questions import LETTERS, question_fields, same_words, written
 from collm.domains.options import Option
 
@@ -140,6 +152,11 @@ class ReasoningDomain(Domain):
     def task(self, row: RawRow, index: int) -> Task:
         """Check the row as `questions.question_fields` does."""
         return Task(f"{self.name}_{index:04d}", self.name, question_fields(row.fields, row.origin))
+
+    def asked(self, text: str) -> Question:
+        """A question with its options, see `asked.question`."""
+        fields, told = asked.question(text)
+        return Question(self.task(RawRow(fields, "the question"), 0), None if told else asked.UNANSWERED)
 
     def key(self, task: Task) -> str:
         """The question and its options in any order: many questions of different content share their wording."""

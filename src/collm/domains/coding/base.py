@@ -26,6 +26,7 @@ from collm.domains.base import (
     Message,
     Metric,
     Move,
+    Question,
     RawRow,
     Step,
     Task,
@@ -33,7 +34,7 @@ from collm.domains.base import (
     printable,
     require,
 )
-from collm.domains.coding import prompts, reward_paper, reward_released
+from collm.domains.coding import asked, prompts, reward_paper, reward_released
 from collm.domains.coding.demonstrations import scripted, solutions
 from collm.domains.coding.generated_problems import IDS, LEVELS, NAME, Problem, generate, practice
 from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
@@ -148,6 +149,13 @@ class CodingDomain(Domain):
         except RowError as error:
             raise RowError(f"{row.origin}: field 'test': {error}") from None
         return Task(f"{self.name}_{index:04d}", self.name, fields)
+
+    def asked(self, text: str) -> Question:
+        """A function to write, see `asked.problem`; without tests nothing can be said after the first turn."""
+        row, tested = asked.problem(text)
+        task = Task(f"{self.name}_0000", self.name, coding_fields(row, "the question"))
+        self._checks(task.fields)
+        return Question(task) if tested else Question(task, asked.UNTESTED, silent=True)
 
     def key(self, task: Task) -> str:
         """Problem text without differences of white space."""

@@ -27,6 +27,7 @@ from collm.domains.base import (
     Exchange,
     Message,
     Metric,
+    Question,
     RawRow,
     Step,
     Task,
@@ -296,6 +297,10 @@ class WritingDomain(Domain):
     def cascade(self) -> Cascade:
         """The constants of the profile in use."""
         return self.cascades[self.profile]
+
+    def asked(self, text: str) -> Question:
+        """The text itself, a post or an abstract."""
+        return Question(self.task(RawRow({self.source_field: text}, "the question"), 0))
 
     def key(self, task: Task) -> str:
         """The source text with runs of white space collapsed."""

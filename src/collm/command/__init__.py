@@ -1,0 +1,1 @@
+"""The command `collm`: one subcommand a module, loaded when it is called."""
