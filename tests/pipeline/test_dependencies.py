@@ -104,6 +104,7 @@ def test_what_fingerprints_leave_out():
         "training.checkpoint_every",
         "training.keep_checkpoints",
         "evaluation.latency_tasks",
+        "evaluation.shown_samples",
     }
 
 
@@ -238,10 +239,13 @@ def test_report_modules_are_all_that_draw_and_nothing_that_would_draw_for_a_comm
         rest = [file for file in files[1:] if not file.startswith("src/collm/report/")]
         assert rest == [f"src/collm/{name}.py" for name in ("methods/registry", "runs/health", "runs/health_remarks")]
         assert "src/collm/report/paper_results.csv" in files
-    everything = {str(path.relative_to(ROOT)) for path in (SOURCE / "collm" / "report").glob("*.py")}
-    assert everything - {"src/collm/report/__init__.py"} <= {*tables, *figures}
+    pages = [file for kind in ("episodes", "make_report") for file in targets.report_modules(f"{kind}.py", SOURCE)]
+    assert {"src/collm/report/episodes/page.py", "src/collm/report/episodes/static/page.html"} <= {*pages}
+    found = (SOURCE / "collm" / "report").rglob("*.py")
+    everything = {str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"}
+    assert everything <= {*tables, *figures, *pages}
     drawing = {file for file in everything if "matplotlib" in (ROOT / file).read_text(encoding="utf-8")}
-    assert len(drawing) >= 3 and drawing <= set(figures) and not drawing & set(tables)
+    assert len(drawing) >= 3 and drawing <= {*figures, *pages} and not drawing & set(tables)
 
 
 def test_a_new_module_of_the_report_is_found(tmp_path):

@@ -19,9 +19,12 @@ VALID = {
     "evaluate": ["--domain", "tldr", "--method", "parallel"],
     "make_tables": [],
     "make_figures": [],
+    "episodes": [],
+    "make_report": [],
     "plan": [],
     "score": ["--domain", "tldr", "cases.jsonl"],
 }
+SHOWING = ("make_tables", "make_figures", "episodes", "make_report")
 SEEDED, THREADED = ("warm_start", "train", "evaluate"), ("warm_start", "train", "evaluate")
 WRONG = [
     *[(stage, ["--nonsense"], "--nonsense") for stage in VALID],
@@ -74,13 +77,10 @@ WRONG = [
     ("make_model", ["--model", "smol"], "unknown model 'smol'"),
     ("make_model", ["--data", "nowhere"], "nowhere"),
     ("prepare_data", ["--out", "file/below"], "file"),
-    *[(stage, ["--domains", "tdlr"], "did you mean 'tldr'?") for stage in ("make_tables", "make_figures")],
-    *[
-        (stage, ["--domains", "tldr", "tldr"], "--domains names tldr twice")
-        for stage in ("make_tables", "make_figures")
-    ],
-    *[(stage, ["--domains"], "--domains") for stage in ("make_tables", "make_figures")],
-    *[(stage, ["--results", "nowhere"], "nowhere") for stage in ("make_tables", "make_figures")],
+    *[(stage, ["--domains", "tdlr"], "did you mean 'tldr'?") for stage in SHOWING],
+    *[(stage, ["--domains", "tldr", "tldr"], "--domains names tldr twice") for stage in SHOWING],
+    *[(stage, ["--domains"], "--domains") for stage in SHOWING],
+    *[(stage, ["--results", "nowhere"], "nowhere") for stage in SHOWING],
     ("make_figures", ["--kinds", "pies"], "pies"),
     ("make_figures", ["--kinds"], "--kinds"),
     ("plan", ["--seeds", "0", "0"], "--seeds names 0 twice"),

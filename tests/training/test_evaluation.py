@@ -109,3 +109,32 @@ def test_what_was_cut_is_in_rows_and_summary(models_folder):
     assert summary["cut_responses/agent_1"] == sum(not pair[1] for pair in ended) / 4
     shares = cut_shares(played)
     assert shares == {name: summary[name] for name in shares} and len(shares) == 4
+
+
+def test_rows_hold_what_agents_were_shown_and_told(team):
+    """Messages, the text that the model read, feedback and worlds, of the first samples of a task alone."""
+    rollout = Rollout(team, Toy({}), rollout_settings(turns=2))
+    rows = evaluation.sample_rows(rollout, tasks(2), 3, 0, {}, shown=1)
+    plain = evaluation.sample_rows(rollout, tasks(2), 3, 0, {})
+    more = {"observations", "prompts", "feedback", "world"}
+    for row, without in zip(rows, plain, strict=True):
+        for turn, bare in zip(row["turns"], without["turns"], strict=True):
+            assert set(turn) - set(bare) == (more if row["sample"] == 0 else set())
+            assert {key: value for key, value in turn.items() if key not in more} == bare
+    first, second = rows[0]["turns"]
+    assert [messages[0]["content"] for messages in first["observations"]] == [
+        f"word {tasks(1)[0].fields['word']}, agent {agent}, turn 0" for agent in (0, 1)
+    ]
+    for agent, prompt in enumerate(second["prompts"]):
+        assert second["observations"][agent][0]["content"] in prompt
+        assert f"told {first['feedback'][agent]}" in prompt and first["responses"][agent] in prompt
+    assert (first["world"], first["faults"]) == ({"turns": 1}, [None, None])
+    assert evaluation.sample_rows(rollout, tasks(2), 3, 0, {}, shown=None)[-1]["turns"][0].keys() >= more
+
+
+def test_examples_are_whole_episodes(team):
+    rollout = Rollout(team, Toy({}), rollout_settings(turns=2))
+    rows = evaluation.sample_rows(rollout, tasks(2), 1, 0, {}, shown=None)
+    examples = evaluation.summary(rows, examples=1)["examples"]
+    assert [example["turns"] for example in examples] == [rows[0]["turns"]]
+    assert (examples[0]["task"], examples[0]["sample"], examples[0]["metrics"]) == ("toy-0", 0, rows[0]["metrics"])

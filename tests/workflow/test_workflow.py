@@ -119,7 +119,8 @@ def test_what_make_runs(clone, arguments, files):
     (run,) = (line for line in lines if line.startswith("snakemake --cores"))
     assert run == f"snakemake --cores all --configfile {files}"
     (report,) = (line for line in lines if line.startswith("snakemake reported"))
-    assert report == f"snakemake reported --report results/report.html --configfile {files}"
+    assert report == f"snakemake reported --report results/workflow.html --configfile {files}"
+    assert f"python src/make_report.py --config {files} --partial" in lines
 
 
 def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
@@ -217,15 +218,17 @@ def test_tiny_run_leaves_every_artefact_and_a_report(finished):
     record = json.loads((finished / "results/tldr/collm_cc/seed0/run.json").read_text(encoding="utf-8"))
     (snapshot,) = (finished / "results/configs").iterdir()
     assert snapshot.name == f"{record['config']['configuration']}.json"
-    snakemake(finished, "--report", "results/report.html", overlays=(TINY,))
-    assert "Learning curves" in (finished / "results/report.html").read_text(encoding="utf-8")
+    snakemake(finished, "--report", "results/workflow.html", overlays=(TINY,))
+    assert "Learning curves" in (finished / "results/workflow.html").read_text(encoding="utf-8")
+    assert "StrBuild: learning curves" in (finished / "results/report.html").read_text(encoding="utf-8")
+    assert 'id="pack-tldr"' in (finished / "results/episodes.html").read_text(encoding="utf-8")
 
 
 def test_the_screen_shows_a_line_per_run_and_the_table_while_the_log_holds_everything(finished):
     lines = (finished / SCREEN).read_text(encoding="utf-8").splitlines()
     assert len(lines) < 40, "a line per run and little else"
     (start,) = (place for place, line in enumerate(lines) if line.startswith("To run:"))
-    assert lines[start].startswith("To run: 6 runs and 2 warm starts on 2 benchmarks, 18 jobs in all; about ")
+    assert lines[start].startswith("To run: 6 runs and 2 warm starts on 2 benchmarks, 20 jobs in all; about ")
     assert lines[start].endswith(" on 2 cores if nothing else runs there.")
     assert lines[start + 1] == f"Results: {finished}/results; logs of the jobs: {finished}/logs"
     runs = [match.groups() for match in map(RUN_LINE.fullmatch, lines) if match]

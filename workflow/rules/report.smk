@@ -6,6 +6,8 @@ localrules:
     domain_tables,
     figure,
     worlds,
+    episodes,
+    report_page,
 
 
 rule tables:
@@ -145,3 +147,43 @@ rule worlds:
     shell:
         "python src/make_figures.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
         "--kinds worlds > {log} 2>&1"
+
+
+# What every team was shown and answered: one page that needs no network.
+rule episodes:
+    input:
+        results=targets.result_files(config, config["domains"]),
+        modules=targets.report_modules("episodes.py", SOURCE),
+    output:
+        targets.EPISODES,
+    log:
+        "logs/episodes.log",
+    benchmark:
+        "results/benchmarks/episodes.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        most=config["report"]["episodes"],
+    shell:
+        "python src/episodes.py --config $COLLM_CONFIGURATION > {log} 2>&1"
+
+
+# What a reader opens first: overview, main figure, a section per benchmark. `make report` makes it of what is there.
+rule report_page:
+    input:
+        results=targets.result_files(config, config["domains"]),
+        figures=targets.figure_files(config["domains"]),
+        episodes=rules.episodes.output,
+        modules=targets.report_modules("make_report.py", SOURCE),
+    output:
+        targets.PAGE,
+    log:
+        "logs/report_page.log",
+    benchmark:
+        "results/benchmarks/report_page.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=dependencies.report_settings(config),
+    shell:
+        "python src/make_report.py --config $COLLM_CONFIGURATION > {log} 2>&1"

@@ -78,6 +78,7 @@ class ReportConfig:
 
     estimator: str = setting("Point estimate of every table.", choices=("mean", "iqm"))
     resamples: int = setting("Bootstrap resamples.", minimum=100)
+    episodes: int = setting("Most episodes of each run in the episode browser.", minimum=1)
     tracker: str = setting("Tracker besides the JSON lines.", choices=("none", "tensorboard", "wandb"))
 
 
@@ -144,7 +145,7 @@ def _blocks() -> dict[str, Any]:
         "domain": _mapping(
             {name: _domain_block(name, layer) for name in domains.NAMES}, "Differences from the defaults per domain."
         ),
-        "report": {**block_schema(ReportConfig), "required": ["estimator", "resamples", "tracker"]},
+        "report": {**block_schema(ReportConfig), "required": ["estimator", "resamples", "episodes", "tracker"]},
     }
 
 

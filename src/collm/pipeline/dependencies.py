@@ -21,7 +21,7 @@ DEPENDS: dict[Stage, tuple[str, ...]] = {
     "scratch_model": ("revision", "options", "team.num_agents"),
     "warm_start": ("revision", *PLAYED, *WATCHED, "warm_start"),
     "train": ("revision", *PLAYED, *WATCHED, "evaluation.every", "training", "warm_start.enabled"),
-    "evaluate": (*PLAYED, "evaluation.samples", "evaluation.latency_tasks"),
+    "evaluate": (*PLAYED, "evaluation.samples", "evaluation.shown_samples", "evaluation.latency_tasks"),
 }
 
 # Keys that change no result: how much of a machine is used, and what is kept on the way.
@@ -34,7 +34,16 @@ MEMORY_KNOBS = (
 )
 BOOKKEEPING = ("training.checkpoint_every", "training.keep_checkpoints")
 # What a checkpoint's fingerprint leaves out: a run goes on after one of these (or a key below it) has changed.
-KNOBS = ("configuration", "tracker", "sandbox", "fixed", *MEMORY_KNOBS, *BOOKKEEPING, "evaluation.latency_tasks")
+KNOBS = (
+    "configuration",
+    "tracker",
+    "sandbox",
+    "fixed",
+    *MEMORY_KNOBS,
+    *BOOKKEEPING,
+    "evaluation.latency_tasks",
+    "evaluation.shown_samples",
+)
 # Keys of `PLAYED` that mean something in training alone.
 OF_TRAINING = ("team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode")
 # Keys inside a stage's blocks that do not change what it computes.

@@ -20,6 +20,8 @@ WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
 BESIDE_REPORT = ("methods/registry.py", "report/paper_results.csv", "runs/health.py", "runs/health_remarks.py")
 TABLE = "results/tables/main.csv"
+EPISODES = "results/episodes.html"
+PAGE = "results/report.html"
 
 
 def run_folder(domain: str, method: str, seed: int | str) -> str:
@@ -175,7 +177,8 @@ def shares(methods: Sequence[str]) -> list[list[str]]:
 def report_modules(script: str, source: Path) -> list[str]:
     """Source files that tables or figures depend on, found by reading the imports and running nothing.
 
-    They are the script, every module of `collm.report` that it imports, directly or not, and `BESIDE_REPORT`: the table
+    They are the script, every module of `collm.report` that it imports, directly or not, the parts of pages beside them
+    (`static`), and `BESIDE_REPORT`: the table
     of rows (names, labels and their order), the paper's numbers, what is remarked on a run's health. Left out on
     purpose are `collm.config`, `collm.domains` and `collm.common`: any comment there would draw everything again, and
     what they decide reaches a report through result files and settings. Only a changed label or title of a metric needs
@@ -196,6 +199,7 @@ def report_modules(script: str, source: Path) -> list[str]:
             modules.add(name)
             waiting |= _report_imports(_file_of(name, source))
     files = {_file_of(name, source) for name in modules}
+    files |= {file for folder in {file.parent for file in files} for file in folder.glob("static/*")}
     files |= {source / "collm" / name for name in BESIDE_REPORT}
     return [str(file.relative_to(source.parent)) for file in (source / script, *sorted(files))]
 

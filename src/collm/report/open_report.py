@@ -1,4 +1,4 @@
-"""What the stages `tables` and `figures` start from: their options, the results, and the domains that have some."""
+"""What the stages that show results start from: their options, the results, and the domains that have some."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from collm.report.results import Results, load
 
 @dataclass(frozen=True)
 class Report:
-    """What the stages `tables` and `figures` start from; `domains` are those that have samples, built, by name."""
+    """What stages that show results start from; `domains` are those that have samples, built, by name."""
 
     results: Results
     domains: Mapping[str, Domain]
     estimator: str
     resamples: int
+    episodes: int  # of one run that the browser shows
     out: Path
 
 
 def report_parser(description: str, kind: str) -> argparse.ArgumentParser:
-    """Options of the stages that show results; `kind` is the folder below the results that they write."""
+    """Options of the stages that show results; `kind` is the folder or file below the results that they write."""
     parser = cli.parser(description, domain=False)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
-    parser.add_argument("--out", type=Path, help=f"folder to write; None: RESULTS/{kind}")
+    parser.add_argument("--out", type=Path, help=f"what to write; None: RESULTS/{kind}")
     parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
     parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
     parser.set_defaults(kind=kind)
@@ -55,8 +56,9 @@ def open_report(arguments: argparse.Namespace) -> Report:
             known("domain", name, NAMES)
     loaded = load(settings, arguments.results, arguments.data, arguments.partial, arguments.domains)
     domains = build_domains(settings, loaded.domains())
-    estimator, resamples = settings["report"]["estimator"], settings["report"]["resamples"]
-    return Report(loaded, domains, estimator, resamples, arguments.out or arguments.results / arguments.kind)
+    shown = settings["report"]
+    out = arguments.out or arguments.results / arguments.kind
+    return Report(loaded, domains, shown["estimator"], shown["resamples"], shown["episodes"], out)
 
 
 def build_domains(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:

@@ -61,15 +61,15 @@ def main_frame(
     published = paper.values()
     rows = []
     for domain, method in _cells(results):
-        origin = _origin(results, domains[domain], method)
+        from_where = origin(results, domains[domain], method)
         for metric in _possible(results, table_metrics(domains[domain].metrics), domain):
             value = _estimate(results, domain, method, metric, estimator, resamples)
-            theirs = published.get((domain, method, metric.name)) if origin.comparable else None
+            theirs = published.get((domain, method, metric.name)) if from_where.comparable else None
             difference = None if theirs is None or metric is TIME else value.point - theirs
             rows.append(
                 _row(domain, method, metric.name, value)
                 | {"paper": theirs, "difference": difference}
-                | {"label": origin.label}
+                | {"label": from_where.label}
             )
     return pd.DataFrame(rows, columns=MAIN).astype({"paper": float, "difference": float})
 
@@ -236,7 +236,8 @@ def _with_draws(frame: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     return frame.assign(**columns)
 
 
-def _origin(results: Results, domain: Domain, method: str) -> paper.Provenance:
+def origin(results: Results, domain: Domain, method: str) -> paper.Provenance:
+    """Where the rows and models of a method's runs are from; DataError if its seeds ran with different models."""
     manifest, papers = results.manifests[domain.name], paper.papers_rows(domain)
     seeds = results.of(domain.name, method)["seed"].unique()
     records = [results.records[domain.name, method, seed] for seed in seeds]

@@ -18,19 +18,22 @@ def sample_rows(
     facts: dict[str, Any],
     batch: int = 64,
     note: Callable[[Sequence[Node]], None] | None = None,
+    shown: int | None = 0,
 ) -> list[dict[str, Any]]:
     """Play every task `samples` times and return one row per episode.
 
     Args:
         samples: episodes of every task.
+        shown: of how many of them the rows hold what agents were shown and told; None: of all.
         seed: of the run; the draws of an episode depend on it, the task and the number of the sample alone.
         facts: domain, method and seed, put in front of every row.
         batch: episodes played at once; results do not depend on it.
         note: called with the first nodes of the episodes of each batch, for what rows do not hold.
     Returns:
-        Rows with every response, reward parts and metrics per turn; `reward`, `metrics` and `record` are
-        those of the last turn reached, `tokens` is the mean number of generated tokens per agent per turn;
-        per turn and agent also whether the prompt was cut to fit, and whether the response had not ended.
+        Rows with every response, reward parts and metrics per turn, and the record of every turn but the last;
+        `reward`, `metrics` and `record` of a row are those of the last turn reached, `tokens` is the mean number of
+        generated tokens per agent per turn; per turn and agent also whether the prompt was cut to fit, whether the
+        response had not ended, and under `faults` why it is no answer (`Domain.fault`). For `shown` see `_shown`.
     """
     episodes = [(task, sample) for task in tasks for sample in range(samples)]
     rows = []
@@ -40,11 +43,12 @@ def sample_rows(
         played = rollout.play([task for task, _ in part], seeds, generations=1)
         if note is not None:
             note(played.roots)
-        rows += [_row(root, sample, facts) for root, (_, sample) in zip(played.roots, part, strict=True)]
+        for root, (_, sample) in zip(played.roots, part, strict=True):
+            rows.append(_row(rollout, root, sample, facts, shown is None or sample < shown))
     return rows
 
 
-def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
+def _row(rollout: Rollout, root: Node, sample: int, facts: dict[str, Any], shown: bool) -> dict[str, Any]:
     nodes = list(root.walk())
     turns: list[dict[str, Any]] = []
     for node in nodes:
@@ -59,6 +63,12 @@ def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
                 "tokens": _tokens(node),
                 "cut_prompts": [agent in node.cut for agent in range(len(node.responses))],
                 "cut_responses": [not responses[0].ended for responses in node.responses],
+                "faults": [
+                    rollout.domain.fault(node.task, agent, responses[0].text)
+                    for agent, responses in enumerate(node.responses)
+                ],
+                **({} if node is nodes[-1] else {"record": step.record}),
+                **(_shown(rollout, node) if shown else {}),
             }
         )
     last = nodes[-1].steps[0]
@@ -75,6 +85,20 @@ def _row(root: Node, sample: int, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _shown(rollout: Rollout, node: Node) -> dict[str, Any]:
+    """What a turn was like for each agent: its messages, the same as the text that its model read (marks of the chat
+    template included, cut if it was too long), its draft in a discussion, and what the environment told it afterwards;
+    and the world that was handed on."""
+    step = node.steps[0]
+    return {
+        "observations": node.observations,
+        "prompts": [rollout.team.prompt_text(agent, ids) for agent, ids in enumerate(node.prompts)],
+        **({"drafts": [draft.text for draft in node.drafts]} if node.drafts else {}),
+        "feedback": list(step.feedback),
+        "world": step.world,
+    }
+
+
 def _tokens(node: Node) -> list[int]:
     """Generated tokens per agent, drafts included."""
     drafts = [len(draft.tokens) for draft in node.drafts] or [0] * len(node.responses)
@@ -83,11 +107,11 @@ def _tokens(node: Node) -> list[int]:
 
 def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]:
     """Means over rows: last-turn reward, metrics, tokens, shares of cut prompts and of responses that had not ended
-    by agent; with the first responses of each agent as examples."""
+    by agent; with the first episodes as examples, whole."""
     names = rows[0]["metrics"]
-    first_responses = [
-        {"task": row["task"], "reward": row["reward"], "responses": row["turns"][-1]["responses"]}
-        for row in rows[:examples]
+    kept = ("task", "sample", "reward", "metrics", "turns", "record")
+    first_episodes = [
+        {**{key: row[key] for key in kept}, "responses": row["turns"][-1]["responses"]} for row in rows[:examples]
     ]
     return {
         "reward": sum(row["reward"] for row in rows) / len(rows),
@@ -95,7 +119,7 @@ def summary(rows: Sequence[dict[str, Any]], examples: int = 0) -> dict[str, Any]
         "tokens": sum(row["tokens"] for row in rows) / len(rows),
         **_cut_shares([turn for row in rows for turn in row["turns"]]),
         "episodes": len(rows),
-        "examples": first_responses,
+        "examples": first_episodes,
     }
 
 

@@ -254,7 +254,9 @@ class Trainer:
         tasks = self.setup.test[: plan.tasks_during]
         mine = [tasks[index] for index in self.processes.share([1] * len(tasks))]
         note = self.start_policy.note if self.start_policy else None
-        return evaluation.sample_rows(self.rollout, mine, plan.samples_during, self.setup.seed, {}, note=note)
+        shown = None if plan.examples else 0
+        samples, seed = plan.samples_during, self.setup.seed
+        return evaluation.sample_rows(self.rollout, mine, samples, seed, {}, note=note, shown=shown)
 
     def _log(self, row: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl, and its numbers to the tracker if there is one."""

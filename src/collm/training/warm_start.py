@@ -90,7 +90,8 @@ class WarmStart:
         """The evaluation of the team as it is now."""
         plan = self.job.evaluation
         tasks = self.setup.test[: plan.tasks_during]
-        rows = evaluation.sample_rows(self.rollout, tasks, plan.samples_during, self.setup.seed, {})
+        shown = None if plan.examples else 0
+        rows = evaluation.sample_rows(self.rollout, tasks, plan.samples_during, self.setup.seed, {}, shown=shown)
         return evaluation.journal_row(rows, plan.examples, iteration=self.position, env_step=0, samples=0)
 
     # what a checkpoint holds

@@ -142,6 +142,13 @@ def test_hits_of_both_agents_add_up():
     hit = "/damage @e[type=spider,limit=1] 2"
     step = PAPER.step(hut(), 0, [hit, hit], world((3, 4), (1, 4)))
     assert step.metrics["hp"] == 80.0 and step.record["alive"] == 1
+    assert (step.record["spiders"], step.record["hits"], step.record["kills"]) == ([[1, 4]], [[2], [2]], [False, False])
+
+
+def test_record_says_who_filled_what():
+    record = PAPER.step(hut(), 0, ["/fill 1 0 0 0 0 0 planks\n/fill 9 9 9 9 9 9 planks", "/kill"], world((3, 4))).record
+    assert record["filled"] == [[[0, 0, 0, 1, 0, 0, "planks"]], []]
+    assert (record["kills"], record["spiders"], record["attacks"]) == ([False, True], [], [3])
 
 
 def test_spiders_are_drawn_per_episode_in_the_paper_and_once_per_run_in_the_released_code():

@@ -149,6 +149,13 @@ def test_record_holds_what_a_picture_needs():
     assert json.loads(json.dumps(record)) == record
 
 
+def test_record_says_who_placed_what():
+    texts = ["/setblock 0 3 0 stone\nnonsense\n/setblock 0 3 0 air", "/setblock 1 4 0 obsidian\n/setblock 0 0 0 stone"]
+    record = PAPER.step(task_of("I"), 0, texts, []).record
+    assert record["placed"] == [[[0, 3, 0, "stone"], [0, 3, 0, "air"]], [[1, 4, 0, "obsidian"]]]
+    assert (record["accepted"], record["rejected"]) == ([2, 1], [1, 1])
+
+
 def test_feedback_of_each_mode():
     task = task_of("I")
     texts = ["/setblock 0 3 0 stone", "/setblock 1 4 0 obsidian"]

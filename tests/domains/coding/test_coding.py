@@ -170,6 +170,8 @@ def test_tests_that_feedback_shows_do_not_score():
     step = make().step(TASK, 0, [AUX, first_only], None)
     assert step.feedback[0]["checks"] == [["assert f([1, 2]) == 5", None]]
     assert (step.record["tests"], step.record["passed"], step.parts["tests"]) == (2, 0, 0.0)
+    assert len(step.record["checks"]) == len(step.record["errors"]) == 2
+    assert all(check.startswith("assert f(") for check in step.record["checks"]) and step.record["problem"] is None
     leaking = make(feedback_tests="released").step(TASK, 0, [AUX, first_only], None)
     assert leaking.feedback == step.feedback
     assert (leaking.record["tests"], leaking.record["passed"]) == (3, 1)

@@ -286,7 +286,11 @@ class HouseBuild(Domain):
     def _record(
         self, house: House, cells: list[Any], team: Sequence[Orders], world: Any, alive: Sequence[Spider]
     ) -> dict[str, Any]:
-        """What pictures and readers need; cells are [x, y, z, block], sizes along x, y, z."""
+        """What pictures and readers need; cells are [x, y, z, block], sizes along x, y, z.
+
+        `filled` are every agent's accepted fills in order, [x, y, z, x, y, z, block]; air clears. `spiders` are those
+        that live on, [attack, health].
+        """
         return {
             "targets": [[*cell, block] for cell, block in house.solid],
             "built": cells,
@@ -296,6 +300,10 @@ class HouseBuild(Domain):
             "rejected": [orders.rejected for orders in team],
             "attacks": [attack for attack, _ in world["spiders"]],
             "alive": len(alive),
+            "filled": [[[*box.low, *box.high, box.block] for box in orders.fills] for orders in team],
+            "kills": [orders.kill for orders in team],
+            "hits": [list(orders.hits) for orders in team],
+            "spiders": [list(spider) for spider in alive],
         }
 
     def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:

@@ -243,6 +243,7 @@ class StrBuild(Domain):
             "size": [grid.width, len(grid.rows)],
             "accepted": accepted,
             "rejected": rejected,
+            "placed": self._placed(grid, texts),
         }
         metrics = {
             "iou": 100.0 * counts.iou,
@@ -251,6 +252,12 @@ class StrBuild(Domain):
         }
         kept = cells if self.options["world"] == "persistent" else []
         return Step(parts, reward, metrics, self._feedback(grid, built, reward), kept, record)
+
+    def _placed(self, grid: Grid, texts: Sequence[str]) -> list[list[list[Any]]]:
+        """The accepted commands of every agent in order, as [x, y, z, block]; air clears."""
+        agents = zip(texts, self.blocks, self.limits, strict=True)
+        orders = [parse_commands(text, grid, blocks, limit)[0] for text, blocks, limit in agents]
+        return [[[*cell, block] for cell, block in commands] for commands in orders]
 
     def understands(self, task: Task, agent: int, answer: str) -> bool:
         """Whether one of its lines is a command that the world accepts."""

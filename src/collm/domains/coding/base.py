@@ -249,6 +249,8 @@ class CodingDomain(Domain):
             "timeouts": outcome.timeouts,
             "loaded": outcome.run,
             "errors": [] if verdict is None else [check.error for check in verdict.checks[scored]],
+            "checks": self._named(checks[scored], move.task.fields["entry_point"]),
+            "problem": None if reading.problem is None else printable(reading.problem),
         }
         return Step(reward_parts, fsum(reward_parts.values()), metrics, feedback, None, record)
 
@@ -267,7 +269,7 @@ class CodingDomain(Domain):
         errors = (
             [NOT_RUN] * len(checks) if verdict is None else [kind(one.error) for one in verdict.checks[for_feedback]]
         )
-        named = [_CANDIDATE.sub(fields["entry_point"], check.split("\n")[-1].strip()) for check in checks]
+        named = self._named(checks, fields["entry_point"])
         common = {
             "aux_defined": reading.aux_defined,
             "main_defined": reading.main_defined,
@@ -282,6 +284,11 @@ class CodingDomain(Domain):
             "wrapper": main.function is not None and is_wrapper(main.function),
         }
         return {**common, "problem": aux.problem}, {**common, **use, "problem": main.problem}
+
+    @staticmethod
+    def _named(checks: Sequence[str], entry_point: str) -> list[str]:
+        """The asserts as people read them, with the function's own name."""
+        return [_CANDIDATE.sub(entry_point, check.split("\n")[-1].strip()) for check in checks]
 
     def _parts(self, texts: tuple[str, str], entry_point: str) -> tuple[reward_paper.Part, reward_paper.Part]:
         foreign = AUX if self.num_agents == 2 else None

@@ -1,0 +1,1 @@
+"""The episode browser: what every team was shown, answered and told, as one page that needs no network."""

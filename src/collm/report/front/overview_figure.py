@@ -1,0 +1,77 @@
+"""The main figure: for every benchmark its metric of the overview, one dot per method with its 95 % interval."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from collm.domains.base import Domain, Metric
+from collm.methods.registry import ROWS
+from collm.report.figures import COLOURS, MARKERS, STYLE
+from collm.report.tables import number, overview_metric
+
+COLUMNS = 4
+PANEL_WIDTH = 2.5  # inches
+
+
+@matplotlib.rc_context(STYLE)
+def overview(main: pd.DataFrame, domains: Mapping[str, Domain]) -> Figure:
+    """One panel per domain of the main frame; all share their rows, the methods in the order of the tables."""
+    names = list(dict.fromkeys(main["domain"]))
+    present = set(main["method"])
+    methods = [name for name in ROWS if name in present]
+    columns = min(COLUMNS, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(1.6 + PANEL_WIDTH * columns, lines * (0.95 + 0.27 * len(methods))), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    for axes, name in zip(panels.flat, names, strict=False):
+        _panel(axes, main[main["domain"] == name], domains[name], methods)
+    for axes in panels.flat[len(names) :]:
+        axes.set_axis_off()
+    panels[0][0].set_yticks(range(len(methods)), [ROWS[method].label for method in methods])
+    panels[0][0].invert_yaxis()
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG, the same bytes every time."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, domain: Domain, methods: list[str]) -> None:
+    metric = overview_metric(domain)
+    own = rows[rows["metric"] == metric.name].set_index("method")
+    for place, method in enumerate(methods):
+        if method in own.index and pd.notna(own.loc[method, "point"]):
+            _dot(axes, place, method, own.loc[method])
+            text = number(own.loc[method, "point"], metric)
+            axes.text(1.0, place - 0.27, text, transform=axes.get_yaxis_transform(), ha="right", fontsize=7)
+    axes.set_title(domain.title)
+    axes.set_xlabel(_words(metric), fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.margins(x=0.12)
+    axes.set_ylim(len(methods) - 0.5, -0.6)
+    axes.tick_params(axis="y", length=0)
+
+
+def _dot(axes: Axes, place: int, method: str, row: pd.Series) -> None:
+    if pd.notna(row["low"]):
+        axes.plot([row["low"], row["high"]], [place, place], color=COLOURS[method], linewidth=1.6, alpha=0.6)
+    marker = MARKERS.get(method, "o")
+    face = COLOURS[method] if method in MARKERS else "white"
+    axes.plot(row["point"], place, marker, color=face, markeredgecolor=COLOURS[method], markersize=6)
+
+
+def _words(metric: Metric) -> str:
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.label}{unit}, {'more' if metric.higher_is_better else 'less'} is better"

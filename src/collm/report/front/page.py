@@ -1,0 +1,147 @@
+"""The report as one page: headline, what was run on what, and a section per benchmark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pandas as pd
+
+from collm.domains.base import Domain
+from collm.methods.registry import ROWS
+from collm.report import health, table_text, tables
+from collm.report.against_start import AgainstStart
+from collm.report.front.claims import claims, counted, setting, what_it_is, who_reads_whom
+from collm.report.front.markup import estimates, facts, folded, picture, picture_file, sentences, table, text
+from collm.report.front.overview_figure import overview, svg
+from collm.report.health import RunHealth
+from collm.report.results import Results
+
+KINDS = {
+    "curves": (
+        "Learning curves",
+        "Reward of the last turn on test tasks over environment steps, joint actions scored.",
+    ),
+    "bars": ("Final results", "The numbers of the table; whiskers are 95 % intervals."),
+    "worlds": ("Final worlds", "The last turn of the first test task, first seed, first sample; nothing was chosen."),
+    "health": ("Health of the training runs", "What happened inside the runs, over updates; one line per run."),
+}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """All frames that the page shows, as the tables have them."""
+
+    main: pd.DataFrame
+    rewards: pd.DataFrame
+    differences: pd.DataFrame
+    marks: AgainstStart
+    runs: Sequence[RunHealth]
+    estimator: str
+
+
+def page(results: Results, domains: Mapping[str, Domain], numbers: Numbers, folder: Path) -> str:
+    """The whole page; drawings are taken from `figures` below `folder`, links go to pages beside it."""
+    pieces = {
+        "STYLE": _static("report.css"),
+        "COUNTED": text(f"{counted(results)}. {who_reads_whom(results)}"),
+        "LINKS": _links(domains, folder),
+        "OVERVIEW": _overview(results, domains, numbers),
+        "CLAIMS": sentences(claims(numbers.main, numbers.differences, domains)),
+        "FIGURE": _figure(numbers, domains),
+        "NOTES": sentences([*table_text.notes(numbers.main, numbers.estimator), *numbers.marks.notes]),
+        "MISSING": _missing(results),
+        "SECTIONS": "\n".join(_section(results, domain, numbers, folder) for domain in domains.values()),
+    }
+    return re.sub("@@([A-Z]+)@@", lambda match: pieces[match[1]], _static("report.html"))
+
+
+def _links(domains: Mapping[str, Domain], folder: Path) -> str:
+    sections = [f'<a href="#{text(name)}">{text(domain.title)}</a>' for name, domain in domains.items()]
+    pages = [
+        f'<a class="page" href="{name}">{words}</a>'
+        for name, words in (("episodes.html", "Read the episodes"), ("workflow.html", "Jobs, run times and software"))
+        if (folder / name).is_file()
+    ]
+    return "\n".join([*sections, *pages])
+
+
+def _overview(results: Results, domains: Mapping[str, Domain], numbers: Numbers) -> str:
+    frame = table_text.overview_frame(numbers.main, domains, numbers.marks)
+    shown = list(dict.fromkeys(numbers.main["domain"]))
+    notes = {place: _label(results, domains[name]) for place, name in enumerate(shown)}
+    return table(frame, "Every benchmark's own metric on its test tasks", heads=2, notes=notes)
+
+
+def _figure(numbers: Numbers, domains: Mapping[str, Domain]) -> str:
+    words = "Every method on every benchmark, with 95 % intervals"
+    hollow = "Filled marks are trained methods, hollow ones baselines."
+    return picture(svg(overview(numbers.main, domains)), words, f"{words}. {hollow} Axes differ from panel to panel.")
+
+
+def _section(results: Results, domain: Domain, numbers: Numbers, folder: Path) -> str:
+    name = domain.name
+    final = table_text.display_frame(numbers.main, name, domain.metrics, numbers.marks)
+    drawings = {
+        kind: picture_file(folder / "figures" / f"{kind}_{name}.svg", f"{domain.title}: {words.lower()}", caption)
+        for kind, (words, caption) in KINDS.items()
+        if kind != "worlds" or (folder / "figures" / f"worlds_{name}.svg").is_file()
+    }
+    runs = [run for run in numbers.runs if run.domain == name]
+    episodes = f'<p><a href="episodes.html#domain={name}">Read what the teams said on {text(domain.title)}</a></p>'
+    return "\n".join(
+        [
+            f'<section id="{text(name)}"><h2>{text(domain.title)}</h2>',
+            f"<p>{text(what_it_is(domain))}</p>",
+            facts(setting(results, name, _label(results, domain))),
+            table(final, f"{domain.title}: final results"),
+            sentences(_about(domain.title, [*tables.cut_notes(results), *numbers.marks.notes])),
+            drawings["curves"],
+            drawings["bars"],
+            drawings.get("worlds", ""),
+            episodes if (folder / "episodes.html").is_file() else "",
+            folded("Rewards and their parts", _estimates(numbers.rewards, name, "Rewards and their parts")),
+            folded("What training changed", _estimates(numbers.differences, name, "Ours minus the start")),
+            folded("Health of the training runs", _health(runs, drawings["health"])),
+            "</section>",
+        ]
+    )
+
+
+def _health(runs: Sequence[RunHealth], drawing: str) -> str:
+    if not runs:
+        return ""
+    lines = table(health.display_frame(runs), "One line per training run")
+    return lines + sentences(health.remark_lines(runs)) + drawing
+
+
+def _estimates(frame: pd.DataFrame, domain: str, caption: str) -> str:
+    own = frame[frame["domain"] == domain]
+    if own.empty:
+        return ""
+    return table(estimates(own, lambda method: ROWS[method].label), caption)
+
+
+def _about(title: str, notes: Sequence[str]) -> list[str]:
+    """The notes that speak of one benchmark."""
+    return [note for note in notes if note.startswith((f"{title}:", f"† {title},"))]
+
+
+def _label(results: Results, domain: Domain) -> str:
+    method = results.methods(domain.name)[0]
+    label = tables.origin(results, domain, method).label
+    return f"{label[0].upper()}{label[1:]}"
+
+
+def _missing(results: Results) -> str:
+    if not results.missing:
+        return ""
+    files = sentences(str(path) for path in results.missing)
+    return f'<div class="warning"><p>Runs are left out, because files are not there:</p>{files}</div>'
+
+
+def _static(name: str) -> str:
+    return resources.files("collm.report.front").joinpath("static", name).read_text(encoding="utf-8")

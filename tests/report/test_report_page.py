@@ -1,0 +1,159 @@
+"""The report page: it opens with the numbers, says where they are from, escapes everything, and needs no network."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.result_files import config, manifest, write_results, write_run
+
+import make_report
+from collm.common import cli
+from collm.common.files import write_atomic, write_json
+from collm.domains import get
+from collm.report import results
+from collm.report.front.claims import claims, who_reads_whom
+from collm.report.front.markup import estimates, table
+from collm.report.tables import difference_frame, main_frame
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"/>'
+
+
+class Reader(html.parser.HTMLParser):
+    """Texts of headings and cells, in order, and the tags that are left open."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.found = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("h1", "h2", "th", "td", "li", "caption") and data.strip():
+            self.found.append((self.open[-1], data.strip()))
+
+
+def run(folder: Path, *more: str) -> int:
+    places = ["--results", str(folder / "results"), "--data", str(folder / "data")]
+    return cli.run(make_report.main, ["--config", str(folder / "config.json"), *places, *more])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("report")
+    write_results(place, config(["tldr", "str_build"], [0, 1]))
+    for name in ("curves_tldr", "bars_tldr", "health_tldr", "worlds_str_build"):
+        write_atomic(place / "results" / "figures" / f"{name}.svg", SVG)
+    write_atomic(place / "results" / "episodes.html", "")
+    assert run(place) == 0
+    return place
+
+
+@pytest.fixture(scope="module")
+def text(folder) -> str:
+    return (folder / "results" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def read(text) -> list[tuple[str, str]]:
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    return reader.found
+
+
+def test_it_opens_with_the_overview(read):
+    headings = [words for tag, words in read if tag in ("h1", "h2")]
+    assert headings == ["Teams of language models: results", "Overview", "TLDR", "StrBuild"]
+    first = [words for tag, words in read[: read.index(("h2", "TLDR"))] if tag in ("th", "td")]
+    assert first[:3] == ["Benchmark", "Metric", "Parallel (untrained)"]
+    assert "Score (%) ↑" in first and "IoU (%) ↑" in first
+    cells = [words for words in first if re.match(r"\d+\.\d \[", words)]
+    assert len(cells) == 10, "five rows on two benchmarks"
+
+
+def test_numbers_are_those_of_the_tables(read):
+    assert ("caption", "StrBuild: final results") in read
+    assert len([words for tag, words in read if tag == "td" and words == "2 × 4 × 3"]) == 10
+
+
+def test_warnings_and_origins_stand_beside_the_numbers(text):
+    assert text.count("Embedded data, scratch model: not comparable with the paper") == 4
+    assert "With 2 seeds the interval is at most the range of the runs" in text
+    assert "8 to train, 8 to test" in text and "3 per test task" in text
+
+
+def test_drawings_are_inside_and_missing_ones_are_named(text):
+    assert text.count('src="data:image/svg+xml;base64,') == 5
+    assert "curves_str_build.svg is not there" in text
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:|//)""", text) and "<script" not in text
+
+
+def test_links_to_pages_that_are_there(text):
+    assert text.count('href="episodes.html') == 3 and "workflow.html" not in text
+
+
+def test_the_same_results_give_the_same_page(folder, text):
+    assert run(folder) == 0
+    assert (folder / "results" / "report.html").read_text(encoding="utf-8") == text
+
+
+def test_what_is_missing_is_said(tmp_path, capsys):
+    write_results(tmp_path, config(["tldr"], [0, 1], ["collm_cc"]))
+    gone = tmp_path / "results" / "tldr" / "collm_cc" / "seed1" / "samples.jsonl"
+    gone.unlink()
+    assert run(tmp_path) == 2 and "samples.jsonl" in capsys.readouterr().err
+    assert run(tmp_path, "--partial") == 0
+    assert str(gone) in (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+
+
+def test_labels_from_files_are_escaped(tmp_path):
+    write_results(tmp_path, config(["tldr"], [0], ["collm_cc"]))
+    write_json(tmp_path / "data" / "tldr" / "manifest.json", manifest("tldr") | {"label": "<img src=x onerror=1>"})
+    assert run(tmp_path) == 0
+    page = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page and "&lt;img src=x" in page
+
+
+def test_claims_follow_from_the_intervals(tmp_path):
+    write_results(tmp_path, config(["tldr"], [0, 1], ["magrpo", "collm_cc"]))
+    loaded = results.load(config(["tldr"], [0, 1], ["magrpo", "collm_cc"]), tmp_path / "results", tmp_path / "data")
+    domains = {"tldr": get("tldr")({})}
+    main, differences = (frame(loaded, domains, resamples=200) for frame in (main_frame, difference_frame))
+    (sentence,) = claims(main, differences, domains)
+    assert sentence.startswith("TLDR: of the trained methods CoLLM-CC stands first, Score ")
+    assert "against Warm start (2 seeds: read the interval as a range)." in sentence
+    still = differences.assign(low=-1.0, high=1.0)
+    assert "which shows no change: the interval holds 0" in claims(main, still, domains)[0]
+    assert claims(main[main["method"] == "parallel"], differences, domains) == []
+
+
+def test_baselines_that_read_each_other_are_named(tmp_path):
+    loaded = config(["tldr"], [0], ["magrpo"])
+    write_results(tmp_path, loaded)
+    assert "none reads" in who_reads_whom(results.load(loaded, tmp_path / "results", tmp_path / "data"))
+    loaded["baselines"] = ["pipeline"]
+    write_run(tmp_path / "results" / "tldr" / "pipeline" / "seed0", "tldr", "pipeline", 0, {"source": "scratch"})
+    words = who_reads_whom(results.load(loaded, tmp_path / "results", tmp_path / "data"))
+    assert words.endswith("but in Pipeline (not decentralised).")
+
+
+def test_tables_of_texts():
+    frame = pd.DataFrame({"A": ["<x>"], "B": ["1"], "C": ["2"]})
+    written = table(frame, "T & T", heads=2, notes={0: "n"})
+    assert '<th scope="row">&lt;x&gt;<span class="note">n</span></th><td class=name>1</td><td>2</td>' in written
+    assert "T &amp; T" in written
+    rows = pd.DataFrame([["m", "part.a_b", 1.0, 0.5, 2.0], ["n", "reward", 3.0, None, None]])
+    rows.columns = ["method", "metric", "point", "low", "high"]
+    assert estimates(rows, str.upper).to_dict("records") == [
+        {"Method": "M", "a b": "1 [0.5, 2]", "reward": "–"},
+        {"Method": "N", "a b": "–", "reward": "3"},
+    ]
