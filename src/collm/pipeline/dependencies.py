@@ -36,7 +36,7 @@ BOOKKEEPING = ("training.checkpoint_every", "training.keep_checkpoints")
 # What a checkpoint's fingerprint leaves out: a run goes on after one of these (or a key below it) has changed.
 KNOBS = ("configuration", "tracker", "sandbox", "fixed", *MEMORY_KNOBS, *BOOKKEEPING, "evaluation.latency_tasks")
 # Keys of `PLAYED` that mean something in training alone.
-OF_TRAINING = ("team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode")
+OF_TRAINING = ("team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode", "rollout.reward")
 # Keys inside a stage's blocks that do not change what it computes.
 NEUTRAL: dict[Stage, frozenset[str]] = {
     "data": frozenset(),
