@@ -43,7 +43,7 @@ def test_stratified_bootstrap(scores, statistic, ends):
 
 
 def test_bootstrap_over_runs_and_tasks():
-    """The same with `task_bootstrap`; we draw a run with all its tasks, which changes little where tasks differ most."""
+    """The same with `task_bootstrap`; we draw a run with all its tasks, which hardly matters where tasks differ."""
     assert bootstrap_of_both(X, 0.95) == pytest.approx((0.21133, 0.65867), abs=0.02)
 
 

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
 
 from collm.domains import title
 from collm.report.claims.declared import MEASURES, Claims
@@ -43,6 +44,8 @@ def forest(claims: Claims, found: Sequence[Verdict]) -> Figure:
     handles = [Patch(color=COLOURS[name], label=name) for name in (SUPPORTS, AGAINST, OPEN)]
     handles.append(Patch(color=REGION, label="where the claim says that the mean lies"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # arranged once, not for every format
     return figure
 
 
@@ -60,10 +63,13 @@ def _draw(axes: Axes, readings: Sequence[Reading], labelled: bool) -> None:
     ratio = MEASURES[readings[0].line.measure].ratio
     if ratio:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_locator(NullLocator())
     low, high = _limits(readings, ratio)
     for row, one in enumerate(readings):
         left, right = max(low, one.line.region.low), min(high, one.line.region.high)
-        axes.barh(row, right - left, left=left, height=1.0, color=REGION, zorder=0)
+        axes.barh(row, right - left, left=left, height=1.0, color=REGION, edgecolor=REGION, zorder=0)
         colour = COLOURS[one.state]
         if not one.seeds:
             axes.text(0.5, row, one.state, transform=axes.get_yaxis_transform(), ha="center", va="center", color=colour)
@@ -77,7 +83,8 @@ def _draw(axes: Axes, readings: Sequence[Reading], labelled: bool) -> None:
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel(measure_words(readings[0]), fontsize=7)
+    words = list(dict.fromkeys(measure_words(one) for one in readings))
+    axes.set_xlabel(words[0] if len(words) == 1 else f"{words[0]}, ...", fontsize=7)
 
 
 def _limits(readings: Sequence[Reading], ratio: bool) -> tuple[float, float]:

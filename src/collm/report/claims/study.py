@@ -23,7 +23,7 @@ COLUMNS = {
         *RUN,
         *("turns", "generations", "agents", "paid", "tasks_per_rollout", "least_reward", "best_reward"),
         *("rollouts", "env_steps", "first_rollout", "updates", "tokens", "seconds"),
-        *("commit", "processor", "samples_sha256", "metrics_sha256"),
+        *("commit", "device", "samples_sha256", "metrics_sha256"),
     ),
     # Final evaluation, mean over the test tasks; `seconds` is the response time.
     "scores": (*RUN, "metric", "value"),
