@@ -4,8 +4,8 @@
     python studies/reduce.py --study /tmp/dials --config config/config.yaml                     # of compare.py --final
 
 Of the workflow every finished run that the configuration asks for; of compare.py every finished one, with the variant's
-name as its set of options. Lines of these sets of options are replaced, all others stay. `snakemake claims` reads nothing
-else; `collm.report.claims.study` says what the columns mean.
+name as its set of options. Lines of these sets of options are replaced, all others stay. `snakemake claims` reads
+nothing else; `collm.report.claims.study` says what the columns mean.
 """
 
 from __future__ import annotations
