@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, own in reduced(options, collect(runs, root / "data", partial=True)).items():
             rows[name] += own
     for name, own in rows.items():
-        if own or name != "variance":
-            _replace(arguments.out / f"{name}.csv", name, own, {options for options, _, _ in groups})
+        if name != "variance":  # measured by a script of its own
+            replace(arguments.out / f"{name}.csv", name, own, ["options"])
     found = pd.DataFrame(rows["runs"], columns=list(COLUMNS["runs"])).groupby(["options", "domain"]).size()
     for (options, domain), count in found.items():
         print(f"{options}, {domain}: {count} runs")
@@ -63,9 +63,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=source_path.ROOT / "docs" / "study", help="folder of the CSVs")
     arguments = parser.parse_args(argv)
     if (arguments.options is None) == (arguments.study is None):
-        parser.error(
-            "write --options NAME for runs of the workflow, or --study FOLDER for those of compare.py"
-        )
+        parser.error("write --options NAME for runs of the workflow, or --study FOLDER for those of compare.py")
     return arguments
 
 
@@ -190,17 +188,16 @@ def _by_task(samples: pd.DataFrame, column: str) -> pd.Series:
     return pd.Series(matrix.values[0], index=pd.Index(matrix.tasks))
 
 
-def _replace(file: Path, name: str, rows: Sequence[Mapping[str, Any]], options: Iterable[str]) -> None:
-    """Put rows in the place of those of the same sets of options."""
-    new = pd.DataFrame(rows, columns=None if rows else list(COLUMNS[name]))
+def replace(file: Path, name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Put rows in the place of those that agree with one of them in `columns`; without rows the file stays."""
+    new = _as_text(pd.DataFrame(rows, columns=None if rows else list(COLUMNS[name])))
     if file.is_file():
         old = pd.read_csv(file, dtype=str, keep_default_na=False)
-        others = old[~old["options"].isin(list(options))]
-        new = pd.concat([others, _as_text(new)], ignore_index=True)
-    else:
-        new = _as_text(new)
-    columns = [*COLUMNS[name], *(column for column in new if column not in COLUMNS[name])]
-    new = new.reindex(columns=columns, fill_value="").fillna("")
+        given = set(new[[*columns]].itertuples(index=False, name=None))
+        kept = [key not in given for key in old[[*columns]].itertuples(index=False, name=None)]
+        new = pd.concat([old[kept], new], ignore_index=True)
+    order = [*COLUMNS[name], *(column for column in new if column not in COLUMNS[name])]
+    new = new.reindex(columns=order, fill_value="").fillna("")
     write_atomic(file, new.sort_values(list(KEYS[name]), key=_sortable).to_csv(index=False))
 
 

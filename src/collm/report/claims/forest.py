@@ -19,7 +19,9 @@ from collm.report.figures import STYLE
 
 COLOURS = {SUPPORTS: "#009E73", AGAINST: "#D55E00", OPEN: "#5F5F5F", UNMEASURED: "#8C8C8C", NOT_RUN: "#8C8C8C"}
 REGION = "#DCEAF5"
-ROW_INCHES, HEAD_ROWS = 0.2, 2.4
+# Inches: a line, what stands above and below the lines of a panel, the names of lines, a panel, what is between panels.
+ROW, ABOVE, BELOW, NAMES, PANEL, BETWEEN = 0.17, 0.3, 0.42, 3.1, 3.2, 0.35
+FOOT = 0.4  # the legend's
 
 Panel = dict[str, list[Reading]]  # readings of one measure of one claim, by set of options
 
@@ -28,24 +30,25 @@ Panel = dict[str, list[Reading]]  # readings of one measure of one claim, by set
 def forest(claims: Claims, found: Sequence[Verdict]) -> Figure:
     """A row of panels per claim and measure, with a panel per set of options; sets of a single part stand left."""
     panels = _panels(found)
-    heights = [max(len(own) for own in panel.values()) + HEAD_ROWS for panel in panels.values()]
-    columns = max(1, len(claims.options))
-    figure = Figure(figsize=(2.8 + 3.4 * columns, ROW_INCHES * sum(heights) + 0.6), layout="constrained")
-    grid = figure.subplots(len(panels), columns, height_ratios=heights, squeeze=False)
+    heights = [ROW * max(len(own) for own in panel.values()) for panel in panels.values()]
+    width = NAMES + len(claims.options) * (PANEL + BETWEEN)
+    height = sum(heights) + len(panels) * (ABOVE + BELOW) + FOOT
+    figure = Figure(figsize=(width, height))
     verdicts = {(one.claim.id, one.options): one.verdict for one in found}
-    for axes, ((claim, _, _), panel) in zip(grid, panels.items(), strict=True):
+    top = height
+    for ((claim, _, _), panel), inches in zip(panels.items(), heights, strict=True):
         places = [name for name in panel if name not in claims.options] or list(claims.options)
-        for place, name in zip(axes, [*places, *[None] * columns], strict=False):
-            if name is None or name not in panel:
-                place.set_axis_off()
-                continue
-            _draw(place, panel[name], labelled=place is axes[0])
-            place.set_title(f"{claim}, {name}: {verdicts[claim, name]}", loc="left", fontsize=8)
+        for column, name in enumerate(places):
+            if name in panel:
+                left = NAMES + column * (PANEL + BETWEEN)
+                corner = (left / width, (top - ABOVE - inches) / height)
+                axes = figure.add_axes((*corner, PANEL / width, inches / height))
+                _draw(axes, panel[name], labelled=column == 0)
+                axes.set_title(f"{claim}, {name}: {verdicts[claim, name]}", loc="left", fontsize=8)
+        top -= ABOVE + inches + BELOW
     handles = [Patch(color=COLOURS[name], label=name) for name in (SUPPORTS, AGAINST, OPEN)]
     handles.append(Patch(color=REGION, label="where the claim says that the mean lies"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # arranged once, not for every format
+    figure.legend(handles=handles, loc="lower center", ncols=4)
     return figure
 
 
