@@ -17,6 +17,7 @@ SETTINGS = RolloutConfig(
     top_p=1.0,
     top_k=None,
     discount=1.0,
+    reward="every_turn",
     reward_scale=1.0,
     reward_shift=0.0,
     early_stop=None,

@@ -7,25 +7,39 @@ import math
 
 import pytest
 import torch
-from exact_values import Exact
+from exact_values import Exact, PaidLast
 from expectation import Table, fill, make_learner, probabilities, relative
 from small_world import ScriptedRollout, SmallWorld, chains, everything, groups, make_team
+
+
+EXACT = {"every_turn": Exact, "last_turn": PaidLast}  # by `rollout.reward`
 
 
 class Case:
     """A team in a small world with all its episodes, and its learner.
 
     `forest` plays every joint action of every history once, in one tree per task: enough for what looks one turn
-    ahead. Otherwise every episode is a tree of its own, as with one sample per prompt (K = 1).
+    ahead. Otherwise every episode is a tree of its own, as with one sample per prompt (K = 1). `paid`: `rollout.reward`.
     """
 
     def __init__(
-        self, folder, place, method, turns=2, longest=1, dense=True, agents=2, gamma=1.0, forest=False, **changes
+        self,
+        folder,
+        place,
+        method,
+        turns=2,
+        longest=1,
+        dense=True,
+        agents=2,
+        gamma=1.0,
+        forest=False,
+        paid="every_turn",
+        **changes,
     ):
         critics = {"collm_cc": "joint", "collm_dc": "local", "ac": "local"}.get(method)
         self.team = make_team(folder, critics, agents=agents, longest=longest)
         self.domain = SmallWorld(turns, longest, dense, agents)
-        self.exact = Exact(self.team, self.domain, longest, gamma)
+        self.exact = EXACT[paid](self.team, self.domain, longest, gamma)
         self.table = Table(self.team)
         self.learner = make_learner(self.team, method, place, turns, gamma, **changes)
         if forest:
@@ -35,7 +49,7 @@ class Case:
             episodes = self.exact.histories(turns)
             tasks = [task for task, _ in episodes]
             script = chains(self.exact, [path for _, path in episodes])
-        rollout = ScriptedRollout(self.team, self.domain, longest, script)
+        rollout = ScriptedRollout(self.team, self.domain, longest, script, reward=paid)
         self.nodes = rollout.play(tasks, list(range(len(tasks)))).nodes()
         self.weights = probabilities(self.exact, self.nodes)
         objective = self.exact.objective()
@@ -95,15 +109,28 @@ def trees(exact, turns, copies):
 class Groups:
     """Every tree of K aligned samples that can be drawn, with its probability."""
 
-    def __init__(self, folder, place, method, turns, copies, agents=2, longest=1, drawn=None, scored=None, **changes):
+    def __init__(
+        self,
+        folder,
+        place,
+        method,
+        turns,
+        copies,
+        agents=2,
+        longest=1,
+        drawn=None,
+        scored=None,
+        paid="every_turn",
+        **changes,
+    ):
         """`drawn`: how responses are sampled; `scored`: what the learner is told of it; None: the plain softmax."""
         self.team = make_team(folder, agents=agents, longest=longest)
         self.domain = SmallWorld(turns, longest, num_agents=agents)
-        self.exact = Exact(self.team, self.domain, longest, sampling=drawn)
+        self.exact = EXACT[paid](self.team, self.domain, longest, sampling=drawn)
         self.learner = make_learner(self.team, method, place, turns, sampling=scored, **changes)
         drawn = list(trees(self.exact, turns, copies))
         scripts = {seed: script for seed, (_, script, _) in enumerate(drawn)}
-        rollout = ScriptedRollout(self.team, self.domain, longest, groups(scripts))
+        rollout = ScriptedRollout(self.team, self.domain, longest, groups(scripts), reward=paid)
         self.roots = rollout.play([task for task, _, _ in drawn], list(scripts)).roots
         self.chances = [chance for _, _, chance in drawn]
         assert sum(self.chances) == pytest.approx(1.0)

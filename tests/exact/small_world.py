@@ -174,6 +174,7 @@ def rollout_settings(turns: int, longest: int, **changes) -> RolloutConfig:
         "top_p": 1.0,
         "top_k": None,
         "discount": 1.0,
+        "reward": "every_turn",
         "reward_scale": 1.0,
         "reward_shift": 0.0,
         "early_stop": None,

@@ -248,6 +248,31 @@ def test_what_maximum_and_normalisation_do(groups, method, normalised):
     assert 0.5 < cosine < 0.9999
 
 
+# paid at the last turn alone
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("collm_cc", {}), ("collm_dc", {}), ("collm_cc", {"td_lambda": 1.0}), ("collm_dc", {"td_lambda": 0.5})],
+)
+def test_critics_where_the_last_turn_alone_is_paid(case, method, settings):
+    """The gradient of the expected reward of the last turn, which is another one than that of all turns."""
+    made = case(method, turns=3, paid="last_turn", **settings).filled()
+    assert max(made.errors()) < CLOSE
+    every = case(method, turns=3, **settings)
+    assert all(relative(gradient, every.gradient[name]) > 0.1 for name, gradient in made.gradient.items())
+
+
+@pytest.mark.parametrize(("method", "agents"), [("marloo", 2), ("magrpo", 1)])
+def test_trees_where_the_last_turn_alone_is_paid(groups, method, agents):
+    made = groups(method, turns=2, agents=agents, paid="last_turn")
+    for turn in (0, 1):
+        share = made.expected(turn)
+        for agent in range(agents):
+            exact = SCALE[method] * made.exact.turn_gradient(agent, turn)
+            assert relative(share[f"agent_{agent}"], exact) < CLOSE
+
+
 # sampled and scored policy
 
 DRAWN = {"0.7, 0.9": Sampling(2, 0.7, 0.9), "0.6, 0.6": Sampling(2, 0.6, 0.6), "0.7, 1": Sampling(2, 0.7, 1.0)}

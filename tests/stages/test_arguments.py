@@ -22,6 +22,7 @@ VALID = {
     "episodes": [],
     "make_report": [],
     "plan": [],
+    "claims": [],
     "score": ["--domain", "tldr", "cases.jsonl"],
 }
 SHOWING = ("make_tables", "make_figures", "episodes", "make_report")
@@ -31,11 +32,11 @@ WRONG = [
     *[
         (stage, [option, "nothing.yaml"], "nothing.yaml is not there")
         for stage, option in [
-            *((stage, "--config") for stage in VALID if stage not in ("plan", "score")),
+            *((stage, "--config") for stage in VALID if stage not in ("plan", "score", "claims")),
             ("plan", "--configfile"),
         ]
     ],
-    *[(stage, ["--config", "."], "is not there") for stage in VALID if stage not in ("plan", "score")],
+    *[(stage, ["--config", "."], "is not there") for stage in VALID if stage not in ("plan", "score", "claims")],
     *[
         (stage, ["--domain", "tdlr"], "did you mean 'tldr'?")
         for stage in ("prepare_data", "make_model", "warm_start", "train", "evaluate")
@@ -92,6 +93,9 @@ WRONG = [
     ("plan", ["--device-memory", "0"], "--device-memory: '0' is refused"),
     ("plan", ["--tokens-per-second", "0"], "--tokens-per-second: '0' is refused"),
     ("plan", ["--device", "tpu"], "tpu"),
+    ("claims", ["--claims", "nothing.yaml"], "nothing.yaml is not there"),
+    ("claims", ["--claims", CONFIG, "--study", "."], "the key level is missing"),
+    ("claims", ["--claims", str(ROOT / "config" / "claims.yaml"), "--study", "nowhere"], "nowhere is no folder"),
     ("score", ["--profile", "peer"], "'peer' is unknown"),
     ("score", ["--sandbox", "none"], "'none' is unknown"),
     ("score", [], "cases.jsonl cannot be read"),
@@ -105,7 +109,7 @@ def test_a_wrong_argument_is_one_line(stage, wrong, words, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("no folder\n")
     arguments = [*VALID[stage], *wrong]
-    if stage not in ("plan", "score") and "--config" not in wrong:
+    if stage not in ("plan", "score", "claims") and "--config" not in wrong:
         arguments += ["--config", CONFIG]
     try:
         status = cli.run(importlib.import_module(stage).main, arguments)

@@ -8,7 +8,8 @@ from collm.common.errors import ConfigError
 from support.places import ROOT
 
 DEFAULT = ROOT / "config" / "config.yaml"
-SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.y*ml") if path != DEFAULT)
+CLAIMS = ROOT / "config" / "claims.yaml"  # no configuration of runs
+SHIPPED = sorted(path for path in (ROOT / "config").rglob("*.y*ml") if path not in (DEFAULT, CLAIMS))
 
 
 def refused(overlay, text):

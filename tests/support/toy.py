@@ -141,6 +141,7 @@ def rollout_settings(**changes) -> RolloutConfig:
         "top_p": 1.0,
         "top_k": None,
         "discount": 0.9,
+        "reward": "every_turn",
         "reward_scale": 1.0,
         "reward_shift": 0.0,
         "early_stop": None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.toy import Toy, make_team, play, rollout_settings, tasks
 
@@ -154,6 +156,73 @@ def test_branches_stop_one_by_one_or_with_their_node(team):
 def test_the_threshold_sees_the_shifted_reward(team):
     assert len(play(team, count=2, turns=2, early_stop=-1.0, reward_shift=-5.0)) == 4
     assert len(play(team, count=2, turns=2, early_stop=-1.0, reward_shift=5.0)) == 2
+
+
+# paid at the last turn alone
+
+
+class Fixed(Toy):
+    """Whatever is said, joint action j of turn t earns REWARDS[t][j]; the world knows where it is."""
+
+    REWARDS = ((1.0, 3.0), (0.5, 2.0))
+    ends = False
+
+    def start(self, task, seed):
+        return {"turns": 0}
+
+    def steps(self, moves):
+        places = {}
+        return [self.scored(move, places) for move in moves]
+
+    def scored(self, move, places):
+        j = places[id(move.world)] = places.get(id(move.world), -1) + 1
+        reward = self.REWARDS[move.turn][j]
+        step = super().step(move.task, move.turn, move.joint_action, move.world)
+        return replace(step, reward=reward, done=self.ends and (move.turn, j) == (0, 1))
+
+
+class Ends(Fixed):
+    """The second joint action of the first turn ends the episode."""
+
+    ends = True
+
+
+def fixed_root(team, domain=Fixed, **changes):
+    """The tree of one task: two joint actions at each of two turns."""
+    settings = rollout_settings(turns=2, generations=2, max_new_tokens=3, **changes)
+    return Rollout(team, domain({}), settings).play(tasks(1), [0]).roots[0]
+
+
+def test_the_last_turn_alone_is_paid(team):
+    every, last = (fixed_root(team, reward=reward) for reward in ("every_turn", "last_turn"))
+    assert every.rewards == [1.0, 3.0] and last.rewards == [0.0, 0.0]
+    for child, told in zip(every.children, [1.0, 3.0], strict=True):
+        assert child.rewards == [0.5, 2.0] and child.last_reward == told
+    for child in last.children:
+        assert child.rewards == [0.5, 2.0] and child.last_reward == 0.0
+    assert monte_carlo.G(every, 0.9) == pytest.approx([1 + 0.9 * 1.25, 3 + 0.9 * 1.25])
+    assert monte_carlo.G(last, 0.9) == pytest.approx([0.9 * 1.25] * 2)
+    assert [step.reward for step in last.steps] == [1.0, 3.0]  # what is logged and scored stays
+
+
+def test_where_an_episode_stops_early_that_turn_is_its_last(team):
+    ended = fixed_root(team, Ends, reward="last_turn")
+    assert ended.rewards == [0.0, 3.0] and ended.children[1] is None
+    assert monte_carlo.G(ended, 0.9) == pytest.approx([0.9 * 1.25, 3.0])
+    stopped = fixed_root(team, reward="last_turn", early_stop=2.5)
+    assert stopped.rewards == [0.0, 3.0] and stopped.children[1] is None
+    paid = fixed_root(team, reward="every_turn", early_stop=2.5)
+    assert [child is None for child in paid.children] == [child is None for child in stopped.children]
+
+
+def test_unpaid_turns_are_not_charged_the_shift(team):
+    root = fixed_root(team, reward="last_turn", reward_scale=2.0, reward_shift=-4.0)
+    assert root.rewards == [0.0, 0.0] and root.children[0].rewards == [-3.0, 0.0]
+
+
+def test_one_turn_is_its_own_last(team):
+    every, last = (play(team, count=2, generations=2, reward=reward) for reward in ("every_turn", "last_turn"))
+    assert texts(every) == texts(last)
 
 
 # decentralised

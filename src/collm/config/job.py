@@ -67,6 +67,7 @@ class RolloutConfig:
     top_p: float = setting("Nucleus mass.", above=0, maximum=1)
     top_k: int | None = setting("Most probable tokens kept.", minimum=1)
     discount: float = setting("Discount gamma over turns.", minimum=0, maximum=1)
+    reward: str = setting("Which turns of an episode are paid.", choices=("every_turn", "last_turn"))
     reward_scale: float = setting("Reward scale.")
     reward_shift: float = setting("Reward shift; null means minus the best reward.", nullable=True)
     early_stop: float | None = setting("Shifted reward above which an episode stops.")

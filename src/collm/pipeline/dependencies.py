@@ -45,7 +45,7 @@ KNOBS = (
     "evaluation.shown_samples",
 )
 # Keys of `PLAYED` that mean something in training alone.
-OF_TRAINING = ("team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode")
+OF_TRAINING = ("team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode", "rollout.reward")
 # Keys inside a stage's blocks that do not change what it computes.
 NEUTRAL: dict[Stage, frozenset[str]] = {
     "data": frozenset(),

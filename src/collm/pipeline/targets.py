@@ -22,6 +22,8 @@ BESIDE_REPORT = ("methods/registry.py", "report/paper_results.csv", "runs/health
 TABLE = "results/tables/main.csv"
 EPISODES = "results/episodes.html"
 PAGE = "results/report.html"
+CLAIMS = ("results/tables/claims.csv", "results/figures/claims.png", "results/figures/profiles.png")
+STUDY = "docs/study"
 
 
 def run_folder(domain: str, method: str, seed: int | str) -> str:
@@ -97,8 +99,13 @@ def figure_files(domains: Iterable[str]) -> list[str]:
     ]
 
 
+def study_files(root: Path = Path(".")) -> list[str]:
+    """The small files of a study that are there; claims whose runs they lack are shown as not run."""
+    return sorted(str(file.relative_to(root)) for file in (root / STUDY).glob("*.csv"))
+
+
 def report_files(config: Mapping[str, Any], root: Path = Path(".")) -> list[str]:
-    """Tables and figures of the configuration that are there: what a report can show.
+    """Tables and figures of the configuration that are there, with those of claims: what a report can show.
 
     Raises:
         ConfigError: there are none.
@@ -110,7 +117,7 @@ def report_files(config: Mapping[str, Any], root: Path = Path(".")) -> list[str]
             f"no table or figure of {', '.join(config['domains'])} is there for a report: run snakemake first, or name "
             'the configuration of the run, make report CONFIG="config/config.yaml mine.yaml"'
         )
-    return present
+    return [*present, *(file for file in CLAIMS if (root / file).is_file())]
 
 
 def all_rows(config: Mapping[str, Any]) -> list[str]:

@@ -102,6 +102,14 @@ def drawn_at_least_once(frame: pd.DataFrame, column: str, draws: int) -> pd.Seri
     )
 
 
+def performance_profile(scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Share of runs that score above each level, over all tasks: scores [..., cells], [levels] -> [..., levels].
+
+    The distribution of run scores of arXiv 2108.13264, section 4.2: a curve above another one everywhere is better.
+    """
+    return (scores[..., :, None] > levels).mean(axis=-2)
+
+
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mean": mean, "iqm": interquartile_mean}
 
 

@@ -33,6 +33,7 @@ LATEX = {
     "Δ": r"$\Delta$",
     "×": r"$\times$",
     "–": "--",
+    "−": "$-$",
     "†": r"$\dagger$",
     "→": r"$\rightarrow$",
 }

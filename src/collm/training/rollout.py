@@ -35,12 +35,12 @@ class Node:
     world: Any
     observations: list[list[Message]]  # [agent]
     histories: list[tuple[Exchange, ...]]  # [agent] its own exchanges only
-    last_reward: float | None  # of the turn before, scaled and shifted
+    last_reward: float | None  # paid for the turn before, scaled and shifted
     prompts: list[tuple[int, ...]] = field(default_factory=list)  # [agent] token ids
     responses: list[list[Response]] = field(default_factory=list)  # [agent][k]
     actions: list[tuple[int, ...]] = field(default_factory=list)  # [joint action][agent] -> k
     steps: list[Step] = field(default_factory=list)  # [joint action]
-    rewards: list[float] = field(default_factory=list)  # [joint action], scaled and shifted
+    rewards: list[float] = field(default_factory=list)  # [joint action] paid, scaled and shifted (`rollout.reward`)
     children: list[Node | None] = field(default_factory=list)  # [joint action]
     drafts: list[Response] = field(default_factory=list)  # [agent] what a discussion exchanges first
     cut: set[int] = field(default_factory=set)  # agents whose prompt was cut to fit
@@ -201,17 +201,23 @@ class Rollout:
             node.steps = [self._checked(node, joint, next(steps)) for joint in node.joint_actions()]
 
     def _advance(self, node: Node) -> list[Node]:
-        """Make the nodes that follow a node whose joint actions are scored."""
-        texts = node.joint_actions()
+        """Pay the joint actions of a node, which are scored, and make the nodes that follow."""
         scale, shift = self.settings.reward_scale, self.settings.reward_shift
-        node.rewards = [scale * step.reward + shift for step in node.steps]
-        last = node.turn + 1 >= self.settings.turns
-        mean = sum(node.rewards) / len(node.rewards)
-        node.children = []
-        for j, joint in enumerate(texts):
-            stops = node.steps[j].done or self._stops(mean if self.node_stop else node.rewards[j])
-            node.children.append(None if last or stops else self._child(node, j, joint))
+        earned = [scale * step.reward + shift for step in node.steps]
+        goes_on = self._goes_on(node, earned)
+        unpaid = goes_on if self.settings.reward == "last_turn" else [False] * len(earned)
+        node.rewards = [0.0 if waits else reward for reward, waits in zip(earned, unpaid, strict=True)]
+        texts = enumerate(node.joint_actions())
+        node.children = [self._child(node, j, joint) if goes_on[j] else None for j, joint in texts]
         return [child for child in node.children if child is not None]
+
+    def _goes_on(self, node: Node, earned: Sequence[float]) -> list[bool]:
+        """Whether a turn follows each joint action, [J]; whatever is paid, episodes stop on what a turn earned."""
+        if node.turn + 1 >= self.settings.turns:
+            return [False] * len(earned)
+        mean = sum(earned) / len(earned)
+        stops = [self._stops(mean if self.node_stop else reward) for reward in earned]
+        return [not (step.done or stopped) for step, stopped in zip(node.steps, stops, strict=True)]
 
     def _checked(self, node: Node, joint: Sequence[str], step: Step) -> Step:
         wrong = nonfinite.check_step(step)
