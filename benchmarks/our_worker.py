@@ -16,10 +16,11 @@ from typing import Any
 import protocol
 import torch
 import workmeter
+from on_gpu.runs import configuration
 
 from collm.common.files import write_json
 from collm.config.job import Job
-from collm.config.load import load_config
+from collm.config.numbers import whole_numbers
 from collm.config.resolve import merge, resolve_job
 from collm.domains.base import Domain, Message, Step, Task
 from collm.domains.building.str_build import StrBuild
@@ -29,8 +30,7 @@ from collm.runs.resumable import ResumableRun
 from collm.training.setup import RunSetup, accelerator
 from collm.training.trainer import Trainer
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = (ROOT / "config" / "config.yaml", ROOT / "config" / "smol.yaml")
+CONFIG = ("config.yaml", "smol.yaml")
 MODEL = "smol"
 DOMAINS = {"prompts": "tldr", "str_build": "str_build"}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -137,7 +137,7 @@ def make_domain(arguments: argparse.Namespace, job: Job) -> tuple[Domain, list[T
 
 def make_trainer(arguments: argparse.Namespace, meter: protocol.Meter, scratch: Path) -> BareTrainer:
     """Setup and trainer on the game's tasks; `scratch` takes the journal."""
-    files = load_config(CONFIG)
+    files = whole_numbers(configuration(CONFIG))
     job = resolve_job(merge(files, overlay(arguments)), DOMAINS[arguments.game], arguments.method)
     domain, tasks = make_domain(arguments, job)
     domain.meter = meter

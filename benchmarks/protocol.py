@@ -51,6 +51,7 @@ RESULT_KEYS = (
     "peak_rss_mb",
     "vm_hwm_mb",
     "loaded_rss_mb",
+    "device_peak_mb",
 )
 
 
@@ -157,6 +158,13 @@ class Meter:
         self.wall_seconds, self.cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
 
 
+def device_peak_mb() -> float | None:
+    """Peak of a GPU's memory in MB (10^6 bytes); None without one."""
+    import torch
+
+    return round(torch.cuda.max_memory_allocated() / 1e6, 1) if torch.cuda.is_available() else None
+
+
 def status_mb(key: str) -> float:
     """Memory of this process by the kernel's count, in MB (10^6 bytes): VmRSS (now) or VmHWM (peak)."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -188,6 +196,7 @@ def result(arguments: argparse.Namespace, meter: Meter, **facts: Any) -> dict[st
         "peak_rss_mb": round(peak_kb * 1024 / 1e6, 1),
         "vm_hwm_mb": round(status_mb("VmHWM"), 1),
         "loaded_rss_mb": round(meter.loaded_rss_mb, 1),
+        "device_peak_mb": device_peak_mb(),
         "mean_reward": round(sum(meter.rewards) / max(1, len(meter.rewards)), 4),
         **facts,
     }

@@ -19,6 +19,7 @@ import argparse  # noqa: E402
 import tempfile  # noqa: E402
 
 import protocol  # noqa: E402  (the environment must be set before the library is imported)
+import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from peft import LoraConfig  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
@@ -36,7 +37,7 @@ def settings(arguments: argparse.Namespace, folder: str) -> GRPOConfig:
     plain = arguments.variant == "plain"
     return GRPOConfig(
         output_dir=folder,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
         seed=arguments.seed,
         report_to="none",
         save_strategy="no",

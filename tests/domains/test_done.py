@@ -24,6 +24,7 @@ SETTINGS = RolloutConfig(
     decode="mixed",
     max_rows=64,
     joint_mode="aligned",
+    cache="growing",
     backend="transformers",
     vllm_memory=0.3,
 )

@@ -181,6 +181,7 @@ def rollout_settings(turns: int, longest: int, **changes) -> RolloutConfig:
         "decode": "mixed",
         "max_rows": 512,
         "joint_mode": "aligned",
+        "cache": "growing",
         "backend": "transformers",
         "vllm_memory": 0.3,
     }

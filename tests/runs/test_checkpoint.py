@@ -213,6 +213,16 @@ def test_another_kind_of_device_is_worth_a_line(tmp_path, capsys, then, now, lin
     assert not lines or f"was written on {then} and this attempt runs on {now}" in message
 
 
+def test_what_a_gpu_began_goes_on_on_a_cpu_only_if_asked(tmp_path, capsys):
+    Checkpoints(tmp_path, FINGERPRINT, 2, notes={"device": "cuda:0"}).save(1, state(1))
+    automatic = Checkpoints(tmp_path, FINGERPRINT, 2, notes={"device": "cpu"}, device_named=False)
+    with pytest.raises(CheckpointError, match=r"was written on cuda:0, and no CUDA device is found .*--device cpu"):
+        automatic.latest()
+    assert Checkpoints(tmp_path, FINGERPRINT, 2, notes={"device": "cpu"}).latest()["number"] == 1
+    other = Checkpoints(tmp_path, FINGERPRINT, 2, notes={"device": "cuda:1"}, device_named=False)
+    assert other.latest()["number"] == 1
+
+
 def test_a_whole_checkpoint_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
     kept = checkpoints(tmp_path)
     for step in (1, 2):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 import torch
 
@@ -52,6 +55,39 @@ def test_a_device_that_is_not_there_is_an_error(gpus, name, count, message):
     gpus(count)
     with pytest.raises(ConfigError, match=message):
         device.choose(name)
+
+
+@pytest.mark.parametrize(
+    ("built", "visible", "opened", "error"),
+    [
+        ("13.0", None, None, True),
+        ("13.0", "0", OSError(errno.EIO, "it fell off the bus"), True),
+        ("13.0", None, OSError(errno.EPERM, "the job asked for none"), False),
+        ("13.0", "", None, False),
+        (None, None, None, False),
+    ],
+)
+def test_a_lost_driver_is_never_a_silent_fall_to_the_cpu(gpus, monkeypatch, built, visible, opened, error):
+    gpus(0)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(device.Path, "glob", lambda self, pattern: [self / "nvidia0", self / "nvidiactl"])
+
+    def open_card(path, flags):
+        if opened:
+            raise opened
+        return os.dup(0)
+
+    monkeypatch.setattr(device.os, "open", open_card)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if not error:
+        assert device.choose("auto") == torch.device("cpu")
+        return
+    with pytest.raises(ConfigError, match="has /dev/nvidia0, and CUDA finds no device .* or use --device cpu"):
+        device.choose("auto")
+    assert device.choose("cpu") == torch.device("cpu")
 
 
 def test_each_process_has_its_own(gpus, monkeypatch):

@@ -190,11 +190,18 @@ REQUESTS = [
 ]
 
 
-def team_of(kind: str, folder: Path, critics: str | None = None, deviation: float = 0.3, **changes: Any) -> Team:
+def team_of(
+    kind: str,
+    folder: Path,
+    critics: str | None = None,
+    deviation: float = 0.3,
+    cache: str = "growing",
+    **changes: Any,
+) -> Team:
     """Two LoRA agents on the model in `folder`, whose adapters differ by much."""
     lora = {"rank": 4, "alpha": 8, "targets": ADAPTED.get(kind, "all-linear")}
     settings = team_settings(**{"agents": (kind, kind), "critic": kind, "lora": lora, **changes})
-    team = Team(settings, {kind: folder}, 0, critics)
+    team = Team(settings, {kind: folder}, 0, critics, cache=cache)
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for member in team.members:

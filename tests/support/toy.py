@@ -148,6 +148,7 @@ def rollout_settings(**changes) -> RolloutConfig:
         "decode": "mixed",
         "max_rows": 256,
         "joint_mode": "aligned",
+        "cache": "growing",
         "backend": "transformers",
         "vllm_memory": 0.3,
     }

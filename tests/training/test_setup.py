@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
+import torch
 from support.runs import job, session, train
 
 from collm.common.errors import ConfigError
@@ -49,6 +51,20 @@ def test_a_gpu_that_is_not_there_is_an_error(models_folder, tmp_path, monkeypatc
     monkeypatch.setattr(setup.torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="--device cuda: no CUDA device found"):
         setup.accelerator(job(), tmp_path, "cuda")
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_every_process_makes_its_own_card_the_current_one(tmp_path, monkeypatch, rank):
+    """Accelerate, weights and free memory follow the current card; two processes on one card would share its memory."""
+    taken = []
+    for name, value in {"is_available": True, "device_count": 4, "current_device": 0}.items():
+        monkeypatch.setattr(setup.torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(setup.torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(setup, "Accelerator", lambda **options: SimpleNamespace(device=taken[-1], **options))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    made = setup.accelerator(job(), tmp_path, "cuda")
+    assert taken == [torch.device("cuda", rank)] and made.device == taken[0] and made.cpu is False
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o022])

@@ -49,6 +49,10 @@ class NonFiniteReward(CollmError):
     """A domain returned a reward, part or metric that is NaN or infinite; names the file of the texts."""
 
 
+class OutOfMemory(CollmError):
+    """A device could allocate no more in the middle of a run; names the settings that need less."""
+
+
 class OtherProcessFailed(CollmError):
     """One of the processes that train together has failed, so that this one cannot go on."""
 

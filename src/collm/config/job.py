@@ -73,6 +73,9 @@ class RolloutConfig:
     early_stop: float | None = setting("Shifted reward above which an episode stops.")
     decode: str = setting("Agents of one base in one batch or in turn.", choices=("mixed", "sequential"))
     max_rows: int = setting("Rows decoded at once.", minimum=1)
+    cache: str = setting(
+        "Cache of decoding: one that grows, fixed shapes, or by the device.", choices=("auto", "growing", "static")
+    )
     joint_mode: str = setting("K joint actions per node, or all K to the power of n.", choices=("aligned", "cross"))
     backend: str = setting("What samples responses.", choices=("transformers", "vllm"))
     vllm_memory: float = setting("Share of a GPU's memory per base that vLLM takes.", above=0, below=1)

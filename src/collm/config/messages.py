@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import jsonschema
+from typing import TYPE_CHECKING, Any
 
 from collm.common.errors import ConfigError, suggestion
+
+if TYPE_CHECKING:  # jobs that are resolved already need no schema: benchmarks/on_gpu.py runs without the package
+    import jsonschema
 
 # Keys by block that had another name once: nothing reads the old one, but the error says what it is called now.
 RENAMED = {

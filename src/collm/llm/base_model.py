@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from collm.llm.model_checks import check_config, check_vocabulary
 from collm.llm.model_config import context_length
 from collm.llm.packed.decoder import obstacle
 from collm.llm.packed.passes import PackedPasses
-from collm.llm.padded import probe
+from collm.llm.padded import probe, static
 from collm.llm.padded.passes import PaddedPasses
 from collm.llm.passes import Passes, PassSettings
 from collm.llm.tokenizer import end_tokens, first_line, load_tokenizer
@@ -115,6 +116,8 @@ class Base:
                 f"model {self.name!r} ({type(self.model).__name__}) is not supported: {trouble}; choose another one "
                 "(docs/architectures.md)"
             )
+        if settings.static:
+            settings = self._decoding(settings)
         passes = PaddedPasses(self.model, self.adapted, self.pad, settings)
         if self.adapted is not None and len(self.adapted.peft_config) > 1 and not passes.mixes:
             print(
@@ -123,6 +126,23 @@ class Base:
                 file=sys.stderr,
             )
         return passes
+
+    def _decoding(self, settings: PassSettings) -> PassSettings:
+        """The settings with a cache that the model can be decoded with, announced if it is not a static one.
+
+        Raises:
+            ModelError: it cannot be a static one, and that was asked for.
+        """
+        reason = static.obstacle(self.model) or probe.static_trouble(self.model, self.pad, settings)
+        if reason is None:
+            return settings
+        if settings.cache == "static":
+            raise ModelError(
+                f"rollout.cache is static, and model {self.name!r} ({type(self.model).__name__}) cannot be decoded in "
+                f"fixed shapes: {reason}; set it to auto or growing"
+            )
+        print(f"model {self.name}: decoding with a cache that grows, since {reason}", file=sys.stderr)
+        return dataclasses.replace(settings, cache="growing")
 
     @torch.no_grad()
     def _check_head(self) -> None:

@@ -1,7 +1,8 @@
 """The wall between a team and the two ways to run a model: what passes take and give.
 
 A base has one `Passes`, chosen when a team is loaded (`Base.choose_passes`): packed ones (llm/packed, decoders of the
-Llama family) or padded ones (llm/padded, any causal model of transformers). Nobody above asks which of them it is.
+Llama family) or padded ones (llm/padded, any causal model of transformers). Either decode with a cache that grows, or
+in fixed shapes (llm/static). Nobody above asks which of them it is.
 
 A base carries the LoRA adapters of several members. Every call names its adapters; None is the model without any: the
 bare base of adapters, or a whole copy that is trained itself.
@@ -28,6 +29,12 @@ class PassSettings:
     product_dtype: torch.dtype | None  # of the packed passes' products with gradients; None: the dtype of the base
     autocast: Callable[[], AbstractContextManager[Any]]  # the same for padded passes: around every pass
     recompute: bool  # compute layers again in the backward pass instead of keeping what is inside them
+    cache: str = "growing"  # of decoding; static: fixed shapes (llm/static); auto: static on CUDA where the model can
+
+    @property
+    def static(self) -> bool:
+        """Whether decoding is in fixed shapes."""
+        return self.cache == "static" or (self.cache == "auto" and self.device.type == "cuda")
 
 
 def rounding(dtype: torch.dtype) -> float:

@@ -89,9 +89,27 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tor
     if not sampling.truncates:
         cumulative = torch.softmax(scaled, -1).cumsum(-1)
         return _invert(cumulative, uniform)
-    probabilities, order = _kept(scaled, sampling)
-    place = _invert(probabilities.cumsum(-1), uniform)
-    return order.gather(-1, place[:, None])[:, 0]
+    return _drawn(*_kept(scaled, sampling), uniform)
+
+
+def pick_blind(
+    logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling, count: int | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The same without a look at the numbers from the host, which a captured step cannot have.
+
+    Args:
+        count: the most probable tokens that top-p looks at; None: all, which sorts the vocabulary.
+    Returns:
+        [rows] token ids; with `count` also [rows] whether these were too few for top-p, so that the draw is void.
+    """
+    if not sampling.truncates or sampling.top_k is not None:
+        return pick(logits, uniform, sampling), None
+    scaled = logits / sampling.temperature
+    if count is None or count >= scaled.shape[-1]:
+        values, order = scaled.sort(dim=-1, descending=True)
+        return _drawn(_cut(values, sampling), order, uniform), None
+    values, order, mass = _most(scaled, count, scaled.logsumexp(-1))
+    return _drawn(_cut(values, sampling), order, uniform), mass <= sampling.top_p
 
 
 def as_sampled(logits: torch.Tensor, drawn: torch.Tensor, sampling: Sampling) -> torch.Tensor:
@@ -116,11 +134,22 @@ def as_sampled(logits: torch.Tensor, drawn: torch.Tensor, sampling: Sampling) ->
 def _kept(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities of the most probable tokens, 0 where top-p cuts one off, and their ids: [rows, tokens] each."""
     values, order = _head(scaled, sampling)
+    return _cut(values, sampling), order
+
+
+def _cut(values: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Probabilities of tokens with scaled logits `values` [rows, tokens] in order, 0 where top-p cuts one off."""
     probabilities = torch.softmax(values, -1)
     if sampling.top_p < 1.0:
         before = probabilities.cumsum(-1) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
-    return probabilities, order
+    return probabilities
+
+
+def _drawn(probabilities: torch.Tensor, order: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """[rows] ids drawn from the tokens `order` [rows, tokens] with these probabilities."""
+    place = _invert(probabilities.cumsum(-1), uniform)
+    return order.gather(-1, place[:, None])[:, 0]
 
 
 def _head(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,12 +162,19 @@ def _head(scaled: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch
     for count in (256, 4096):
         if count >= vocabulary:
             break
-        values, order = scaled.topk(count, dim=-1)
-        mass = torch.exp(values.logsumexp(-1) - whole)
+        values, order, mass = _most(scaled, count, whole)
         if bool((mass > sampling.top_p).all()):
-            rest = torch.log1p(-mass.clamp(max=1 - 1e-7)) + whole
-            return torch.cat([values, rest[:, None]], -1), torch.cat([order, order[:, :1]], -1)
+            return values, order
     return scaled.sort(dim=-1, descending=True)
+
+
+def _most(scaled: torch.Tensor, count: int, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The `count` most probable tokens and one for all others: scaled logits and ids, [rows, count + 1] each, and the
+    [rows] probability of the former; `whole` is the logarithm of all mass."""
+    values, order = scaled.topk(count, dim=-1)
+    mass = torch.exp(values.logsumexp(-1) - whole)
+    rest = torch.log1p(-mass.clamp(max=1 - 1e-7)) + whole
+    return torch.cat([values, rest[:, None]], -1), torch.cat([order, order[:, :1]], -1), mass
 
 
 def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

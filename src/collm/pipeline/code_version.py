@@ -55,6 +55,7 @@ LEFT_OUT = (
     "collm.runs.folders",
     "collm.runs.journal",
     "collm.runs.lock",
+    "collm.runs.out_of_memory",
     "collm.runs.record",
     "collm.runs.resumable",
     "collm.runs.signals",

@@ -27,6 +27,7 @@ DEPENDS: dict[Stage, tuple[str, ...]] = {
 # Keys that change no result: how much of a machine is used, and what is kept on the way.
 MEMORY_KNOBS = (
     "rollout.max_rows",
+    "rollout.cache",
     "rollout.vllm_memory",
     "training.micro_batch_tokens",
     "training.gradient_checkpointing",

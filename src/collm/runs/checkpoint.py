@@ -21,6 +21,7 @@ from collm.common.errors import CheckpointError
 from collm.common.files import atomic_folder, sha256, write_json
 from collm.common.mappings import flatten
 from collm.pipeline import code_version
+from collm.runs import device
 from collm.runs.distributed import Processes
 
 MISSING = "(absent)"
@@ -41,6 +42,7 @@ class Checkpoints:
         processes: Processes | None = None,
         reuse: bool = False,
         notes: Mapping[str, str | None] | None = None,
+        device_named: bool = True,
     ):
         """Nothing is read or written yet.
 
@@ -49,7 +51,9 @@ class Checkpoints:
             keep: the number of checkpoints that stay; older ones go with every new one.
             reuse: go on with, or export, what other code made.
             notes: facts that are kept with every checkpoint and bind nothing: "device" and "commit".
+            device_named: whether the user chose the device; if not, what was begun on a GPU does not go on on a CPU.
         """
+        self.device_named = device_named
         self.folder, self.keep, self._processes = folder, keep, processes or Processes()
         self.reuse, self.notes = reuse, dict(notes or {})
         self.fingerprint = json.loads(json.dumps(flatten(fingerprint)))
@@ -86,7 +90,8 @@ class Checkpoints:
 
         Raises:
             CheckpointError: an unfinished run with other settings or of other code left checkpoints here; says which
-            key or module differs. Or the newest one is whole, and this version of torch or of the code cannot read it.
+            key or module differs. Or the newest one is whole, and this version of torch or of the code cannot read it,
+            or it was written on a GPU, none is found, and nobody asked for a CPU.
         """
         newest: dict[Path, dict[str, Any]] = {}  # filled in the main process alone
 
@@ -185,6 +190,11 @@ class Checkpoints:
     def _say_device(self, path: Path, facts: Mapping[str, Any]) -> None:
         then, now = facts.get("device"), self.notes.get("device")
         if then and now and then.split(":")[0] != now.split(":")[0]:
+            if now == "cpu" and not self.device_named:
+                raise CheckpointError(
+                    f"checkpoint {path} was written on {then}, and no CUDA device is found ({device.reason()}); mend "
+                    "that, or use --device cpu to go on on the CPU"
+                )
             self._say(
                 f"checkpoint {path} was written on {then} and this attempt runs on {now}: sums may round differently "
                 f"(--device {then.split(':')[0]} is an error where there is none)"

@@ -53,6 +53,7 @@ class ResumableRun:
         keep: int,
         processes: Processes,
         reuse: bool = False,
+        device_named: bool = True,
     ):
         """Take the folder of checkpoints for this run alone, and look for one.
 
@@ -60,13 +61,14 @@ class ResumableRun:
             fingerprint: everything that the run's numbers depend on.
             keep: number of checkpoints that stay.
             reuse: go on with, or export, what other code made.
+            device_named: whether the user chose the device (`Checkpoints`).
         Raises:
             CheckpointError: another trainer writes there, or an unfinished run with another fingerprint left
             checkpoints.
         """
         self.record, self.folders, self.processes = record, folders, processes
         notes = {"device": record.device, "commit": record.version["commit"]}
-        self.checkpoints = Checkpoints(folders.checkpoints, fingerprint, keep, processes, reuse, notes)
+        self.checkpoints = Checkpoints(folders.checkpoints, fingerprint, keep, processes, reuse, notes, device_named)
         self._lock: FolderLock | None = None  # the main process holds it for all
         processes.from_main(self._take_lock)
         try:

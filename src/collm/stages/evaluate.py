@@ -82,7 +82,8 @@ def evaluate(
     facts = {"domain": job.domain, "method": job.method, "seed": seed}
     plan = job.evaluation
     mine = [setup.test[index] for index in setup.processes.share([1] * len(setup.test))]
-    rows = evaluation.sample_rows(setup.rollout(team), mine, plan.samples, seed, facts, shown=plan.shown_samples)
+    with setup.within_memory("playing"):
+        rows = evaluation.sample_rows(setup.rollout(team), mine, plan.samples, seed, facts, shown=plan.shown_samples)
     rows = setup.processes.gather(rows)
     if not setup.processes.main:
         return

@@ -3,6 +3,8 @@ order."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ from collm.pipeline import code_version
 from collm.pipeline.dependencies import KNOBS
 from collm.planning import counts, data_estimate, memory_check
 from collm.runs import device as devices
+from collm.runs import out_of_memory
 from collm.runs.distributed import PATIENCE, Processes
 from collm.runs.folders import RunFolders
 from collm.runs.record import RunRecord
@@ -48,6 +51,8 @@ class RunSetup:
     test: list[Task]
     model_folders: Mapping[str, Path]
     reuse: bool = False  # go on with, or export, checkpoints of other code
+    device_named: bool = True  # the user chose the device; False: --device auto did
+    memory: dict[str, float] = dataclasses.field(default_factory=dict)  # estimated bytes by part, once there is a team
 
     @property
     def processes(self) -> Processes:
@@ -70,14 +75,20 @@ class RunSetup:
             self.job, self.model_folders, critics, lengths, len(self.test), device.type, trained
         )
         memory_check.check(self.job, needed, device)
+        self.memory = needed
         maps = {name: spec.get("device_map") for name, spec in self.job.models.items()}
         if self.processes.count > 1 and any(maps.values()):
             raise ConfigError("device_map gives all GPUs to one process; set it to null or start one process")
-        recompute = self.job.training.gradient_checkpointing
-        team = Team(self.job.team, self.model_folders, self.seed, critics, self.accelerator, maps, recompute)
+        again, cache, folders = self.job.training.gradient_checkpointing, self.job.rollout.cache, self.model_folders
+        with self.within_memory("loading"):
+            team = Team(self.job.team, folders, self.seed, critics, self.accelerator, maps, again, cache)
         if self.job.rollout.backend == "vllm":
             team.engines = self._engines(team)
         return team
+
+    def within_memory(self, phase: out_of_memory.Phase) -> contextlib.AbstractContextManager[None]:
+        """A block of this run's work; memory that runs out there is an error that says what to set."""
+        return out_of_memory.explained(phase, self.job, self.memory, self.accelerator.device)
 
     def _engines(self, team: Team) -> Any:
         """Engines of vLLM for the agents of a team; ModelError if it is not installed or the job has more processes."""
@@ -109,7 +120,7 @@ class RunSetup:
         """
         record = RunRecord(stage, self.job, self.seed, self.accelerator.device, self.code(stage))
         keep = self.job.training.keep_checkpoints
-        return ResumableRun(record, self.folders, fingerprint, keep, self.processes, self.reuse)
+        return ResumableRun(record, self.folders, fingerprint, keep, self.processes, self.reuse, self.device_named)
 
     def code(self, stage: code_version.PlayingStage) -> dict[str, str]:
         """Digests of the modules that decide what a stage computes for this job."""
@@ -173,7 +184,7 @@ def prepare_run(
     made = accelerator(job, folders.trackers, device)
     if made.is_main_process:
         print(devices.in_words(made.device, device), file=sys.stderr, flush=True)
-    return RunSetup(job, seed, folders, made, domain, train, test, model_folders, reuse)
+    return RunSetup(job, seed, folders, made, domain, train, test, model_folders, reuse, device != "auto")
 
 
 def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:

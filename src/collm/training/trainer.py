@@ -177,7 +177,8 @@ class Trainer:
         tasks = self._tasks(iteration)
         seeds = [derive("episode", self.setup.seed, iteration, place, t.id) for place, t in enumerate(tasks)]
         mine = self.processes.share([1] * len(tasks))
-        return self.rollout.play([tasks[index] for index in mine], [seeds[index] for index in mine])
+        with self.setup.within_memory("playing"):
+            return self.rollout.play([tasks[index] for index in mine], [seeds[index] for index in mine])
 
     def _together(self, played: Played) -> Played:
         """The forest of all processes: everything that is learnt from is known to each."""
@@ -191,7 +192,7 @@ class Trainer:
         joint_actions = sum(len(node.actions) for node in nodes)
         draw = random.Random(derive("minibatches", self.setup.seed, counters.iteration))
         last, more = (counters.iteration + 1) % self.per_epoch == 0, counters.iteration + 1 < self.total
-        with self.resumable.changing():
+        with self.resumable.changing(), self.setup.within_memory("learning"):
             counters.env_step += joint_actions
             counters.samples += joint_actions
             counters.tokens += played.tokens
@@ -256,7 +257,8 @@ class Trainer:
         note = self.start_policy.note if self.start_policy else None
         shown = None if plan.examples else 0
         samples, seed = plan.samples_during, self.setup.seed
-        return evaluation.sample_rows(self.rollout, mine, samples, seed, {}, note=note, shown=shown)
+        with self.setup.within_memory("playing"):
+            return evaluation.sample_rows(self.rollout, mine, samples, seed, {}, note=note, shown=shown)
 
     def _log(self, row: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl, and its numbers to the tracker if there is one."""

@@ -65,7 +65,7 @@ class WarmStart:
             saved = time.monotonic()
             while not fit.done:
                 stopping.check()
-                with run.changing():
+                with run.changing(), self.setup.within_memory("learning"):
                     metrics = fit.step()
                     run.log({"event": "warm_start", "env_step": 0, **metrics})
                 progress.advance(tokens=int(metrics["tokens"]), note=f"loss {metrics['loss']:.3f}")
@@ -91,7 +91,9 @@ class WarmStart:
         plan = self.job.evaluation
         tasks = self.setup.test[: plan.tasks_during]
         shown = None if plan.examples else 0
-        rows = evaluation.sample_rows(self.rollout, tasks, plan.samples_during, self.setup.seed, {}, shown=shown)
+        samples, seed = plan.samples_during, self.setup.seed
+        with self.setup.within_memory("playing"):
+            rows = evaluation.sample_rows(self.rollout, tasks, samples, seed, {}, shown=shown)
         return evaluation.journal_row(rows, plan.examples, iteration=self.position, env_step=0, samples=0)
 
     # what a checkpoint holds

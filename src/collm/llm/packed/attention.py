@@ -116,14 +116,14 @@ def fused(
     if layout.then is not None:
         q, then_k, then_v = (layout.then.grid(x[count:]).transpose(1, 2) for x in (query, key, value))
         keys, values = (
-            torch.cat([shared.repeat_interleave(layout.copies, 0), own], 2)
+            torch.cat([shared.repeat_interleave(layout.copies, 0), own], 2).repeat_interleave(heads.groups, 1)
             for shared, own in ((k, then_k), (v, then_v))
-        )
+        )  # a key head per query head: with a mask and shared heads no fused kernel is left on Ada and Ampere
         width = layout.then.width
         own = torch.ones(width, width, dtype=torch.bool, device=q.device).tril().expand(len(q), 1, -1, -1)
         seen = rows.valid.repeat_interleave(layout.copies, 0)[:, None, None].expand(-1, -1, width, -1)
         mask = torch.cat([seen, own], -1)
-        mixed = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, **options)
+        mixed = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=heads.scale)
         parts.append(layout.then.flat(mixed.transpose(1, 2)))
     return torch.cat(parts).flatten(1)
 

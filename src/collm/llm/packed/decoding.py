@@ -63,14 +63,14 @@ class PackedStepper:
         caches: list[tuple[torch.Tensor, torch.Tensor]],
     ) -> torch.Tensor:
         heads = layer.heads
-        stacked = _grouped(layer.qkv, layer.before_attention.forward(states), groups)
+        stacked = grouped_product(layer.qkv, layer.before_attention.forward(states), groups)
         query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in layer.heads_of(stacked))
         q, k, v = (by_key(rows, x, heads) for x in (rotate(query, *tables), rotate(key, *tables), value))
         mixed = from_key(rows, Causal(q, k, v, heads, keep=False).forward(), heads).flatten(1)
         caches.append((k.unflatten(0, (rows.rows, heads.keys)), v.unflatten(0, (rows.rows, heads.keys))))
-        states = _grouped(layer.out, mixed, groups).add_(states)
-        stacked = _grouped(layer.gate_up, layer.before_mlp.forward(states), groups)
-        return _grouped(layer.down, self.gate.forward(stacked), groups).add_(states)
+        states = grouped_product(layer.out, mixed, groups).add_(states)
+        stacked = grouped_product(layer.gate_up, layer.before_mlp.forward(states), groups)
+        return grouped_product(layer.down, self.gate.forward(stacked), groups).add_(states)
 
     # rows
 
@@ -109,7 +109,7 @@ class PackedStepper:
         hidden = None if self.hidden is None else self.hidden[:: self._copies, ..., : self.length]
         for layer, cache, (qkv, out, gate_up, down) in zip(self.decoder.layers, self._caches, self._steps, strict=True):
             stacked = qkv(layer.before_attention.forward(states))
-            mixed = cache.attend(*_rotated(layer, stacked, tables), hidden)
+            mixed = cache.attend(*rotated(layer, stacked, tables), hidden)
             states = out(mixed).add_(states)
             stacked = gate_up(layer.before_mlp.forward(states))
             states = down(self.gate.forward(stacked)).add_(states)
@@ -117,7 +117,7 @@ class PackedStepper:
         return self.decoder.output(self.decoder.norm.forward(states))
 
 
-def _rotated(
+def rotated(
     layer: Layer, stacked: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Query, key and value [rows, heads, width] of one token per row, with their rotary embedding."""
@@ -125,8 +125,8 @@ def _rotated(
     if layer.query_norm is None:
         split = heads.queries + heads.keys
         whole = stacked.unflatten(-1, (-1, heads.width))
-        rotated = rotate(whole[:, :split], *tables)
-        return rotated[:, : heads.queries], rotated[:, heads.queries :], whole[:, split:]
+        turned = rotate(whole[:, :split], *tables)
+        return turned[:, : heads.queries], turned[:, heads.queries :], whole[:, split:]
     query, key, value = (x.unflatten(-1, (-1, heads.width)) for x in layer.heads_of(stacked))
     return rotate(query, *tables), rotate(key, *tables), value
 
@@ -215,7 +215,7 @@ class _Cache:
         return mixed.view(prompts, heads, copies, -1).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def _grouped(linear: StackedLinear, h: torch.Tensor, groups: list[tuple[str | None, int, int]]) -> torch.Tensor:
+def grouped_product(linear: StackedLinear, h: torch.Tensor, groups: list[tuple[str | None, int, int]]) -> torch.Tensor:
     """[tokens, out] W h + s B A h of h [tokens, in], rows [start, stop) with the adapter of their group."""
     result = linear(h)
     for name, start, stop in groups:

@@ -11,8 +11,10 @@ from collm.llm.batching import Pair
 from collm.llm.packed.decoder import PackedDecoder
 from collm.llm.packed.decoding import PackedStepper
 from collm.llm.packed.logprobs import last_states, logprobs
+from collm.llm.packed.static import StaticPacked
 from collm.llm.passes import PassSettings
 from collm.llm.sampling import Generated, Request, Sampling, decode
+from collm.llm.static.decoding import StaticDecoder
 
 
 class PackedPasses:
@@ -24,6 +26,8 @@ class PackedPasses:
         """`causal` has all its adapters."""
         self._causal, self._settings = causal, settings
         self._decoder = PackedDecoder(causal, settings.recompute)
+        self._static = StaticDecoder(settings.device) if settings.static else None
+        self._models: dict[tuple[str | None, ...], StaticPacked] = {}  # by adapters, for `_static`
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -35,6 +39,9 @@ class PackedPasses:
     ) -> list[list[Generated]]:
         """One batch, products in the dtype of the base; see `Passes.decode`."""
         device = self._settings.device
+        if self._static is not None:
+            model = self._models.setdefault(tuple(adapters), StaticPacked(self._decoder, adapters, device))
+            return self._static.decode(model, requests, sampling, ends)
         stepper = PackedStepper(self._decoder, adapters, sampling.max_new_tokens, device)
         return decode(stepper, requests, sampling, ends, device)
 

@@ -17,9 +17,11 @@ from collm.llm.memory_savers import recomputing
 from collm.llm.padded.decoding import PaddedStepper
 from collm.llm.padded.kv_cache import shares_prompts
 from collm.llm.padded.logprobs import last_states, logprobs
-from collm.llm.padded.multi_lora import grouped, ungrouped
+from collm.llm.padded.multi_lora import Grouping, grouped, ungrouped
+from collm.llm.padded.static import StaticPadded
 from collm.llm.passes import PassSettings
 from collm.llm.sampling import Generated, Request, Sampling, decode
+from collm.llm.static.decoding import StaticDecoder
 
 
 class PaddedPasses:
@@ -29,6 +31,8 @@ class PaddedPasses:
         """`adapted`: `causal` with its adapters; None of a whole copy. `pad`: id to pad with."""
         self._causal, self._adapted, self._pad, self._settings = causal, adapted, pad, settings
         self._shares = shares_prompts(causal.config)
+        self._static = StaticDecoder(settings.device) if settings.static else None
+        self._models: dict[tuple[str | None, ...], StaticPadded] = {}  # by adapters, for `_static`
         self.ungrouped = [] if adapted is None else ungrouped(adapted)
         """Kinds of adapted modules because of which agents are decoded one after another."""
 
@@ -41,6 +45,8 @@ class PaddedPasses:
         self, adapters: Sequence[str | None], requests: Sequence[Request], sampling: Sampling, ends: frozenset[int]
     ) -> list[list[Generated]]:
         """One batch: adapters in the dtype of the base, a whole copy in the autocast one; see `Passes.decode`."""
+        if self._static is not None:
+            return self._static.decode(self._static_model(adapters), requests, sampling, ends)
         with self._grouped(adapters):
             stepper = PaddedStepper(self._causal, sampling.max_new_tokens, self._pad, self._settings.device)
             return decode(stepper, requests, sampling, ends, self._settings.device)
@@ -48,16 +54,31 @@ class PaddedPasses:
     def _grouped(self, adapters: Sequence[str | None]) -> contextlib.AbstractContextManager[Any]:
         if self._adapted is None:
             return self._settings.autocast()
+        names = self._activated(adapters, self._adapted)
+        return grouped(self._adapted, names) if self.mixes else contextlib.nullcontext()
+
+    def _static_model(self, adapters: Sequence[str | None]) -> StaticPadded:
+        """What runs the model for `StaticDecoder` with these adapters; it keeps their numbers where they are."""
+        names = [] if self._adapted is None else self._activated(adapters, self._adapted)
+        key = tuple(adapters)
+        if key not in self._models:
+            grouping = Grouping(self._adapted, names) if self._adapted is not None and self.mixes else None
+            around = contextlib.nullcontext if names else self._settings.autocast
+            self._models[key] = StaticPadded(self._causal, self._pad, self._settings.device, grouping, around)
+        return self._models[key]
+
+    def _activated(self, adapters: Sequence[str | None], adapted: PeftModel) -> list[str]:
+        """Names of the adapters, of which the first becomes the active one."""
         names = [adapter for adapter in adapters if adapter is not None]
-        activate(self._adapted, names[0])
+        activate(adapted, names[0])
         if self.mixes:
-            return grouped(self._adapted, names)
+            return names
         if len(set(names)) > 1:
             raise ModelError(
                 f"adapters {', '.join(names)} cannot be decoded in one batch: {', '.join(self.ungrouped)}; "
                 "decode them one after another"
             )
-        return contextlib.nullcontext()
+        return names
 
     def logprobs(
         self,

@@ -16,7 +16,9 @@ from collm.llm.batching import Pair
 from collm.llm.padded.decoding import PaddedStepper
 from collm.llm.padded.kv_cache import shares_prompts
 from collm.llm.padded.logprobs import logprobs
+from collm.llm.padded.static import StaticPadded
 from collm.llm.passes import PassSettings, rounding
+from collm.llm.static.arena import BUCKET, Arena
 
 LENGTHS = (5, 2)  # of the prompts: one is padded
 STEPS = 3  # tokens after each
@@ -34,12 +36,34 @@ def trouble(causal: PreTrainedModel, pad: int, settings: PassSettings) -> str | 
             scored, _ = logprobs(causal, pairs, pad, settings.device, share=shares_prompts(causal.config))
         except Exception as error:  # of any kind: it is transformers' code that does not fit
             return f"it cannot be decoded and scored in batches ({type(error).__name__}: {error})"
+    return _off("decoding in batches", decoded, plain, causal, settings) or _off(
+        "scoring in batches", scored, plain, causal, settings
+    )
+
+
+@torch.no_grad()
+def static_trouble(causal: PreTrainedModel, pad: int, settings: PassSettings) -> str | None:
+    """Why `causal` cannot be decoded in fixed shapes; None if it then says the same. Needs `trouble` to be None."""
+    embedding: Any = causal.get_input_embeddings()
+    pairs = _pairs(len(embedding.weight))
+    with settings.autocast():
+        plain = torch.stack([_plain(causal, *pair, settings.device) for pair in pairs])
+    try:
+        decoded = _decoded_statically(causal, pairs, pad, settings)
+    except Exception as error:  # of any kind: it is transformers' code that does not fit
+        return f"it cannot be decoded in fixed shapes ({type(error).__name__}: {error})"
+    return _off("decoding in fixed shapes", decoded, plain, causal, settings)
+
+
+def _off(
+    what: str, sums: torch.Tensor, plain: torch.Tensor, causal: PreTrainedModel, settings: PassSettings
+) -> str | None:
+    """In words by how much log-probabilities [pairs] differ from plain ones; None if it is rounding."""
     bound = max(rounding(causal.dtype), rounding(settings.product_dtype or causal.dtype))
-    for what, sums in (("decoding", decoded), ("scoring", scored)):
-        off = ((sums - plain).abs() / STEPS).max().item()
-        if not off <= bound:  # NaN too
-            return f"{what} in batches is off by {off:.3f} nats per token (at most {bound} is rounding)"
-    return None
+    off = ((sums - plain).abs() / STEPS).max().item()
+    if off <= bound:
+        return None
+    return f"{what} is off by {off:.3f} nats per token (at most {bound} is rounding)"  # NaN, too
 
 
 def _pairs(vocabulary: int) -> list[Pair]:
@@ -81,4 +105,25 @@ def _decoded(causal: PreTrainedModel, pairs: Sequence[Pair], pad: int, settings:
             stepper.select(torch.tensor(order, device=settings.device))
             tokens = tokens[::-1]
         logits = stepper.step(torch.tensor(tokens, device=settings.device))
+    return total
+
+
+def _decoded_statically(
+    causal: PreTrainedModel, pairs: Sequence[Pair], pad: int, settings: PassSettings
+) -> torch.Tensor:
+    """[pairs] the same in fixed shapes."""
+    model, device = StaticPadded(causal, pad, settings.device, None, settings.autocast), settings.device
+    total = torch.zeros(len(pairs), device=device)
+    with model.running():
+        prompts = model.prefill([prompt for prompt, _ in pairs[::2]])
+        arena, source = Arena(len(pairs), BUCKET, STEPS, prompts), torch.arange(len(pairs), device=device) // 2
+        arena.begin(prompts, source, torch.zeros_like(arena.uniform), torch.zeros_like(arena.ended))
+        logits = prompts.logits[source]
+        for step in range(STEPS):
+            tokens = [response[step] for _, response in pairs]
+            total += _chosen(logits, tokens, device)
+            arena.token.copy_(torch.tensor(tokens, device=device))
+            arena.open_column()
+            logits = model.step(arena, BUCKET)
+            arena.advance()
     return total
