@@ -5,7 +5,7 @@
 
 For every K, trees of K samples per prompt are played several times on the same test tasks. A tree's gradient is that of
 MAREINFORCE without normalisation: the sum over turns of the mean over the turn's joint actions of G^j grad log pi, the
-same for every K on average. Its variance, the trace of the covariance within a task, is the mean of |g|^2 less the mean of
+same for every K on average. Its variance, the trace of the covariance within a task, is the mean of |g|^2 less that of
 <g_a, g_b> of different trees (no bias); a mean over tasks, a sum over agents. Lines go to docs/study/variance.csv.
 """
 

@@ -11,7 +11,6 @@ from exact_values import Exact, PaidLast
 from expectation import Table, fill, make_learner, probabilities, relative
 from small_world import ScriptedRollout, SmallWorld, chains, everything, groups, make_team
 
-
 EXACT = {"every_turn": Exact, "last_turn": PaidLast}  # by `rollout.reward`
 
 
@@ -19,7 +18,8 @@ class Case:
     """A team in a small world with all its episodes, and its learner.
 
     `forest` plays every joint action of every history once, in one tree per task: enough for what looks one turn
-    ahead. Otherwise every episode is a tree of its own, as with one sample per prompt (K = 1). `paid`: `rollout.reward`.
+    ahead. Otherwise every episode is a tree of its own, as with one sample per prompt (K = 1). `paid` is
+    `rollout.reward`.
     """
 
     def __init__(

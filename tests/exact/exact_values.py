@@ -228,7 +228,7 @@ class Exact:
 
 
 class PaidLast(Exact):
-    """The same where the last turn alone is paid (`rollout.reward: last_turn`); episodes of the small world play all."""
+    """The same where the last turn alone is paid (`rollout.reward: last_turn`); no episode ends early here."""
 
     def reward(self, task: Task, path: Sequence[int] = ()) -> float:
         """Nothing before the last turn."""
