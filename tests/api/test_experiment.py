@@ -72,6 +72,15 @@ def test_frames_are_tidy(run, quickstart):
     assert run.curve().data.equals(run.results.curves)
 
 
+def test_what_is_not_evaluated_has_a_curve_and_no_table(run, quickstart, tmp_path):
+    kept = shutil.ignore_patterns("samples.jsonl", "evaluation.json")
+    shutil.copytree(quickstart[2] / "results", tmp_path / "results", ignore=kept)
+    alone = experiment.Experiment(run.config, "tldr", tmp_path, "cpu")
+    assert alone.curve().data.equals(run.results.curves)
+    with pytest.raises(DataError, match="call collm.evaluate first"):
+        alone.table()
+
+
 def test_a_finished_run_is_kept_and_other_settings_are_refused(quickstart, monkeypatch):
     folder = quickstart[2]
     monkeypatch.setattr("collm.stages.train.train", lambda *_, **__: pytest.fail("trained again"))

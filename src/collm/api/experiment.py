@@ -96,16 +96,16 @@ class Experiment:
         """
         from collm.config.job import build_domain
         from collm.report import figures
-        from collm.report.results import collect, expected_runs
+        from collm.report import results as report_results
 
         if not self.methods:
             raise ConfigError("baselines are not trained and have no curve; name a method")
-        runs = expected_runs({**self.config, "domains": [self.domain]}, self.root / "results")
-        loaded = collect(runs, self.root / "data")
+        found = self.results
+        loaded = report_results.Results(found.samples, found.curves, {}, {}, {}, {}, ())  # no evaluation is needed
         best = build_domain(resolve_job(self.config, self.domain)).max_reward
         report = self.config["report"]
         figure = figures.learning_curves(loaded, self.domain, best, report["estimator"], report["resamples"])
-        return Picture(figure, loaded.curves)
+        return Picture(figure, found.curves)
 
     def ask(self, question: str, *, method: str | None = None, seed: int | None = None, draw: int = 0) -> Answer:
         """What a trained team answers; its models stay loaded for the next question.
