@@ -22,7 +22,7 @@ from collm.planning import memory, memory_check
 from collm.planning.counts import Lengths
 
 LENGTHS = Lengths(prompt=40, longest=60, response=6, mean_response=6)
-EVALUATION = EvaluationConfig(1, None, 1, 4, 1, 0)
+EVALUATION = EvaluationConfig(1, None, 1, 4, 1, 0, 0)
 
 
 def job(**changes):

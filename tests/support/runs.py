@@ -39,7 +39,7 @@ def job(method="collm_cc", semantics="paper", training=None, rollout=None, warm_
             }
         ),
         "training": training_settings(**{"tasks_per_rollout": 3, "minibatch_size": 4, "epochs": 2, **(training or {})}),
-        "evaluation": EvaluationConfig(1, 2, 1, None, 1, 1),
+        "evaluation": EvaluationConfig(1, 2, 1, None, 1, 1, None),
     }
     plain = {"domain": "toy", "method": method, "profile": "paper", "semantics": semantics, "revision": "1"}
     raw = {**plain, "training": vars(blocks["training"]), "rollout": vars(blocks["rollout"])}

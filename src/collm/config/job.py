@@ -160,11 +160,11 @@ class EvaluationConfig:
     samples_during: int = setting("Samples per task while training.", minimum=1)
     tasks_during: int | None = setting("Test tasks used while training.", minimum=1)
     examples: int = setting("Episodes kept whole at each evaluation while training.", minimum=0)
+    latency_tasks: int = setting("Tasks timed one by one.", minimum=0)
     shown_samples: int | None = setting(
         "Samples of each test task of which samples.jsonl also holds what agents were shown and told; null: all.",
         minimum=0,
     )
-    latency_tasks: int = setting("Tasks timed one by one.", minimum=0)
 
 
 # The blocks of settings under `defaults`, `domain.<name>` and `methods.<name>`.

@@ -73,7 +73,7 @@ def _claim(rows: pd.DataFrame, differences: pd.DataFrame, domain: Domain) -> str
     own = rows[(rows["metric"] == metric.name) & rows["method"].isin(METHODS)].dropna(subset="point")
     if own.empty:
         return ""
-    best = own.loc[own["point"].idxmax() if metric.higher_is_better else own["point"].idxmin()]
+    best = own.sort_values("point", ascending=not metric.higher_is_better, kind="stable").iloc[0]
     unit = f" {metric.unit}" if metric.unit else ""
     sentence = (
         f"{domain.title}: of the trained methods {ROWS[best['method']].label} stands first, {metric.label} "
@@ -87,8 +87,14 @@ def _claim(rows: pd.DataFrame, differences: pd.DataFrame, domain: Domain) -> str
     moved = f"{row['point']:+.3g} [{row['low']:+.3g}, {row['high']:+.3g}] against {ROWS[row['reference']].label}"
     if not (row["low"] > 0 or row["high"] < 0):
         moved += ", which shows no change: the interval holds 0"
-    few = "" if row["seeds"] >= 5 else f" ({_count(int(row['seeds']), 'seed')}: read the interval as a range)"
-    return f"{sentence}; {moved}{few}."
+    return f"{sentence}; {moved}{_few(int(row['seeds']))}."
+
+
+def _few(seeds: int) -> str:
+    """What an interval over few seeds is worth."""
+    if seeds == 1:
+        return " (1 seed: this speaks for one run alone)"
+    return f" ({seeds} seeds: read the interval as a range)" if seeds < 5 else ""
 
 
 def _each(values: Iterable[str | None]) -> str:

@@ -50,12 +50,13 @@ def svg(figure: Figure) -> bytes:
 
 def _panel(axes: Axes, rows: pd.DataFrame, domain: Domain, methods: list[str]) -> None:
     metric = overview_metric(domain)
-    own = rows[rows["metric"] == metric.name].set_index("method")
-    for place, method in enumerate(methods):
-        if method in own.index and pd.notna(own.loc[method, "point"]):
-            _dot(axes, place, method, own.loc[method])
-            text = number(own.loc[method, "point"], metric)
-            axes.text(1.0, place - 0.27, text, transform=axes.get_yaxis_transform(), ha="right", fontsize=7)
+    own = rows[rows["metric"] == metric.name].dropna(subset="point")
+    estimates = own[["method", "point", "low", "high"]].itertuples(index=False, name=None)
+    for method, point, low, high in estimates:
+        place = methods.index(method)
+        _dot(axes, place, method, point, (low, high))
+        text = number(point, metric)
+        axes.text(1.0, place - 0.27, text, transform=axes.get_yaxis_transform(), ha="right", fontsize=7)
     axes.set_title(domain.title)
     axes.set_xlabel(_words(metric), fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
@@ -64,12 +65,12 @@ def _panel(axes: Axes, rows: pd.DataFrame, domain: Domain, methods: list[str]) -
     axes.tick_params(axis="y", length=0)
 
 
-def _dot(axes: Axes, place: int, method: str, row: pd.Series) -> None:
-    if pd.notna(row["low"]):
-        axes.plot([row["low"], row["high"]], [place, place], color=COLOURS[method], linewidth=1.6, alpha=0.6)
+def _dot(axes: Axes, place: int, method: str, point: float, interval: tuple[float, float]) -> None:
+    if not math.isnan(interval[0]):
+        axes.plot(interval, [place, place], color=COLOURS[method], linewidth=1.6, alpha=0.6)
     marker = MARKERS.get(method, "o")
     face = COLOURS[method] if method in MARKERS else "white"
-    axes.plot(row["point"], place, marker, color=face, markeredgecolor=COLOURS[method], markersize=6)
+    axes.plot(point, place, marker, color=face, markeredgecolor=COLOURS[method], markersize=6)
 
 
 def _words(metric: Metric) -> str:
