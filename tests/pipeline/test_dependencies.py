@@ -289,3 +289,22 @@ def test_a_report_shows_what_is_there(default, tmp_path):
         (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "results" / name).touch()
     assert targets.report_files(default, tmp_path) == ["results/tables/main.csv", "results/figures/bars_tldr.png"]
+
+
+def test_claims_are_shown_once_they_are_there_and_need_no_file_of_a_study(default, tmp_path):
+    for name in ("tables/main.csv", "tables/claims.csv", "figures/claims.png"):
+        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / name).touch()
+    shown = targets.report_files(default, tmp_path)
+    assert shown == ["results/tables/main.csv", "results/tables/claims.csv", "results/figures/claims.png"]
+    assert targets.study_files(tmp_path) == []
+    (tmp_path / "docs/study").mkdir(parents=True)
+    for name in ("scores.csv", "curves.csv", "README.md"):
+        (tmp_path / "docs/study" / name).touch()
+    assert targets.study_files(tmp_path) == ["docs/study/curves.csv", "docs/study/scores.csv"]
+
+
+def test_modules_of_claims_are_found():
+    files = targets.report_modules("claims.py", SOURCE)
+    folder = {str(path.relative_to(ROOT)) for path in (SOURCE / "collm" / "report" / "claims").glob("*.py")}
+    assert folder - {"src/collm/report/claims/__init__.py"} <= set(files)

@@ -46,7 +46,7 @@ MEASURES = {
     "ratio": Measure("ratio of {metric}", ratio=True, needs=("metric",)),
     "steps_ratio": Measure("ratio of environment steps to a common level", ratio=True, needs=("share", "window")),
     "spread_ratio": Measure("ratio of spreads of the last third", ratio=True),
-    "change": Measure("size of the change over the last third, share of the reward's range", paired=False),
+    "change": Measure("size of the change over the last third, share of the largest reward", paired=False),
     "calls": Measure("joint actions per task, measured over Proposition 4.3", paired=False, exact=True),
     "variance_slope": Measure("slope of log variance of the gradient on log K", paired=False),
     "trend": Measure("slope of the difference of {metric} along a dial", needs=("metric", "dial")),

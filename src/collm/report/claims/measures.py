@@ -174,13 +174,12 @@ def _spread_ratio(line: Line, study: Study) -> Numbers:
 
 
 def _change(line: Line, study: Study) -> Numbers:
-    least = study.numbers("least_reward", line.options, line.domain, line.first)
     best = study.numbers("best_reward", line.options, line.domain, line.first)
     thirds = _thirds(line, study, line.first)
-    seeds = tuple(sorted(set(thirds) & set(least) & set(best)))
+    seeds = tuple(sorted(set(thirds) & set(best)))
     if not seeds:
         raise NotRun
-    return Numbers(seeds, np.array([abs(thirds[seed][0]) / (best[seed] - least[seed]) for seed in seeds]))
+    return Numbers(seeds, np.array([abs(thirds[seed][0]) / best[seed] for seed in seeds]))
 
 
 def joint_actions(generations: int, turns: int) -> int:
