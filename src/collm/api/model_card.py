@@ -129,7 +129,8 @@ def _scores(team: TrainedTeam, measured: pd.DataFrame | None) -> str:
         unit = f" ({metric.unit})" if metric.unit else ""
         lines.append(f"| {metric.label}{unit} | " + " | ".join(cells) + " |")
     tasks = measured.loc[measured["metric"] != tables.TIME.name, "tasks"].max()
-    note = f"Mean [95 % bootstrap interval over tasks], {tasks} test tasks, seed {team.seed}; {first['label']}."
+    counted = "1 test task" if tasks == 1 else f"{tasks} test tasks"
+    note = f"Mean [95 % bootstrap interval over tasks], {counted}, seed {team.seed}; {first['label']}."
     return "\n".join([*lines, "", note])
 
 
