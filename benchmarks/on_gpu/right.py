@@ -18,7 +18,7 @@ from on_gpu.common import Context
 PROMPTS = [tuple(3 + (11 * k + n) % 900 for k in range(n)) for n in (5, 40, 90)]
 RESPONSES = [tuple(3 + (7 * k + n) % 900 for k in range(n)) for n in (12, 30, 1, 8, 20, 25)]
 PAIRS = [(PROMPTS[place // 2], response) for place, response in enumerate(RESPONSES)]
-BOUNDS = {"scores": 2e-3, "gradients": 2e-2, "tokens": 0.95}  # float32: nats, relative, share of equal tokens
+BOUNDS = {"scores": 2e-3, "gradients": 2e-2, "tokens": 0.85}  # float32: nats, relative, share of equal responses
 HALF_BOUNDS = {"scores": 0.2, "gradients": 0.3}  # bfloat16: nats per token, relative
 
 

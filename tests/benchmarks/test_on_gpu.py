@@ -120,7 +120,7 @@ def test_the_kit_is_complete_and_small(tmp_path, monkeypatch):
     monkeypatch.setattr(kit, "PIECE", 100)
     monkeypatch.setattr(kit, "_download", lambda packages, folder, python: (folder / "a.whl").write_bytes(b"wheel"))
     folders = kit.build(tmp_path / "kit", model, peers=True)
-    assert [folder.name for folder in folders] == ["kit-1", "kit-2", "kit-3", "kit-peers"]
+    assert [folder.name for folder in folders] == ["kit-1", "kit-2", "kit-3", "kit-peers-1"]
     pieces = sorted(tmp_path.glob("kit-*/*.gguf.part*"), key=lambda path: path.name)
     assert b"".join(piece.read_bytes() for piece in pieces) == model.read_bytes()
     for needed in ("benchmarks/on_gpu.py", "src/collm/llm/static/decoding.py", "config/paper.yaml"):

@@ -38,17 +38,17 @@ class Grouping:
     def __init__(self, model: PeftModel, adapters: Sequence[str]):
         self.adapters = list(adapters)
         self.layers: list[Any] = [module for _, module in adapted_modules(model)]
-        self._weights = [self._stack(layer) for layer in self.layers]
+        dtype = next(iter(self.layers)).base_layer.weight.dtype
+        self._weights = [self._stack(layer, dtype) for layer in self.layers]
 
     def refresh(self) -> None:
         """Take the adapters' numbers as they are now, into the tensors that hold them already."""
         for layer, kept in zip(self.layers, self._weights, strict=True):
-            for own, new in zip(kept, self._stack(layer), strict=True):
+            for own, new in zip(kept, self._stack(layer, kept[0].dtype), strict=True):
                 own.copy_(new)
 
-    def _stack(self, layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def _stack(self, layer: Any, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """A of all adapters [groups, in, rank] and their s B [groups, rank, out]."""
-        dtype = next(iter(self.layers)).base_layer.weight.dtype
         first = torch.stack([layer.lora_A[name].weight.detach().T for name in self.adapters])
         second = torch.stack([layer.lora_B[name].weight.detach().T * layer.scaling[name] for name in self.adapters])
         return first.to(dtype).contiguous(), second.to(dtype).contiguous()
