@@ -116,8 +116,8 @@ class Arena:
         for kept, given in zip(self.layers, other.layers, strict=True):
             for buffer, part in zip(kept, given, strict=True):
                 buffer[:, :, :filled] = part[:, :, :filled].index_select(0, rows)
-        for own, state in zip(self.state, other.state, strict=True):
-            own.copy_(state.index_select(0, rows))
+        for own, theirs in zip(self.state, other.state, strict=True):
+            own.copy_(theirs.index_select(0, rows))
         self.column.copy_(other.column)
         self.count.copy_(other.count)
 
