@@ -244,7 +244,7 @@ def test_settings_of_python_win_over_files():
 def test_importing_collm_loads_nothing():
     heavy = "assert not {'torch', 'transformers', 'pandas', 'matplotlib'} & set(sys.modules)"
     code = f"import sys, collm; {heavy}; assert 'train' in dir(collm); collm.train; {heavy}"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = collm.nothing
 

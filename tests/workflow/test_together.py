@@ -127,7 +127,8 @@ def test_failed_jobs_are_named_with_log_and_cause(copy):
 def test_a_report_is_that_of_the_last_run_and_of_what_is_there(copy):
     # The environment of these tests, not one of its own.
     (copy / ".venv").mkdir()
-    (copy / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    for part in ("bin", "lib", "pyvenv.cfg"):  # what makes Python find its packages from there
+        (copy / ".venv" / part).symlink_to(Path(sys.executable).parent.parent / part)
     time.sleep(1)
     (copy / ".venv/.installed").touch()
     assert "run snakemake first" in call(copy, "make", "report", status=2)

@@ -84,7 +84,7 @@ def test_default_plan(clone):
     assert Counter(rule for rule, _ in planned(output)) == {
         **dict.fromkeys(("data", "scratch_model", "warm_start", "evaluate_together", "figure"), count),
         **training_jobs(clone, DEFAULT),
-        **{"tables": 1, "worlds": 2, "all": 1},
+        **{"tables": 1, "worlds": 2, "episodes": 1, "report_page": 1, "all": 1},
     }
 
 
@@ -178,7 +178,7 @@ def test_bad_configuration_is_named_before_anything_runs(clone, tmp_path, overla
 def test_a_setting_that_does_not_get_through_is_told_once_with_the_line_that_does(clone, tmp_path):
     (tmp_path / "mine.yaml").write_text("domains: [tldr]\ndefaults: {warm_start: {epochs: 10}}\n", encoding="utf-8")
     output = snakemake(clone, "-n", overlays=(str(tmp_path / "mine.yaml"),))
-    told = "defaults.warm_start.epochs: 10 does not reach tldr (domain.tldr.warm_start.epochs: 3 wins)"
+    told = "defaults.warm_start.epochs: 10 does not reach tldr (domain.tldr.warm_start.epochs: 4 wins)"
     assert output.count(told) == 1
     assert "write domain: {tldr: {warm_start: {epochs: 10}}}" in output
 
@@ -240,7 +240,7 @@ def test_the_screen_shows_a_line_per_run_and_the_table_while_the_log_holds_every
     assert [line for line in lines if line.startswith("|")] == [line for line in overview if line.startswith("|")]
     assert f"all metrics, with n: {finished}/results/tables/main.md" in lines
     log = (finished / LOG).read_text(encoding="utf-8")
-    assert len(planned(log)) == 18 and "Job stats:" in log and "18 of 18 steps (100%) done" in log
+    assert len(planned(log)) == 20 and "Job stats:" in log and "20 of 20 steps (100%) done" in log
 
 
 def change_one_rate(domain: str) -> dict[str, Any]:
@@ -252,8 +252,10 @@ def test_one_key_of_one_method_trains_only_that(plan):
     jobs = planned(plan(change_one_rate("str_build")))
     assert sorted(jobs) == [
         ("all", ""),
+        ("episodes", ""),
         ("evaluate_together", "domain=str_build, seed=0"),
         ("figure", "domain=str_build"),
+        ("report_page", ""),
         ("tables", ""),
         ("train", "domain=str_build, method=collm_cc, seed=0"),
         ("worlds", "domain=str_build"),
@@ -269,7 +271,8 @@ def test_one_key_of_a_short_run_trains_only_the_runs_that_share_its_job(plan):
 def test_evaluation_settings_train_nothing(plan):
     change = {"domain": {name: {"evaluation": {"samples": 2}} for name in ("tldr", "str_build")}}
     jobs = Counter(rule for rule, _ in planned(plan(change)))
-    assert jobs == {"evaluate_together": 2, "tables": 1, "figure": 2, "worlds": 1, "all": 1}
+    pages = {"episodes": 1, "report_page": 1}
+    assert jobs == {"evaluate_together": 2, "tables": 1, "figure": 2, "worlds": 1, **pages, "all": 1}
 
 
 def test_warm_start_settings_reach_all_that_starts_from_it_in_that_benchmark(plan):

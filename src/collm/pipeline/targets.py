@@ -185,9 +185,8 @@ def report_modules(script: str, source: Path) -> list[str]:
     """Source files that tables or figures depend on, found by reading the imports and running nothing.
 
     They are the script, every module of `collm.report` that it imports, directly or not, the parts of pages beside them
-    (`static`), and `BESIDE_REPORT`: the table
-    of rows (names, labels and their order), the paper's numbers, what is remarked on a run's health. Left out on
-    purpose are `collm.config`, `collm.domains` and `collm.common`: any comment there would draw everything again, and
+    (`static`), and `BESIDE_REPORT`: the table of rows (names, labels and their order), the paper's numbers, what is
+    remarked on a run's health. Left out on purpose are `collm.config`, `collm.domains` and `collm.common`: any comment there would draw everything again, and
     what they decide reaches a report through result files and settings. Only a changed label or title of a metric needs
     `--forcerun tables figure`.
 
