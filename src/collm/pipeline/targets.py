@@ -186,9 +186,9 @@ def report_modules(script: str, source: Path) -> list[str]:
 
     They are the script, every module of `collm.report` that it imports, directly or not, the parts of pages beside them
     (`static`), and `BESIDE_REPORT`: the table of rows (names, labels and their order), the paper's numbers, what is
-    remarked on a run's health. Left out on purpose are `collm.config`, `collm.domains` and `collm.common`: any comment there would draw everything again, and
-    what they decide reaches a report through result files and settings. Only a changed label or title of a metric needs
-    `--forcerun tables figure`.
+    remarked on a run's health. Left out on purpose are `collm.config`, `collm.domains` and `collm.common`: any comment
+    there would draw everything again, and what they decide reaches a report through result files and settings. Only a
+    changed label or title of a metric needs `--forcerun tables figure`.
 
     Args:
         script: file name below `source`, e.g. make_tables.py.
