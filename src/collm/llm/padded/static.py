@@ -67,7 +67,8 @@ class StaticPadded:
         """See `Model`."""
         stepper = PaddedStepper(self.causal, 0, self.pad, self.device)
         logits = stepper.prefill(prompts)
-        layers = [(layer.keys, layer.values) for layer in stepper.cache.layers]
+        caches: list[Any] = stepper.cache.layers
+        layers = [(layer.keys, layer.values) for layer in caches]
         return Prompts(logits, layers, stepper.mask.bool(), stepper.position[:, 0] + 1)
 
     def step(self, arena: Arena, length: int) -> torch.Tensor:
