@@ -72,7 +72,7 @@ def modules(stage: PlayingStage, domain: str, backend: str = "transformers") -> 
         backend: `rollout.backend` of the job.
     """
     waiting = list(STAGES[stage])
-    if domain in domains.NAMES:
+    if domain in domains.names():
         waiting.append(domains.get(domain).__module__)
     digests: dict[str, str] = {}
     while waiting:
