@@ -20,8 +20,8 @@ files = [{tiny!r}, "own.yaml"]
 run = collm.train("count_on", "collm_cc", config=files, device="cpu")
 table = run.table()
 print(table.to_string())
-assert "CoLLM-CC" in table.to_string()
-run.curve().savefig("curve.png")
+assert set(table["method"]) == {{"warm_start", "collm_cc"}} and "right" in set(table["metric"])
+run.curve().save("curve.png")
 """
 
 
@@ -54,7 +54,7 @@ def test_the_template_keeps_the_contract(folder):
 
 def test_the_template_is_trained_and_evaluated_outside_the_clone(folder):
     said = call(folder, "-c", TRAIN.format(tiny=str(ROOT / "tests" / "workflow" / "tiny.yaml")))
-    assert "CoLLM-CC" in said
+    assert "collm_cc" in said
     assert (folder / "curve.png").stat().st_size > 1000
     team = folder / "results" / "count_on" / "collm_cc" / "seed0" / "adapters"
     assert sorted(path.name for path in team.glob("agent_*")) == ["agent_0", "agent_1", "agent_2"]

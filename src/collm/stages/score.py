@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     shared.check_policy(arguments.sandbox)
     plugins.load(arguments.plugins)
-    domain = domains.get(arguments.domain)({}, arguments.profile, arguments.agents)
+    kind = domains.get(arguments.domain)
+    domain = kind({}, arguments.profile, arguments.agents or kind.team_size())
     try:
         lines = arguments.cases.read_bytes().split(b"\n")
     except OSError as error:
