@@ -75,7 +75,9 @@ def _enter(module: ModuleType) -> None:
         if own and issubclass(value, Domain) and "name" in vars(value):
             domains.register(value)
             found.append(value)
-        elif isinstance(value, registry.Row) and (value.name not in registry.NAMES or value != registry.ROWS[value.name]):
+        elif isinstance(value, registry.Row) and (
+            value.name not in registry.NAMES or value != registry.ROWS[value.name]
+        ):
             registry.register(value)
             found.append(value)
     if not found:

@@ -48,7 +48,11 @@ class Trial:
 
 
 def problems(
-    kind: type[Domain], options: Mapping[str, Any], sizes: Sequence[int] = (), profile: str = "paper", turns: int = TURNS
+    kind: type[Domain],
+    options: Mapping[str, Any],
+    sizes: Sequence[int] = (),
+    profile: str = "paper",
+    turns: int = TURNS,
 ) -> list[str]:
     """All that is wrong with a class, one line each; none: it keeps the contract on these rows and answers.
 
@@ -154,9 +158,7 @@ def _answers(
     rng = random.Random(seed)
     yield "demonstrated answers", [*best]
     for number in range(3):
-        yield f"random answer {number}", [
-            " ".join(rng.choices(words, k=rng.randrange(1, 40))) for _ in range(agents)
-        ]
+        yield f"random answer {number}", [" ".join(rng.choices(words, k=rng.randrange(1, 40))) for _ in range(agents)]
     for label, text in HOSTILE.items():
         yield label, [text] * agents
         for agent in range(agents):
@@ -175,7 +177,9 @@ def _play(trial: Trial, task: Task, label: str, answers: Sequence[str | None], t
         histories: list[tuple[Exchange, ...]] = [()] * domain.num_agents
         for turn in range(turns):
             place = f"observe at turn {turn} after {label}"
-            shown = [domain.observe(task, agent, turn, histories[agent], feedback[agent]) for agent in range(len(histories))]
+            shown = [
+                domain.observe(task, agent, turn, histories[agent], feedback[agent]) for agent in range(len(histories))
+            ]
             _check_prompts(trial, place, shown, label)
             place = f"step at turn {turn} with {label}"
             before = copy.deepcopy(world)

@@ -33,7 +33,9 @@ def plan(grid: Grid, palettes: Sequence[Sequence[str]]) -> tuple[tuple[Command, 
     """
     if len(palettes) > 2:
         halves = plan(grid, palettes[:2])
-        return tuple(_dealt(halves[agent % 2], agent // 2, len(palettes[agent % 2 :: 2])) for agent in range(len(palettes)))
+        return tuple(
+            _dealt(halves[agent % 2], agent // 2, len(palettes[agent % 2 :: 2])) for agent in range(len(palettes))
+        )
     if len(palettes) == 1:
         half = (len(palettes[0]) + 1) // 2
         both = plan(grid, (palettes[0][:half], palettes[0][half:]))

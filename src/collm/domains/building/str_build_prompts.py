@@ -83,7 +83,13 @@ def order(agent: int, agents: int) -> str:
     if agents > 2:
         before = f"Your commands run after those of {'builder 1' if agent == 1 else 'the builders before you'}"
         after = "later builders' run after yours and overwrite them."
-        return f"{before} and overwrite them." if agent == agents - 1 else f"{before}; {after}" if agent else after.capitalize()
+        return (
+            f"{before} and overwrite them."
+            if agent == agents - 1
+            else f"{before}; {after}"
+            if agent
+            else after.capitalize()
+        )
     if agent:
         return "Your commands run last and overwrite those of builder 1."
     return "Builder 2's commands run after yours and overwrite them."
