@@ -1,7 +1,7 @@
 """Domains and methods that other modules bring: `plugins` of the configuration, and entry points of installed packages.
 
-A plugin is a module. Every `Domain` in it that has a `name`, and every `Row` (`collm.methods.registry`), is entered into
-the tables; nothing else has to be registered. An entry point of the group `collm.domains` names a class, one of
+A plugin is a module. Every `Domain` in it that has a `name`, and every `Row` (`collm.methods.registry`), is entered
+into the tables; nothing else has to be registered. An entry point of the group `collm.domains` names a class, one of
 `collm.methods` a Row.
 """
 

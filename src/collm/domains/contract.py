@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from collm.common.errors import ContractError
@@ -58,9 +58,9 @@ def check_instance(domain: Domain) -> None:
     where, roles = title(type(domain)), getattr(domain, "roles", None)
     if not isinstance(roles, tuple) or len(roles) != domain.num_agents or len(set(roles)) != len(roles):
         raise ContractError(f"{where}.roles is {roles!r} for {domain.num_agents} agents; give each one name of its own")
-    bounds = [getattr(domain, field, None) for field in ("min_reward", "max_reward")]
-    if not all(_finite(bound) for bound in bounds) or bounds[0] > bounds[1]:
-        raise ContractError(f"{where}.min_reward and max_reward are {bounds[0]!r} and {bounds[1]!r}; write two numbers")
+    least, most = (getattr(domain, field, None) for field in ("min_reward", "max_reward"))
+    if least is None or most is None or not (_finite(least) and _finite(most) and least <= most):
+        raise ContractError(f"{where}.min_reward and max_reward are {least!r} and {most!r}; write two numbers")
 
 
 def check_step(domain: Domain, step: Step) -> None:
@@ -74,7 +74,7 @@ def check_step(domain: Domain, step: Step) -> None:
         raise ContractError(f"{title(type(domain))}.step: {fault}")
 
 
-def step_faults(domain: Domain, step: Any) -> Iterable[str]:
+def step_faults(domain: Domain, step: Any) -> Iterator[str]:
     """All that is wrong with a step, one line each."""
     if not isinstance(step, Step):
         yield f"it returned {type(step).__name__}; return a Step"
@@ -110,7 +110,7 @@ def json_fault(value: Any) -> str | None:
     return None if json.loads(text) == _lists(value) else "it comes back changed"
 
 
-def _number_faults(step: Step) -> Iterable[str]:
+def _number_faults(step: Step) -> Iterator[str]:
     fields = {"parts": step.parts, "metrics": step.metrics}
     for field, entries in fields.items():
         if not isinstance(entries, dict):

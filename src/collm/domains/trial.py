@@ -210,10 +210,8 @@ def _check_step(
     """Bounds, and that the same move gives the same step and leaves its world alone."""
     domain = trial.domain
     if not domain.min_reward - contract.TOLERANCE <= step.reward <= domain.max_reward + contract.TOLERANCE:
-        trial.add(
-            f"step with {label}",
-            f"reward {step.reward:g} is outside of min_reward {domain.min_reward:g} and max_reward {domain.max_reward:g}",
-        )
+        bounds = f"min_reward {domain.min_reward:g} and max_reward {domain.max_reward:g}"
+        trial.add(f"step with {label}", f"reward {step.reward:g} is outside of {bounds}")
     if world != before:
         trial.add(f"step with {label}", "it changed the world that it was given; make a new one")
     again = domain.step(task, turn, list(answers), before)

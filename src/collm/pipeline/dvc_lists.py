@@ -37,7 +37,7 @@ def with_domains(text: str, domains: Sequence[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Rewrite dvc.yaml in the working directory; returns the exit status."""
-    files = [shipped.config_file(), *(sys.argv[1:] if argv is None else argv)]
+    files: list[str | Path] = [shipped.config_file(), *(sys.argv[1:] if argv is None else argv)]
     domains = load_config(files)["domains"]
     if not FILE.is_file():
         raise ConfigError(f"there is no {FILE} here; call this in the root of the project")

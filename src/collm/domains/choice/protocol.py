@@ -1,8 +1,8 @@
-"""The protocol that the five multiple-choice domains share: voters answer one question in parallel, two of them or more.
+"""The protocol that the five multiple-choice domains share: two voters or more answer one question in parallel.
 
 No collaborative protocol is published for these benchmarks; this one is the project's own and the same under both
-profiles. The solver reasons forward to an option, the checker rules options out; further voters do so by turns. Each ends with
-the line
+profiles. The solver reasons forward to an option, the checker rules options out; further voters do so by turns. Each
+ends with the line
 
     Answer: LETTER CONFIDENCE
 

@@ -66,8 +66,8 @@ class Arxiv(WritingDomain):
     )
     bridge_prompt = (
         f"You write the introduction of a paper from its abstract. {_ONLY}",
-        "Expand the abstract below into a passage that leads from the motivation to the method and its implications. Other "
-        "writers cover background and method themselves.",
+        "Expand the abstract below into a passage that leads from the motivation to the method and its implications. "
+        "Other writers cover background and method themselves.",
     )
     single_prompt = (
         "You write the introduction of a paper from its abstract. Answer with the two paragraphs alone.",

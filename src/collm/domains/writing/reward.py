@@ -5,9 +5,9 @@ domain states its constants as one `Cascade` per profile. Levels: structure (tok
 characters), vocabulary (ratio of distinct words), style (transition words and shared words). A level whose value
 lies outside the tolerated range stops the cascade; a value on the border is worth 0 and the cascade goes on.
 
-Of more than two texts, those after the second are bridges: each is paired with the first text like the second one, but of
-its shared words those with the text before it count where they are fewer (it joins what stands on both sides). Every part
-is the mean over the pairs: for two texts the published reward, for any number at most 3. This is the project's own.
+Of more than two texts, those after the second are bridges: each is paired with the first text like the second one, but
+of its shared words those with the text before it count where they are fewer (it joins what stands on both sides). Every
+part is the mean over the pairs: for two texts the published reward, for any number at most 3. That is our own.
 
 The paper states neither the weights of the two style terms nor the base of the logarithm; taken are the released
 weights (0.4 transitions, 0.6 shared words) and the natural logarithm.
@@ -268,8 +268,9 @@ class WritingDomain(Domain):
     """A single-turn domain in which agents write one text each, two of them or more, and the cascade scores the pairs.
 
     A subclass gives `cascades` (by profile), `source_field` (the text all agents see) and `prompts`: one (system,
-    instruction) pair for each of the first two agents, `bridge_prompt` for all others; `single_prompt` is the pair for one agent that writes both texts. Of its data it gives
-    `files` (names below a folder that may hold a split) and `hub_fields`; embedded rows stand in embedded/<name>.jsonl.
+    instruction) pair for each of the first two agents, `bridge_prompt` for all others; `single_prompt` is the pair for
+    one agent that writes both texts. Of its data it gives `files` (names below a folder that may hold a split) and
+    `hub_fields`; embedded rows stand in embedded/<name>.jsonl.
     """
 
     max_turns = 1

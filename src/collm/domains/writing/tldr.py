@@ -68,8 +68,8 @@ class Tldr(WritingDomain):
     )
     bridge_prompt = (
         f"You write summaries of forum posts that join a brief one with a detailed one. {_ONLY}",
-        "Summarise the post below in detail, from its main point to what follows from it. Use many different words, the "
-        "post's own names for things, and transition words such as however, therefore, for example or finally.",
+        "Summarise the post below in detail, from its main point to what follows from it. Use many different words, "
+        "the post's own names for things, and transition words such as however, therefore, for example or finally.",
     )
     single_prompt = (
         "You summarise forum posts twice, once briefly and once in detail. Answer with the two paragraphs alone.",
