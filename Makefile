@@ -8,7 +8,7 @@ CORES ?= all
 WORKERS ?= 2
 # Tests that a small change need not wait for. All others, new ones too, are part of test-fast.
 SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/data/test_full_data.py \
-  tests/api/test_experiment.py tests/command/test_package.py \
+  tests/api/test_experiment.py tests/api/test_new_domain.py tests/command/test_package.py \
   tests/domains/test_bad_input.py tests/domains/coding/test_coding_data.py tests/llm/test_memory_savers.py \
   tests/llm/test_architectures.py tests/llm/test_packed.py tests/llm/test_vllm.py \
   tests/planning/test_memory_estimate.py tests/report/test_episode_browser.py $(SLOW_TRAINING)

@@ -169,7 +169,7 @@ def test_no_method_or_no_baseline_is_fine(overlay):
 
 
 @pytest.mark.parametrize("place", ["defaults: {%s}", "domain: {%s: {%%s}}"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["coophe", "humaneval", "mbpp"])
 def test_three_agents_are_refused_by_key(overlay, name, place):
     place = place % name if "domain" in place else place
     message = refused(overlay, f"domains: [{name}]\n" + place % "team: {num_agents: 3}")

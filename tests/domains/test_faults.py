@@ -9,7 +9,7 @@ import pytest
 from collm import domains
 
 READ_ANYTHING = ("tldr", "arxiv")  # any text that is not empty is an answer to them
-CASES = [(name, agents) for name in domains.NAMES for agents in domains.get(name).team_sizes]
+CASES = [(name, agents) for name in domains.NAMES for agents in domains.get(name).team_sizes or (1, 2, 3)]
 HOSTILE = (
     "\x00",
     "(" * 100_000,

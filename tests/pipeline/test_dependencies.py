@@ -92,6 +92,8 @@ def test_every_named_block_and_key_is_one_of_the_settings(default):
 def test_what_fingerprints_leave_out():
     # A change here refuses the checkpoints of unfinished runs.
     assert set(dependencies.KNOBS) == {
+        "plugins",
+        "rollout.cache",
         "configuration",
         "tracker",
         "sandbox",

@@ -131,7 +131,7 @@ def test_methods_have_their_own_colour_and_marker():
 def test_a_row_without_a_colour_of_its_own_takes_a_spare_one():
     own = {"first": "red", "last": "blue"}
     rows = ["first", "new", "last", "newer", "newest"]
-    assert figures.with_spares(own, ("grey", "brown"), rows) == {
+    assert dict(figures.WithSpares(own, ("grey", "brown"), dict.fromkeys(rows))) == {
         **own,
         **{"new": "grey", "newer": "brown", "newest": "grey"},
     }

@@ -14,7 +14,7 @@ sys.path.insert(0, str(SOURCE))
 
 from collm.common import file_times
 from collm.common.errors import ConfigError
-from collm.config import snapshot
+from collm.config import plugins, snapshot
 from collm.config.load import check_config, check_files
 from collm.config.resolve import model_spec, resolve_settings
 from collm.methods.registry import WARM_STARTS
@@ -40,6 +40,7 @@ try:
         config_file, planned = snapshot.of_this_run(config)
         config.clear()
         config.update(planned)
+        plugins.load(config["plugins"])
     os.environ[snapshot.VARIABLE] = str(config_file)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from collm.common import shipped
 from collm.common.errors import ConfigError
+from collm.config import plugins
 from collm.config.job import BLOCKS
 from collm.config.load import check_config, load_config
 from collm.config.messages import known
+from collm.config.read_files import read_files
 from collm.config.resolve import resolve_job, starts_from
-from collm.domains import NAMES
+from collm.domains import names
 from collm.methods.registry import BASELINES, METHODS, ROWS
 
 if TYPE_CHECKING:
@@ -235,12 +237,14 @@ def configuration(
 
     `settings` win over everything that files say of the benchmark or of one of the methods.
     """
-    known("domain", domain, NAMES)
     given = [config] if isinstance(config, (str, Path, Mapping)) else list(config)
     files = [part for part in given if not isinstance(part, Mapping)]
     overlays = [part for part in given if isinstance(part, Mapping)]
     if any(isinstance(part, Mapping) for part in given[: len(files)]):
         raise ConfigError("config names a mapping before a file; files come first, since later ones win")
+    for part in (*read_files(files), *overlays, settings):
+        plugins.load(part.get("plugins", ()))
+    known("domain", domain, names())
     own = {key: value for key, value in settings.items() if key in OF_THE_DOMAIN}
     top = {key: value for key, value in settings.items() if key not in OF_THE_DOMAIN}
     if isinstance(own.get("data"), Mapping):

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("collm.stages.plan", "memory, hours and disk of a configuration; nothing is run"),
     "ask": ("collm.command.ask", "a question to a trained team"),
     "export": ("collm.command.export", "a trained team as a folder that peft, vLLM and the hub understand"),
+    "check-domain": ("collm.command.check_domain", "faults of a domain of your own, found by playing it"),
     "defaults": ("collm.command.defaults", "the configuration files that ship with collm"),
 }
 

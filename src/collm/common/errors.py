@@ -21,6 +21,10 @@ class ConfigError(CollmError):
     """A key or value in the configuration is unknown, ill-typed or contradicts another."""
 
 
+class ContractError(CollmError):
+    """A class of a domain, or what it returned, is not what every domain owes; names class and field."""
+
+
 class DataError(CollmError):
     """A data set is missing, empty, overlapping or differs from the recorded revision."""
 

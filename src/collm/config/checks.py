@@ -10,6 +10,7 @@ from typing import Any
 from collm import domains
 from collm.common.errors import ConfigError
 from collm.config.job import Job
+from collm.domains import contract
 from collm.methods.registry import METHODS, ROWS, UNTRAINED, lineage
 
 RELEASED: dict[str, dict[str, Any]] = {
@@ -86,6 +87,7 @@ def reward_bounds(domain: str, options: Mapping[str, Any], profile: str, num_age
 @functools.cache
 def _reward_bounds(domain: str, options: str, profile: str, num_agents: int) -> tuple[float, float]:
     built = domains.get(domain)(json.loads(options), profile, num_agents)
+    contract.check_instance(built)
     return built.min_reward, built.max_reward
 
 

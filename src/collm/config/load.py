@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 
 from collm.common.errors import ConfigError
+from collm.config import plugins
 from collm.config.checks import check_model
 from collm.config.messages import describe
 from collm.config.numbers import check_numbers, whole_numbers
@@ -58,6 +59,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         ConfigError: names the key, the value, what is allowed and the nearest valid key.
     """
     check_numbers(config)
+    plugins.load(config.get("plugins", ()))
     validator = jsonschema.Draft202012Validator(schema())
     errors = sorted(validator.iter_errors(config), key=lambda error: (len(error.absolute_path), str(error.path)))
     if errors:

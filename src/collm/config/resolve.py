@@ -8,6 +8,7 @@ from typing import Any
 
 from collm import domains
 from collm.common.errors import ConfigError
+from collm.config import plugins
 from collm.config.checks import check_job, check_team, fix, reward_bounds
 from collm.config.job import (
     BLOCKS,
@@ -45,7 +46,7 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
     Raises:
         ConfigError: unknown domain or method, a key that no file sets, or a team that the domain has no roles for.
     """
-    known("domain", domain, domains.NAMES)
+    known("domain", domain, domains.names())
     known("method", method, [*METHODS, *BASELINES])
     config = whole_numbers(config)
     resolved: dict[str, Any] = {}
@@ -62,7 +63,7 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
     source = resolved["data"]["source"] or config["data"]["source"]
     resolved["data"] = {**config["data"], **resolved["data"], "source": source}
     resolved["models"] = {name: model_spec(config, name, domain) for name in models}
-    for key in ("profile", "semantics", "revision", "sandbox"):
+    for key in ("plugins", "profile", "semantics", "revision", "sandbox"):
         resolved[key] = config[key]
     rollout = resolved["rollout"]
     if rollout["reward_shift"] is None:
@@ -112,11 +113,12 @@ def resolve_job(config: Mapping[str, Any], domain: str, method: str = "warm_star
 
 
 def job_of(raw: Mapping[str, Any]) -> Job:
-    """Resolved settings, as run.json holds them, as a job; they are not checked again.
+    """Resolved settings, as run.json holds them, as a job; they are not checked again. Its plugins are loaded.
 
     Raises:
         ConfigError: a key is missing or unknown, as in run.json of another version.
     """
+    plugins.load(raw.get("plugins", ()))
     try:
         return _job(raw)
     except (KeyError, TypeError) as error:

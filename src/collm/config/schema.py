@@ -19,6 +19,7 @@ from collm import domains
 from collm.config.job import BLOCKS, SOURCES
 from collm.config.setting import block_schema, setting
 from collm.domains.base import PROFILES
+from collm.methods import registry
 from collm.methods.registry import BASELINES, METHODS
 
 FILE = Path("config/config.schema.json")
@@ -82,10 +83,14 @@ class ReportConfig:
     tracker: str = setting("Tracker besides the JSON lines.", choices=("none", "tensorboard", "wandb"))
 
 
-@functools.cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema of a merged configuration."""
-    keys = {**_axes(), **_blocks()}
+    """The JSON Schema of a merged configuration, with the domains and methods of plugins that are loaded."""
+    return _schema(domains.names(), tuple(METHODS))
+
+
+@functools.cache
+def _schema(names: tuple[str, ...], methods: tuple[str, ...]) -> dict[str, Any]:
+    keys = {**_axes(names, methods), **_blocks(names)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of the CoLLM workflow",
@@ -93,18 +98,19 @@ def schema() -> dict[str, Any]:
         **_mapping(keys),
         "required": list(keys),
         "$defs": {
-            "model": _model(),
+            "model": _model(names),
             "scratch": block_schema(ScratchConfig),
             **{name: block_schema(block) for name, block in BLOCKS.items()},
             "method_block": _mapping(_references(*BLOCKS), "Differences of one method."),
-            "methods": _mapping(dict.fromkeys(METHODS, _reference("method_block")), "Differences per method."),
+            "methods": _mapping(dict.fromkeys(methods, _reference("method_block")), "Differences per method."),
         },
     }
 
 
 def editor_schema() -> dict[str, Any]:
-    """The schema that editors read: no key is asked for, so that it serves overlays too."""
-    whole: dict[str, Any] = _without_required(schema())
+    """The schema that editors read: what ships with collm, and no key is asked for, so that it serves overlays too."""
+    shipped = tuple(name for name in METHODS if name in registry.NAMES)
+    whole: dict[str, Any] = _without_required(_schema(domains.NAMES, shipped))
     return whole
 
 
@@ -113,10 +119,16 @@ def editor_text() -> str:
     return json.dumps(editor_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _axes() -> dict[str, Any]:
+def _axes(names: tuple[str, ...], methods: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "domains": _names("Benchmarks to run.", domains.NAMES) | {"minItems": 1},
-        "methods": _names("Training methods to run.", METHODS),
+        "plugins": {
+            "type": "array",
+            "uniqueItems": True,
+            "items": {"type": "string", "minLength": 1},
+            "description": "Modules that bring domains and methods of their own.",
+        },
+        "domains": _names("Benchmarks to run.", names) | {"minItems": 1},
+        "methods": _names("Training methods to run.", methods),
         "baselines": _names("Rows without reinforcement learning.", BASELINES),
         "seeds": {
             "type": "array",
@@ -132,7 +144,7 @@ def _axes() -> dict[str, Any]:
     }
 
 
-def _blocks() -> dict[str, Any]:
+def _blocks(names: tuple[str, ...]) -> dict[str, Any]:
     layer = _references(*BLOCKS, "methods")
     return {
         "data": {**block_schema(SourceConfig), "required": ["source", "path", "seed"]},
@@ -143,7 +155,7 @@ def _blocks() -> dict[str, Any]:
         },
         "defaults": _mapping(layer, "Settings that every domain starts from."),
         "domain": _mapping(
-            {name: _domain_block(name, layer) for name in domains.NAMES}, "Differences from the defaults per domain."
+            {name: _domain_block(name, layer) for name in names}, "Differences from the defaults per domain."
         ),
         "report": {**block_schema(ReportConfig), "required": ["estimator", "resamples", "episodes", "tracker"]},
     }
@@ -154,10 +166,10 @@ def _domain_block(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
     return _mapping({**layer, "options": _mapping(options, "The domain's own options.")}, "Settings of one domain.")
 
 
-def _model() -> dict[str, Any]:
+def _model(names: tuple[str, ...]) -> dict[str, Any]:
     model = block_schema(ModelConfig) | {"required": ["source"]}
     model["properties"]["per_domain"] = _mapping(
-        dict.fromkeys(domains.NAMES, _reference("scratch")),
+        dict.fromkeys(names, _reference("scratch")),
         "What differs for the model that is made on a benchmark's text (scratch).",
     )
     return model

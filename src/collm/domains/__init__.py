@@ -1,8 +1,9 @@
-"""The table of domains: name -> class."""
+"""The table of domains: name -> class; those of other modules are entered by `register`."""
 
 from __future__ import annotations
 
 from collm.common.errors import ConfigError
+from collm.domains import contract
 from collm.domains.base import Domain
 from collm.domains.building.house_build import HouseBuild
 from collm.domains.building.str_build import StrBuild
@@ -34,16 +35,39 @@ _TABLE: dict[str, type[Domain]] = {
 }
 
 NAMES: tuple[str, ...] = tuple(_TABLE)
+"""Those that ship with collm; `names` has all."""
 
 
 class DomainError(ConfigError):
     """A domain of that name does not exist; the message names the nearest one."""
 
 
+def names() -> tuple[str, ...]:
+    """All domains that can be named now: those that ship with collm, then those that plugins brought."""
+    return tuple(_TABLE)
+
+
+def register(kind: type[Domain]) -> None:
+    """Enter a class of another module into the table; once more is no fault.
+
+    Raises:
+        ContractError: the class lacks something that every domain has; names it.
+        DomainError: another domain has that name.
+    """
+    contract.check_class(kind)
+    there = _TABLE.get(kind.name)
+    if there is not None and (there.__module__, there.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise DomainError(
+            f"{kind.__module__}.{kind.__qualname__}: the name {kind.name!r} is that of "
+            f"{there.__module__}.{there.__qualname__} already; give the class another name"
+        )
+    _TABLE[kind.name] = kind
+
+
 def get(name: str) -> type[Domain]:
     """The class of the domain `name`; DomainError for unknown names."""
     if name not in _TABLE:
-        raise DomainError(f"domain {name!r} is unknown; {nearest(name, NAMES)}")
+        raise DomainError(f"domain {name!r} is unknown; {nearest(name, _TABLE)}")
     return _TABLE[name]
 
 

@@ -178,8 +178,8 @@ class Domain(ABC):
         num_agents = self.team_size() if num_agents is None else num_agents
         if profile not in PROFILES:
             raise ConfigError(f"profile {profile!r} is unknown; allowed are {', '.join(PROFILES)}")
-        if self.team_sizes is not None and num_agents not in self.team_sizes:
-            allowed = " and ".join(map(str, self.team_sizes))
+        if num_agents < 1 or (self.team_sizes is not None and num_agents not in self.team_sizes):
+            allowed = " and ".join(map(str, self.team_sizes or ("1 or more",)))
             raise ConfigError(
                 f"{self.name}: {num_agents} agents are not possible; allowed are {allowed} "
                 f"(domain.{self.name}.team.num_agents)"

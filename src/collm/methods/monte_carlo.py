@@ -15,11 +15,13 @@ Every agent i then ascends rho_i * A_i^k * grad log pi_i(a_i^k | h_i) (`policy_g
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 
 import torch
 
 from collm.methods import policy_gradient
+from collm.methods.registry import ROWS
 from collm.methods.signal import Node, Sample, Signal
 
 
@@ -92,12 +94,22 @@ ADVANTAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+def advantage_of(method: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What makes the advantages of a group of its returns, [K] -> [K]; of a method of another module its own."""
+    place = ROWS[method].advantage
+    if place is None:
+        return ADVANTAGES[method]
+    module, _, name = place.partition(":")
+    function: Callable[[torch.Tensor], torch.Tensor] = getattr(importlib.import_module(module), name)
+    return function
+
+
 def group_advantages(
     method: str, node: Node, agent: int, gamma: float, scaling: policy_gradient.Scaling, total: bool = False
 ) -> torch.Tensor:
     """A of an agent's K responses at a node as they enter the loss, [K] in float64."""
     returns = R(G(node, gamma), node.actions, agent, len(node.responses[agent]), total)
-    advantage = ADVANTAGES[method](returns)
+    advantage = advantage_of(method)(returns)
     if scaling.normalise:
         advantage = policy_gradient.normalise(advantage, scaling.floor, returns)
     return policy_gradient.clip(advantage, scaling.limit)

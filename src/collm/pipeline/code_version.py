@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -64,16 +65,19 @@ LEFT_OUT = (
 UNKNOWN = "(not recorded)"
 
 
-def modules(stage: PlayingStage, domain: str, backend: str = "transformers") -> dict[str, str]:
+def modules(stage: PlayingStage, domain: str, backend: str = "transformers", method: str = "") -> dict[str, str]:
     """Digests of the modules that decide what a stage computes, by their names.
 
     Args:
         domain: the job's benchmark; one that is not in the table adds nothing.
         backend: `rollout.backend` of the job.
+        method: the job's row; counts where a plugin brought it. Of a plugin its own module counts, not those beside it.
     """
     waiting = list(STAGES[stage])
-    if domain in domains.NAMES:
+    if domain in domains.names():
         waiting.append(domains.get(domain).__module__)
+    if method in METHODS and (advantage := METHODS[method].advantage) is not None:
+        waiting.append(advantage.partition(":")[0])
     digests: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
@@ -120,7 +124,7 @@ def notices(config: Mapping[str, Any], results: Path) -> list[str]:
         if run["config"].get("revision") != settings["revision"]:
             continue
         then = run.get("code", {}).get("modules")
-        now = modules(stage, domain, settings["rollout"]["backend"])
+        now = modules(stage, domain, settings["rollout"]["backend"], row)
         names = (UNKNOWN,) if then is None else tuple(changed(then, now))
         if names:
             named.add(folder)
@@ -169,6 +173,10 @@ def _parse(name: str, source: bytes) -> tuple[str, frozenset[str]]:
 
 
 def _file(name: str, root: Path) -> Path:
+    if name.partition(".")[0] != "collm":  # a plugin, wherever it lies
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin)
     path = root.joinpath(*name.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 

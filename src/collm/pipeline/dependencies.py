@@ -39,6 +39,7 @@ KNOBS = (
     "configuration",
     "tracker",
     "sandbox",
+    "plugins",
     "fixed",
     *MEMORY_KNOBS,
     *BOOKKEEPING,

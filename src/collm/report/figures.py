@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,28 @@ from collm.report.results import Results
 from collm.report.tables import BOOTSTRAP_SEED, TIME, number, table_metrics
 
 
-def with_spares(own: Mapping[str, str], spares: Sequence[str], rows: Iterable[str]) -> dict[str, str]:
-    """Every row's colour or marker: its own where it has one; the others take the spares in order, then over again."""
-    others = [row for row in rows if row not in own]
-    return {**own, **{row: spares[place % len(spares)] for place, row in enumerate(others)}}
+class WithSpares(Mapping[str, str]):
+    """Every row's colour or marker: its own where it has one; the others take the spares in order, then over again.
+
+    Rows may be added later, as plugins do.
+    """
+
+    def __init__(self, own: Mapping[str, str], spares: Sequence[str], rows: Mapping[str, object]):
+        self.own, self.spares, self.rows = own, spares, rows
+
+    def __getitem__(self, row: str) -> str:
+        if row in self.own:
+            return self.own[row]
+        others = [name for name in self.rows if name not in self.own]
+        if row not in others:
+            raise KeyError(row)
+        return self.spares[others.index(row) % len(self.spares)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.own, **self.rows})
+
+    def __len__(self) -> int:
+        return len({**self.own, **self.rows})
 
 
 _OWN_COLOURS = {
@@ -66,8 +84,8 @@ _OWN_MARKERS = {
 # For rows without an entry above; 6 and 7 have no common divisor, so that many rows pass before two look the same.
 _SPARE_COLOURS = ("#44AA99", "#999933", "#661100", "#6699CC", "#DDCC77", "#AA4466")
 _SPARE_MARKERS = ("p", "h", "d", "<", ">", "8", "H")
-COLOURS = with_spares(_OWN_COLOURS, _SPARE_COLOURS, ROWS)  # of every row of the tables
-MARKERS = with_spares(_OWN_MARKERS, _SPARE_MARKERS, METHODS)  # of every method; baselines have no curve
+COLOURS = WithSpares(_OWN_COLOURS, _SPARE_COLOURS, ROWS)  # of every row of the tables
+MARKERS = WithSpares(_OWN_MARKERS, _SPARE_MARKERS, METHODS)  # of every method; baselines have no curve
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -13,7 +13,7 @@ from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.messages import known
 from collm.config.resolve import resolve_job
-from collm.domains import NAMES
+from collm.domains import names as domain_names
 from collm.domains.base import Domain
 from collm.report.results import Results, load
 
@@ -53,7 +53,7 @@ def open_report(arguments: argparse.Namespace) -> Report:
     if arguments.domains:
         cli.each_once("--domains", arguments.domains)
         for name in arguments.domains:
-            known("domain", name, NAMES)
+            known("domain", name, domain_names())
     loaded = load(settings, arguments.results, arguments.data, arguments.partial, arguments.domains)
     domains = build_domains(settings, loaded.domains())
     shown = settings["report"]

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     settings = load_config(arguments.config)
     if arguments.domain is not None:
-        known("domain", arguments.domain, domains.NAMES)
+        known("domain", arguments.domain, domains.names())
     data = arguments.data or Path("data") / (arguments.domain or "")
     make_model(settings, arguments.model, arguments.domain, data, arguments.models, arguments.device)
     return 0

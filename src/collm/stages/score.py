@@ -11,6 +11,7 @@ from typing import Any
 from collm import domains
 from collm.common import cli
 from collm.common.errors import DataError, RowError
+from collm.config import plugins
 from collm.domains.base import PROFILES, Domain, require
 from collm.sandbox import shared
 
@@ -18,13 +19,17 @@ from collm.sandbox import shared
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the good rows, name every malformed one on stderr; the status is 2 if there was one."""
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--domain", required=True, help=f"one of {', '.join(domains.NAMES)}")
+    parser.add_argument("--domain", required=True, help=f"one of {', '.join(domains.NAMES)}, or of a plugin")
+    parser.add_argument("--plugins", nargs="+", default=[], metavar="MODULE", help="modules with domains of your own")
+    parser.add_argument("--agents", type=cli.count, help="size of the team; default: that of the domain")
     parser.add_argument("--profile", default="paper", help=f"reward definition: {' or '.join(PROFILES)}")
     parser.add_argument("--sandbox", default="refuse", help=f"for model-written code: {' or '.join(shared.POLICIES)}")
     parser.add_argument("cases", type=Path, metavar="CASES.jsonl", help="one object with id and inputs per line")
     arguments = parser.parse_args(argv)
     shared.check_policy(arguments.sandbox)
-    domain = domains.get(arguments.domain)({}, arguments.profile)
+    plugins.load(arguments.plugins)
+    kind = domains.get(arguments.domain)
+    domain = kind({}, arguments.profile, arguments.agents or kind.team_size())
     try:
         lines = arguments.cases.read_bytes().split(b"\n")
     except OSError as error:

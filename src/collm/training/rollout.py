@@ -15,6 +15,7 @@ from typing import Any
 
 from collm.common.seeds import derive
 from collm.config.job import RolloutConfig
+from collm.domains import contract
 from collm.domains.base import Domain, Exchange, Message, Move, Step, Task
 from collm.llm.sampling import Sampling
 from collm.llm.team import Response, Team
@@ -132,6 +133,7 @@ class Rollout:
         """
         self.team, self.domain, self.settings, self.node_stop = team, domain, settings, node_stop
         self.evidence = evidence
+        self._seen: set[int] = set()  # turns of which a step was checked against the contract
         self.sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, settings.top_k)
 
     def play(
@@ -148,6 +150,7 @@ class Rollout:
             generations: responses K per agent and prompt, default from the settings.
         Raises:
             NonFiniteReward: the domain scored a joint action with NaN or infinity; its texts are in `evidence`.
+        ContractError: the first step of a turn is not what every domain owes (`contract.check_step`).
         """
         started = time.perf_counter()
         copies = generations or self.settings.generations
@@ -223,6 +226,9 @@ class Rollout:
         wrong = nonfinite.check_step(step)
         if wrong is not None:
             nonfinite.refuse_step(wrong, node.task.id, node.turn, node.observations, joint, step, self.evidence)
+        if node.turn not in self._seen:
+            self._seen.add(node.turn)
+            contract.check_step(self.domain, step)
         return step
 
     def _stops(self, reward: float) -> bool:

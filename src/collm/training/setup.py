@@ -124,7 +124,7 @@ class RunSetup:
 
     def code(self, stage: code_version.PlayingStage) -> dict[str, str]:
         """Digests of the modules that decide what a stage computes for this job."""
-        return code_version.modules(stage, self.job.domain, self.job.rollout.backend)
+        return code_version.modules(stage, self.job.domain, self.job.rollout.backend, self.job.method)
 
     def start_tracker(self) -> None:
         """Open the job's tracker, if it has one, in the main process; its files lie in `RunFolders.trackers`."""

@@ -309,9 +309,9 @@ def test_unknown_names_tell_the_nearest():
     with pytest.raises(ConfigError, match="profile 'papr'"):
         Tldr({}, "papr")
     with pytest.raises(
-        ConfigError, match=r"3 agents are not possible; allowed are 1 and 2 \(domain\.tldr\.team\.num_agents\)"
+        ConfigError, match=r"0 agents are not possible; allowed are 1 or more \(domain\.tldr\.team\.num_agents\)"
     ):
-        Tldr({}, num_agents=3)
+        Tldr({}, num_agents=0)
     assert [domains.get(name).name for name in domains.NAMES] == list(domains.NAMES)
 
 

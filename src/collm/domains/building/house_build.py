@@ -46,6 +46,7 @@ from collm.domains.building.house_world import (
     spider_share,
 )
 from collm.domains.building.letter_world import limits
+from collm.domains.building.str_build_prompts import builders
 from collm.domains.options import Option
 
 WORLDS = ("reset", "persistent")
@@ -65,6 +66,7 @@ class HouseBuild(Domain):
         "generated houses MIT (this project)"
     )
     hub = None
+    team_sizes = None
     metrics = (
         Metric("hp", "HP", "%", higher_is_better=True),
         Metric("iou", "IoU", "%", higher_is_better=True),
@@ -117,15 +119,16 @@ class HouseBuild(Domain):
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
         self._check_values()
-        self.roles = ("first_builder", "second_builder") if num_agents == 2 else ("builder",)
+        self.roles = builders(num_agents)
         self.limits = limits(self.options["max_commands"], num_agents)
         self.max_reward = 1.0 if profile == "released" else 2.0
         if profile == "released":
             self.min_reward = -0.1 if num_agents > 1 else 0.0
         else:
-            # Quotas allow less than 2 cells (one agent: 1.5) per cell of the house; without them the box is the bound.
+            # Quotas allow one cell per agent (one agent: 1.5) and cell of the house; without them the box is the bound.
             bounded = self.options["limited_resource"] and self.options["world"] == "reset"
-            self.min_reward = -1.5 * ((2.0 if num_agents > 1 else 1.5) if bounded else EMPTIEST - 1) - 0.2
+            allowed = max(float(num_agents), 1.5) if bounded else EMPTIEST - 1
+            self.min_reward = -1.5 * min(allowed, EMPTIEST - 1) - 0.2
 
     @property
     def slices(self) -> dict[str, tuple[str, str]]:

@@ -31,8 +31,6 @@ def read_case(inputs: Mapping[str, Any], damage: int) -> Case:
         RowError: names the field and what is expected.
     """
     agents = require_integer(inputs, "num_agents", 1)
-    if agents > 2:
-        raise RowError(f"field 'num_agents' is {agents}; expected 1 or 2")
     house = _house(require(inputs, "task", (dict,), "an object with inventory, layers_by_y and the box"))
     shares = limits(require_integer(inputs, "max_commands", 1), agents)
     limited = require(inputs, "limited_resource", (bool,), "true or false")

@@ -40,6 +40,11 @@ def plan(house: House, agents: int, quotas: Mapping[str, int] | None) -> tuple[t
             else:
                 for half in halves(box):
                     heapq.heappush(waiting, (-half.volume, reading_order(half), half))
+    for share in shares if agents > 2 else ():  # more builders than boxes: one cell is placed by two of them
+        if not share and any(shares):
+            cell = next(box for taken in shares for box in taken).low
+            block = next(block for there, block in house.solid if there == cell)
+            share.append(Box(cell, cell, block))
     return tuple(tuple(sorted(share, key=reading_order)) for share in shares)
 
 

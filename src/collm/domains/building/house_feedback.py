@@ -12,7 +12,7 @@ from collm.domains.building.house_world import Box, House, Orders, layer_rectang
 from collm.domains.building.letter_world import Cell, World
 
 MODES = ("score", "position", "perfect", "position_modification", "rect_modification", "resource_schedule")
-_BORDER = 2  # layers up to the third are agent 1's in rect_modification, from there on agent 2's (released code)
+_BORDER = 2  # of two agents: layers up to the third are agent 1's in rect_modification, then agent 2's (released code)
 
 
 def feedback(
@@ -63,8 +63,11 @@ def _rectangles(
     """The rectangles and at most `most` extras of the agent's layers; a single agent has all layers."""
     low, high = house.low[1], house.high[1]
     border = min(low + _BORDER, high)
-    if len(team) > 1:
+    if len(team) == 2:
         low, high = (low, border) if agent == 0 else (border, high)
+    elif len(team) > 2:  # about the same number of layers each
+        layers, bottom = high - low + 1, low
+        low, high = bottom + layers * agent // len(team), bottom + max(layers * (agent + 1) - 1, 0) // len(team)
     return {
         "layers": [low, high],
         "boxes": [str(box) for box in boxes if low <= box.low[1] <= high],

@@ -45,7 +45,8 @@ def task_text(house: House, role: Role, feedback: Mapping[str, Any] | None) -> s
     if threat:
         lines.append(threat)
     if role.agents > 1:
-        lines.append("Build about half, the other builder builds the rest. " + order(role.agent))
+        share = "half, the other builder builds" if role.agents == 2 else f"one in {role.agents}, the others build"
+        lines.append(f"Build about {share} the rest. " + order(role.agent, role.agents))
     lines.append(lasting(role.persistent))
     lines.append(f"One command per line, at most {role.limit}, no other text:\n{_FORMAT}")
     lines.append(blocks_text(house, role))

@@ -83,12 +83,16 @@ _STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
 
 
 class StrBuild(Domain):
-    """Agents place blocks to form a string of letters, each with half of the block types."""
+    """Agents place blocks to form a string of letters, each with half of the block types.
+
+    Of more than two builders the odd ones have the first half of the types and the even ones the second.
+    """
 
     name = "str_build"
     title = "StrBuild"
     licence = "the paper's ten strings MIT (released code); generated strings MIT (this project)"
     hub = None
+    team_sizes = None
     max_reward = 2.0
     metrics = (
         Metric("iou", "IoU", "%", higher_is_better=True),
@@ -120,8 +124,8 @@ class StrBuild(Domain):
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
         self._check_values()
-        self.roles = ("first_builder", "second_builder") if num_agents == 2 else ("builder",)
-        self.blocks = BLOCKS if num_agents == 2 else (BLOCKS[0] + BLOCKS[1],)
+        self.roles = str_build_prompts.builders(num_agents)
+        self.blocks = (BLOCKS[0] + BLOCKS[1],) if num_agents == 1 else tuple(BLOCKS[n % 2] for n in range(num_agents))
         self.limits = limits(self.options["max_commands"], num_agents)
         if profile == "released":
             self.min_reward = -1.5 - 1.0 - 0.25 * num_agents
@@ -327,8 +331,6 @@ class StrBuild(Domain):
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score a case that brings its own string, spacing, plane, blocks, limit and number of agents."""
         agents = require_integer(inputs, "num_agents", 1)
-        if agents > 2:
-            raise RowError(f"field 'num_agents' is {agents}; expected 1 or 2")
         grid = _case_grid(inputs)
         shares = limits(require_integer(inputs, "max_commands", 1), agents)
         blocks = [_case_blocks(inputs, f"block_agent{number}") for number in range(1, agents + 1)]

@@ -28,8 +28,14 @@ def plan(grid: Grid, palettes: Sequence[Sequence[str]]) -> tuple[tuple[Command, 
     are alike and every block is used. (The released code ties the block to the same parity as the agent; its
     reference uses one block per agent and scores 1.5.) Where one colour of the board holds too few targets for the
     palette (a lone X has no odd cell), columns alternate between the agents and each agent's blocks change with y.
-    One agent alone plays both halves.
+    One agent alone plays both halves. More than two share them: of a half, which is one palette's, each of its builders
+    has every so many-th cell in reading order, and at least one, which two builders may then both place.
     """
+    if len(palettes) > 2:
+        halves = plan(grid, palettes[:2])
+        return tuple(
+            _dealt(halves[agent % 2], agent // 2, len(palettes[agent % 2 :: 2])) for agent in range(len(palettes))
+        )
     if len(palettes) == 1:
         half = (len(palettes[0]) + 1) // 2
         both = plan(grid, (palettes[0][:half], palettes[0][half:]))
@@ -48,6 +54,10 @@ def plan(grid: Grid, palettes: Sequence[Sequence[str]]) -> tuple[tuple[Command, 
         palette = palettes[colour % 2]
         shares[colour % 2].append((cell, palette[colour // 2 % len(palette)]))
     return tuple(map(tuple, shares))
+
+
+def _dealt(half: tuple[Command, ...], place: int, builders: int) -> tuple[Command, ...]:
+    return half[place::builders] or half[-1:]
 
 
 def noisy(planned: Sequence[Command], blocks: Sequence[str], grid: Grid, rng: random.Random, noise: float) -> str:

@@ -44,7 +44,7 @@ def task_text(grid: Grid, role: Role, show_grid: bool, list_cells: bool = False)
     lines.append(f"Box: x 0 to {width}, y 0 to {grid.corner[1]}, z {grid.z}.")
     lines.append(f"Your blocks: {', '.join(role.blocks)}. Use each of them; air clears a cell.")
     if role.agents > 1:
-        lines.append("Place about half of the target cells, the other builder places the rest. " + order(role.agent))
+        lines.append(_share(role) + order(role.agent, role.agents))
     lines.append("Side neighbours must not have the same texture.")
     lines.append(lasting(role.persistent))
     lines.append(f"One command per line, at most {role.limit}, no other text:\n{_FORMAT}")
@@ -60,6 +60,8 @@ def brief(grid: Grid, role: Role, turn: int = 0, last_response: str | None = Non
     if last_response is not None:
         lines.append(f"Your last reply:\n{last_response}")
     lines += [cells_text(grid), f"Your blocks: {', '.join(role.blocks)}."]
+    if role.agents > 2:  # two builders know each other by their blocks
+        lines.append(f"Builder {role.agent + 1} of {role.agents}.")
     return "\n".join(lines) + "\n"
 
 
@@ -70,11 +72,33 @@ def lasting(persistent: bool) -> str:
     return "The world restarts empty each turn: always send all your commands."
 
 
-def order(agent: int) -> str:
-    """Whose commands run last, told to the first (0) or second builder (HouseBuild says the same)."""
+def builders(agents: int) -> tuple[str, ...]:
+    """Names of the builders of a team (HouseBuild has the same)."""
+    named = ("first_builder", "second_builder", *(f"builder_{number}" for number in range(3, agents + 1)))
+    return ("builder",) if agents == 1 else named
+
+
+def order(agent: int, agents: int) -> str:
+    """Whose commands run after whose, told to the builder at place `agent` from 0 (HouseBuild says the same)."""
+    if agents > 2:
+        before = f"Your commands run after those of {'builder 1' if agent == 1 else 'the builders before you'}"
+        after = "later builders' run after yours and overwrite them."
+        return (
+            f"{before} and overwrite them."
+            if agent == agents - 1
+            else f"{before}; {after}"
+            if agent
+            else after.capitalize()
+        )
     if agent:
         return "Your commands run last and overwrite those of builder 1."
     return "Builder 2's commands run after yours and overwrite them."
+
+
+def _share(role: Role) -> str:
+    if role.agents == 2:
+        return "Place about half of the target cells, the other builder places the rest. "
+    return f"Place about one in {role.agents} of the target cells, the other builders place the rest. "
 
 
 def grid_text(grid: Grid) -> str:
@@ -126,7 +150,7 @@ def feedback_text(grid: Grid, role: Role, feedback: Mapping[str, Any] | None, co
 
 def _position_text(grid: Grid, role: Role) -> str:
     number = len(grid.targets)
-    advice = f" Take about {max(1, number // 2)} of these {number} cells." if role.agents > 1 else ""
+    advice = f" Take about {max(1, number // role.agents)} of these {number} cells." if role.agents > 1 else ""
     return f"Target cells, each line y: x values.\n{targets_text(grid)}\n{advice.strip()}".rstrip()
 
 

@@ -1,16 +1,18 @@
-"""The protocol that the five multiple-choice domains share: a solver and a checker answer one question in parallel.
+"""The protocol that the five multiple-choice domains share: two voters or more answer one question in parallel.
 
 No collaborative protocol is published for these benchmarks; this one is the project's own and the same under both
-profiles. The solver reasons forward to an option, the checker rules options out. Each ends with the line
+profiles. The solver reasons forward to an option, the checker rules options out; further voters do so by turns. Each
+ends with the line
 
     Answer: LETTER CONFIDENCE
 
-with a confidence from 1 (a guess) to 5 (sure). The joint answer is the agreed letter, else that of the more confident
-agent, else the solver's. A text without that last line still counts with the last "Answer: X" or "answer is X" in it,
+with a confidence from 1 (a guess) to 5 (sure). The joint answer is the letter with the most votes, of several such the
+one of the most confident agent, else of the first: of two agents the agreed letter, else that of the more confident
+one, else the solver's. A text without that last line still counts with the last "Answer: X" or "answer is X" in it,
 at confidence 1, but earns no form share; a text without any letter gives no answer. `<think>` blocks are not read.
 
-Up to two turns: an episode is done once both give the same letter, at the latest after the second turn. Otherwise each
-is told that the two do not agree (and whether its own last line was in form), nothing of what the other wrote. Where
+Up to two turns: an episode is done once all give the same letter, at the latest after the second turn. Otherwise each
+is told that they do not agree (and whether its own last line was in form), nothing of what the other wrote. Where
 there are only two options, that they differ does say which letter the other gave; this is part of the protocol.
 
 Reward of the turn that ends the episode = `right` if the joint answer is right + `own` (split evenly among the agents)
@@ -28,6 +30,7 @@ from __future__ import annotations
 import random
 import re
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
@@ -62,11 +65,9 @@ _ENDING = (
     "Answer: LETTER CONFIDENCE"
 )
 _PARTNER = "A partner answers alone; if you two differ, the more confident letter counts."
-_SYSTEM = {
-    "solver": f"Reason forward from the question to the right option. {_PARTNER} {_ENDING}",
-    "checker": f"Rule out wrong options until one is left. {_PARTNER} {_ENDING}",
-    "single": f"Reason to the right option, then rule out the others. {_ENDING}",
-}
+_PARTNERS = "{others} partners answer alone; the letter with the most votes counts, then the more confident one."
+_WAYS = ("Reason forward from the question to the right option.", "Rule out wrong options until one is left.")
+_ALONE = f"Reason to the right option, then rule out the others. {_ENDING}"
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,11 @@ def parse(text: str, options: int) -> Reply:
 
 
 def joint(replies: Sequence[Reply]) -> int | None:
-    """The team's option: the agreed one, else the more confident agent's, else the first agent's; None without any."""
+    """The team's option: that of most agents, else the more confident one's, else the first one's; None without any."""
     given = [reply for reply in replies if reply.option is not None]
-    return max(given, key=lambda reply: reply.confidence).option if given else None  # max keeps the first of equals
+    votes = Counter(reply.option for reply in given)
+    best = max(given, key=lambda reply: (votes[reply.option], reply.confidence), default=None)  # the first of equals
+    return None if best is None else best.option
 
 
 def agree(replies: Sequence[Reply]) -> bool:
@@ -115,9 +118,10 @@ def brier(replies: Sequence[Reply], answer: int, options: int) -> float:
 
 
 class ReasoningDomain(Domain):
-    """A multiple-choice question that solver and checker answer apart, once more where they differ."""
+    """A multiple-choice question that solver, checker and further voters answer apart, once more where they differ."""
 
     max_turns = TURNS
+    team_sizes = None
     min_reward = 0.0
     metrics = (
         Metric("accuracy", "Accuracy", "%", higher_is_better=True),
@@ -141,7 +145,7 @@ class ReasoningDomain(Domain):
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
-        self.roles = ("solver", "checker") if num_agents == 2 else ("solver",)
+        self.roles = ("solver", "checker", *(f"voter_{number}" for number in range(3, num_agents + 1)))[:num_agents]
         best = [Reply(0, max(CONFIDENCES), True)] * num_agents
         self.max_reward = fsum(self._parts(best, 0).values())
 
@@ -172,17 +176,17 @@ class ReasoningDomain(Domain):
             response = self._last_response(task, turn, history)
             if self.options["repeat_response"]:
                 text += f"\n\nYour last answer:\n{response}"
-            text += f"\n\n{_feedback_text(feedback)}"
-        role = self.roles[agent] if self.num_agents == 2 else "single"
-        return [{"role": "system", "content": _SYSTEM[role]}, {"role": "user", "content": text}]
+            text += f"\n\n{_feedback_text(feedback, self.num_agents)}"
+        return [{"role": "system", "content": _instruction(agent, self.num_agents)}, {"role": "user", "content": text}]
 
     def _brief(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> str:
         """The prompt in as few words as there can be; it ends alike at every turn, and with a line break."""
         before = ""
         if turn:
             quoted = [self._last_response(task, turn, history)] if self.options["repeat_response"] else []
-            before = "\n".join(["Turn 2.", *quoted, _feedback_text(feedback)]) + "\n"
-        return f"{before}{written(task.fields)}\n{self.roles[agent].capitalize()}:\n"
+            before = "\n".join(["Turn 2.", *quoted, _feedback_text(feedback, self.num_agents)]) + "\n"
+        role = self.roles[agent].capitalize().replace("_", " ")
+        return f"{before}{written(task.fields)}\n{role}:\n"
 
     def start(self, task: Task, seed: int) -> None:
         """Nothing: a question has no state."""
@@ -220,9 +224,12 @@ class ReasoningDomain(Domain):
         return parts
 
     def _metrics(self, replies: Sequence[Reply], answer: int, options: int) -> dict[str, float]:
-        """In per cent but for the Brier score; one agent alone agrees with itself and has no checker."""
+        """In per cent but for the Brier score; one agent alone agrees with itself and has no checker.
+
+        Further voters have no accuracy of their own: tables have the same columns for teams of any size.
+        """
         metrics = {"accuracy": 100.0 * (joint(replies) == answer), "agreement": 100.0 * agree(replies)}
-        for role, reply in zip(self.roles, replies, strict=True):
+        for role, reply in zip(self.roles[:2], replies, strict=False):
             metrics[f"{role}_accuracy"] = 100.0 * (reply.option == answer)
         return metrics | {"brier": brier(replies, answer, options)}
 
@@ -249,7 +256,7 @@ class ReasoningDomain(Domain):
         """The line before the ending: for the right option with its explanation, for a wrong one a bare claim."""
         fields = task.fields
         why = f"{_first_words(fields['why'])} " if option == fields["answer"] and fields["why"] else ""
-        if self.roles[agent] == "checker":
+        if agent % 2:
             others = [LETTERS[other] for other in range(len(fields["options"])) if other != option]
             return f"{why}Not {', '.join(others)}."
         return f"{why}So {fields['options'][option].rstrip('.')}."
@@ -273,9 +280,9 @@ class ReasoningDomain(Domain):
         return ["\n".join(line for line in lines if line), *(f"{written(fields)}\n\n{answer}" for answer in answers)]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
-        """Score {question, choices, answerKey, completion1, completion2} as the turn that ends an episode.
+        """Score {question, choices, answerKey, completion1, completion2, ...} as the turn that ends an episode.
 
-        With one agent only completion1 counts.
+        There is one completion per agent: with one agent only completion1 counts.
         """
         fields = question_fields(inputs, "")
         texts = [answer_field(inputs, f"completion{number}") for number in range(1, self.num_agents + 1)]
@@ -297,9 +304,18 @@ def _record(replies: Sequence[Reply]) -> dict[str, Any]:
     }
 
 
-def _feedback_text(feedback: Any) -> str:
+def _instruction(agent: int, agents: int) -> str:
+    """What the system text asks of an agent; solver and checker by turns."""
+    if agents == 1:
+        return _ALONE
+    partners = _PARTNER if agents == 2 else _PARTNERS.format(others=agents - 1)
+    return f"{_WAYS[agent % 2]} {partners} {_ENDING}"
+
+
+def _feedback_text(feedback: Any, agents: int) -> str:
     """The feedback in words; None (nothing was told) leaves the request alone."""
-    sentences = [] if feedback is None or feedback["agree"] else ["You and your partner do not agree."]
+    partners = "partner" if agents == 2 else "partners"
+    sentences = [] if feedback is None or feedback["agree"] else [f"You and your {partners} do not agree."]
     if feedback is not None and not feedback["formed"]:
         sentences.append("Your last line was not of the form asked for.")
     return " ".join([*sentences, "Answer the question once more."])

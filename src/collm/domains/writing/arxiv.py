@@ -1,5 +1,7 @@
 """arXiv: two agents expand one abstract, one the background and one the method (paper section 6.1, appendix F.1).
 
+Further agents write texts that bridge the two (`collm.domains.writing.reward`).
+
 Differences of the released code from the paper (`released` against `paper`): full marks for a length ratio of 1.3 to
 1.6 (tolerated 0.8 to 2.0) instead of 1.0 to 1.3 (0.8 to 1.5); distinct words include stop words; transitions are
 searched in both texts glued without a separator; coherence rises in steps of 0.05 instead of min(0.4 ln(n + 1), 1).
@@ -14,7 +16,7 @@ from typing import Any
 
 from collm.domains.base import Demonstration, RawRow, Task, printable, require, require_text
 from collm.domains.writing.arxiv_writer import Shape, expand
-from collm.domains.writing.reward import DELIMITER, Band, Cascade, WritingDomain, measure, score
+from collm.domains.writing.reward import DELIMITER, Band, Cascade, WritingDomain, measure, measure_all, score, score_all
 from collm.domains.writing.tldr_writer import clean, sentences
 
 _ONLY = "Answer with running text alone: no title, no list, no comment."
@@ -62,6 +64,11 @@ class Arxiv(WritingDomain):
             "motivation; do not repeat that part.",
         ),
     )
+    bridge_prompt = (
+        f"You write the introduction of a paper from its abstract. {_ONLY}",
+        "Expand the abstract below into a passage that leads from the motivation to the method and its implications. "
+        "Other writers cover background and method themselves.",
+    )
     single_prompt = (
         "You write the introduction of a paper from its abstract. Answer with the two paragraphs alone.",
         "Write exactly two paragraphs from the abstract below, the first opened by Paragraph 1: and the second by "
@@ -72,7 +79,7 @@ class Arxiv(WritingDomain):
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
-        self.roles = ("background", "complement") if num_agents == 2 else ("writer",)
+        self.roles = self.named("background", "complement", num_agents)
 
     def task(self, row: RawRow, index: int) -> Task:
         """Needs an `abstract_text` that is not empty; `article_id` and `title` may be missing but must be text."""
@@ -95,6 +102,7 @@ class Arxiv(WritingDomain):
             return []
         shape = _shape(rng, noise, _RATIO[self.profile])
         responses = list(self._best_pair(source, shape, rng))
+        responses += [self._best_bridge(responses, source, shape, rng) for _ in range(2, self.num_agents)]
         if self.num_agents == 1:
             responses = [f"Paragraph 1: {responses[0]}\n{DELIMITER}\nParagraph 2: {responses[1]}"]
         return [
@@ -118,6 +126,18 @@ class Arxiv(WritingDomain):
             if reward >= self.max_reward - 1e-6:
                 break
         return best
+
+    def _best_bridge(self, before: list[str], source: list[str], shape: Shape, rng: random.Random) -> str:
+        """A further expansion: of a few the one with which a team of three earns most; with faults: as they say."""
+        tries = [shape]
+        if shape == Shape(ratio=_RATIO[self.profile]):
+            tries += [replace(shape, own_share=share, words=words) for share in (0.4, 0.3, 0.7) for words in (140, 150)]
+        texts = [text for attempt in tries for text in expand(source, attempt, rng)]
+
+        def reward(text: str) -> float:
+            return sum(score_all(measure_all([*before[:2], text], self.cascade), self.cascade)[0].values())
+
+        return max(texts, key=reward)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The abstract, its title with it, and a pair of expansions."""

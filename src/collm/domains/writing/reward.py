@@ -5,6 +5,10 @@ domain states its constants as one `Cascade` per profile. Levels: structure (tok
 characters), vocabulary (ratio of distinct words), style (transition words and shared words). A level whose value
 lies outside the tolerated range stops the cascade; a value on the border is worth 0 and the cascade goes on.
 
+Of more than two texts, those after the second are bridges: each is paired with the first text like the second one, but
+of its shared words those with the text before it count where they are fewer (it joins what stands on both sides). Every
+part is the mean over the pairs: for two texts the published reward, for any number at most 3. That is our own.
+
 The paper states neither the weights of the two style terms nor the base of the logarithm; taken are the released
 weights (0.4 transitions, 0.6 shared words) and the natural logarithm.
 """
@@ -16,7 +20,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -198,6 +202,25 @@ def score(measures: Measures, cascade: Cascade) -> tuple[dict[str, float], int]:
     return parts, 4
 
 
+def measure_all(texts: Sequence[str], cascade: Cascade, word_boundaries: bool = False) -> list[Measures]:
+    """The measures of every pair of a team of at least two texts, [n - 1]: the first text with each of the others."""
+    pairs = [measure(texts[0], text, cascade, word_boundaries) for text in texts[1:]]
+    contents = [content_words(text) for text in texts]
+    for place in range(2, len(texts)):  # bridges
+        shared = min(pairs[place - 1].jaccard, jaccard(contents[place - 1], contents[place]))
+        pairs[place - 1] = replace(pairs[place - 1], jaccard=shared)
+    return pairs
+
+
+def score_all(pairs: Sequence[Measures], cascade: Cascade) -> tuple[dict[str, float], int]:
+    """Mean parts over the pairs, and the lowest level that one of them reached."""
+    scored = [score(one, cascade) for one in pairs]
+    if len(scored) == 1:
+        return scored[0]
+    parts = {name: math.fsum(one[name] for one, _ in scored) / len(scored) for name in PARTS}
+    return parts, min(level for _, level in scored)
+
+
 def components(measures: Measures, parts: Mapping[str, float], level: int, cascade: Cascade) -> dict[str, Any]:
     """Parts and everything they were computed from; a ratio appears from the level on that looks at it."""
     values: dict[str, Any] = dict(parts)
@@ -242,14 +265,16 @@ def split_paragraphs(text: str) -> tuple[str, str]:
 
 
 class WritingDomain(Domain):
-    """A single-turn domain in which two agents write one text each and the cascade scores the pair.
+    """A single-turn domain in which agents write one text each, two of them or more, and the cascade scores the pairs.
 
     A subclass gives `cascades` (by profile), `source_field` (the text all agents see) and `prompts`: one (system,
-    instruction) pair per agent; `single_prompt` is the pair for one agent that writes both texts. Of its data it gives
-    `files` (names below a folder that may hold a split) and `hub_fields`; embedded rows stand in embedded/<name>.jsonl.
+    instruction) pair for each of the first two agents, `bridge_prompt` for all others; `single_prompt` is the pair for
+    one agent that writes both texts. Of its data it gives `files` (names below a folder that may hold a split) and
+    `hub_fields`; embedded rows stand in embedded/<name>.jsonl.
     """
 
     max_turns = 1
+    team_sizes = None
     max_reward = MAX_REWARD
     min_reward = 0.0
     declared_options: ClassVar[tuple[Option, ...]] = (
@@ -269,6 +294,7 @@ class WritingDomain(Domain):
     cascades: ClassVar[Mapping[str, Cascade]]
     source_field: ClassVar[str]
     prompts: ClassVar[tuple[tuple[str, str], ...]]
+    bridge_prompt: ClassVar[tuple[str, str]]
     single_prompt: ClassVar[tuple[str, str]]
     files: ClassVar[Mapping[str, Sequence[str]]]
     hub_fields: ClassVar[tuple[str, ...]]
@@ -310,37 +336,60 @@ class WritingDomain(Domain):
         """Instruction of that agent's role, then the source text; ConfigError for any turn but the first."""
         if turn:
             raise ConfigError(f"{self.name} has a single turn; set the number of turns to 1")
-        system, instruction = self.single_prompt if self.num_agents == 1 else self.prompts[agent]
+        system, instruction = self.single_prompt if self.num_agents == 1 else self._prompt(agent)
         source = printable(task.fields[self.source_field])
         return [
             {"role": "system", "content": system},
             {"role": "user", "content": f"{instruction}\n\n{source}"},
         ]
 
+    def _prompt(self, agent: int) -> tuple[str, str]:
+        return self.prompts[agent] if agent < len(self.prompts) else self.bridge_prompt
+
+    @staticmethod
+    def named(first: str, second: str, agents: int) -> tuple[str, ...]:
+        """Names of the agents of a team: one alone is the writer, those after the second are bridges."""
+        if agents == 1:
+            return ("writer",)
+        bridges = ["bridge"] if agents == 3 else [f"bridge_{number}" for number in range(1, agents - 1)]
+        return (first, second, *bridges)
+
     def start(self, task: Task, seed: int) -> None:
         """Nothing: a single turn needs no world."""
         return None
 
     def step(self, task: Task, turn: int, joint_action: Sequence[str | None], world: Any) -> Step:
-        """Score the two texts (of one agent: the two paragraphs of its answer)."""
-        texts = self.check_joint_action(joint_action)
-        first, second = split_paragraphs(texts[0]) if self.num_agents == 1 else texts
-        measures = measure(first, second, self.cascade, self.options["word_boundaries"])
-        parts, level = score(measures, self.cascade)
+        """Score the texts (of one agent: the two paragraphs of its answer); metrics are means over the pairs."""
+        texts: Sequence[str] = self.check_joint_action(joint_action)
+        texts = split_paragraphs(texts[0]) if self.num_agents == 1 else texts
+        pairs = measure_all(texts, self.cascade, self.options["word_boundaries"])
+        parts, level = score_all(pairs, self.cascade)
         reward = sum(parts.values())
         metrics = {
             "score": 100.0 * reward / MAX_REWARD,
-            "length_ratio": measures.length_ratio,
-            "unique_ratio": measures.unique_ratio,
-            "transitions": float(len(measures.categories)),
-            "jaccard": measures.jaccard,
+            "length_ratio": _mean(one.length_ratio for one in pairs),
+            "unique_ratio": _mean(one.unique_ratio for one in pairs),
+            "transitions": _mean(float(len(one.categories)) for one in pairs),
+            "jaccard": _mean(one.jaccard for one in pairs),
         }
-        record = {"level_reached": level, "categories": list(measures.categories)}
+        categories = dict.fromkeys(name for one in pairs for name in one.categories)
+        record = {"level_reached": level, "categories": list(categories)}
         return Step(parts, reward, metrics, (None,) * self.num_agents, None, record)
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
-        """Fields `completion1` and `completion2`, text or null; RowError otherwise."""
-        first, second = (answer_field(inputs, field) for field in ("completion1", "completion2"))
-        measures = measure(first, second, self.cascade, self.options["word_boundaries"])
-        parts, level = score(measures, self.cascade)
-        return sum(parts.values()), components(measures, parts, level, self.cascade)
+        """Fields `completion1`, `completion2`, ..., one per agent and two at least, text or null; RowError otherwise.
+
+        Of more than two, `pairs` holds the components of each pair.
+        """
+        texts = [answer_field(inputs, f"completion{number}") for number in range(1, max(2, self.num_agents) + 1)]
+        pairs = measure_all(texts, self.cascade, self.options["word_boundaries"])
+        parts, level = score_all(pairs, self.cascade)
+        if len(pairs) == 1:
+            return sum(parts.values()), components(pairs[0], parts, level, self.cascade)
+        each = [components(one, *score(one, self.cascade), self.cascade) for one in pairs]
+        return sum(parts.values()), {**parts, "level_reached": level, "pairs": each}
+
+
+def _mean(values: Iterable[float]) -> float:
+    every = [*values]
+    return every[0] if len(every) == 1 else math.fsum(every) / len(every)

@@ -1,5 +1,7 @@
 """TLDR: a summariser and an elaborator write about one forum post (paper section 6.1, appendix F.1).
 
+Further agents write texts that bridge the two (`collm.domains.writing.reward`).
+
 Differences of the released code from the paper (`released` against `paper`): distinct words include stop words;
 transitions are searched in the second text only; coherence rises in steps of 0.05 instead of min(0.6 ln(n + 1), 1).
 """
@@ -14,7 +16,7 @@ from typing import Any
 from collm.common.errors import UnusableRow
 from collm.domains.base import Demonstration, RawRow, Task, printable, require, require_text
 from collm.domains.options import Option
-from collm.domains.writing.reward import DELIMITER, Band, Cascade, WritingDomain, measure, score
+from collm.domains.writing.reward import DELIMITER, Band, Cascade, WritingDomain, measure, measure_all, score, score_all
 from collm.domains.writing.tldr_writer import Faults, clean, elaborate, sentences
 
 _ONLY = "Answer with the summary alone: no title, no list, no comment."
@@ -64,6 +66,11 @@ class Tldr(WritingDomain):
             "words such as however, therefore, for example or finally.",
         ),
     )
+    bridge_prompt = (
+        f"You write summaries of forum posts that join a brief one with a detailed one. {_ONLY}",
+        "Summarise the post below in detail, from its main point to what follows from it. Use many different words, "
+        "the post's own names for things, and transition words such as however, therefore, for example or finally.",
+    )
     single_prompt = (
         "You summarise forum posts twice, once briefly and once in detail. Answer with the two paragraphs alone.",
         "Write exactly two paragraphs about the post below, the first opened by Paragraph 1: and the second by "
@@ -73,7 +80,7 @@ class Tldr(WritingDomain):
 
     def __init__(self, options: Mapping[str, Any], profile: str = "paper", num_agents: int = 2) -> None:
         super().__init__(options, profile, num_agents)
-        self.roles = ("summariser", "elaborator") if num_agents == 2 else ("writer",)
+        self.roles = self.named("summariser", "elaborator", num_agents)
 
     def task(self, row: RawRow, index: int) -> Task:
         """Needs a `prompt` that is not empty; `completion` may be missing but must be text.
@@ -106,6 +113,7 @@ class Tldr(WritingDomain):
             more = Faults(rng.uniform(0.7, 1.3), 1.5, phrases=False)
             summary = f"{summary.rstrip(' .')}. {elaborate(summary, source, rng, more)}"
         responses = [summary, text]
+        responses += [self._best_bridge(responses, source, rng, faults) for _ in range(2, self.num_agents)]
         if self.num_agents == 1:
             responses = [f"Paragraph 1: {summary}\n{DELIMITER}\nParagraph 2: {text}"]
         return [
@@ -126,6 +134,18 @@ class Tldr(WritingDomain):
             if reward >= self.max_reward - 1e-6:
                 break
         return best
+
+    def _best_bridge(self, before: list[str], source: list[str], rng: random.Random, faults: Faults) -> str:
+        """A further elaboration: of a few lengths the one with which a team of three earns most; with faults: as they
+        say."""
+        tries = (faults, Faults(2.6), Faults(2.9), Faults(1.9)) if faults == Faults() else (faults,)
+        texts = [elaborate(before[0], source, rng, attempt) for attempt in tries]
+        cascade = self.cascades["paper"]
+
+        def reward(text: str) -> float:
+            return sum(score_all(measure_all([before[0], before[1], text], cascade), cascade)[0].values())
+
+        return max(texts, key=reward)
 
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The post, its title with the reference, and its sentences joined by transition phrases."""

@@ -15,7 +15,7 @@ from typing import Any
 from collm.common.errors import ConfigError
 from collm.config.messages import known
 from collm.config.read_files import read_files
-from collm.domains import NAMES
+from collm.domains import names as domain_names
 from collm.methods.registry import METHODS, ROWS
 
 MAIN = "main"  # in `metric`: the first one of the benchmark, that of the overview
@@ -160,7 +160,7 @@ def _lines(where: str, claim: str, part: Mapping[str, Any], options: Sequence[st
     needed = ("measure", "domains", who, *measure.needs, regions[0])
     _keys(where, part, needed, optional=("options", *measure.takes))
     for domain in part["domains"]:
-        _known(where, "domain", domain, NAMES)
+        _known(where, "domain", domain, domain_names())
     settings = {key: part[key] for key in measure.needs if key != "metric"}
     region = _region(where, regions[0], part[regions[0]], measure)
     for chosen in part.get("options", options):

@@ -1,0 +1,61 @@
+"""docs/new_domain.md word by word: its code in a folder outside the clone, checked, trained, evaluated, in a table."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from support.places import ROOT
+
+PAGE = (ROOT / "docs" / "new_domain.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
+MODULE, METHOD = [text for kind, text in BLOCKS if kind == "python"]
+OWN = next(text for kind, text in BLOCKS if kind == "yaml")
+TRAIN = """
+import collm
+files = [{tiny!r}, "own.yaml"]
+run = collm.train("count_on", "collm_cc", config=files, device="cpu")
+table = run.table()
+print(table.to_string())
+assert set(table["method"]) == {{"warm_start", "collm_cc"}} and "right" in set(table["metric"])
+run.curve().save("curve.png")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the page's files."""
+    made = tmp_path_factory.mktemp("own")
+    (made / "count_on.py").write_text(MODULE)
+    (made / "my_method.py").write_text(METHOD)
+    (made / "own.yaml").write_text(OWN)
+    return made
+
+
+def call(folder, *words):
+    """Output of Python started in the folder; it must succeed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_template_is_as_short_as_the_page_says():
+    assert len([line for line in MODULE.splitlines() if line.strip()]) <= 40
+
+
+def test_the_template_keeps_the_contract(folder):
+    said = call(folder, "-m", "collm", "check-domain", "count_on:CountOn")
+    assert said == "count_on:CountOn: nothing is wrong (teams of 1, 3 agents)\n"
+
+
+def test_the_template_is_trained_and_evaluated_outside_the_clone(folder):
+    said = call(folder, "-c", TRAIN.format(tiny=str(ROOT / "tests" / "workflow" / "tiny.yaml")))
+    assert "collm_cc" in said
+    assert (folder / "curve.png").stat().st_size > 1000
+    team = folder / "results" / "count_on" / "collm_cc" / "seed0" / "adapters"
+    assert sorted(path.name for path in team.glob("agent_*")) == ["agent_0", "agent_1", "agent_2"]
+    assert '"licence": "MIT"' in (folder / "data" / "count_on" / "manifest.json").read_text()
