@@ -168,10 +168,10 @@ def test_files_of_tables_and_figures(default):
         "results/tldr/parallel/seed1/evaluation.json",
     ]
     assert len(targets.sample_files(config, ["tldr", "arxiv"])) == 2 * 2 * 2
-    assert targets.figure_files(["tldr"]) == [
+    assert targets.figure_files(config, ["tldr"]) == [
         f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars", "health") for suffix in ("png", "svg")
     ]
-    assert "results/figures/worlds_str_build.svg" in targets.figure_files(["str_build"])
+    assert "results/figures/worlds_str_build.svg" in targets.figure_files(config, ["str_build"])
 
 
 def test_runs_and_models_of_all_jobs(default, paper):
@@ -278,7 +278,7 @@ def test_a_workflow_that_asks_for_files_loads_neither_torch_nor_pandas():
 
 
 def test_paths_are_relative_to_the_repository(default):
-    files = [*targets.result_files(default, ["tldr"]), *targets.all_models(default), *targets.figure_files(["tldr"])]
+    files = [*targets.result_files(default, ["tldr"]), *targets.all_models(default), *targets.figure_files(config, ["tldr"])]
     assert not [file for file in files if Path(file).is_absolute()]
 
 

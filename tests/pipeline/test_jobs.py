@@ -71,7 +71,8 @@ def test_the_overview_of_all_wins_over_those_of_each(tmp_path):
     for place in ("tables", "tldr/tables"):
         (tmp_path / "results" / place).mkdir(parents=True)
         (tmp_path / "results" / place / "overview.md").write_text(f"| {place} |\n")
-    each, together = WorkflowJob("domain_tables", {"domain": "tldr"}), WorkflowJob("tables", {})
+    each = WorkflowJob.of("domain_tables", {"domain": "tldr"}, [], ["results/tldr/tables"])
+    together = WorkflowJob.of("tables", {}, [], ["results/tables/main.csv", "results/tables/overview.md"])
     assert results_of([], tmp_path) == ""
     place = tmp_path / "results/tldr/tables/main.md"
     assert results_of([each], tmp_path) == f"\n| tldr/tables |\n\nall metrics, with n: {place}"

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from collm.common.errors import ConfigError
+from collm.config.messages import known
 from collm.config.resolve import model_spec, resolve_settings
 from collm.config.snapshot import digest
 from collm.config.variants import KEY, jobs, merged, names
 from collm.pipeline import dependencies
 from collm.pipeline.places import DATA, INPUTS, MODELS
 
-Inputs = dict[str, dict[str, str]]
+Settings = dict[str, Any]
 
 
-def each(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Configurations to run by variant, the reference first; without variants the configuration itself, under ""."""
-    return {variant: of(config, variant) for variant in names(config)} or {"": config}
+def each(config: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Configurations to run by variant, the reference first; without variants the configuration itself, under "".
+
+    Args:
+        config: merged and checked.
+    """
+    return _each(json.dumps(config)) if names(config) else {"": config}
 
 
 def of(config: Mapping[str, Any], variant: str | None) -> Mapping[str, Any]:
@@ -32,59 +39,62 @@ def of(config: Mapping[str, Any], variant: str | None) -> Mapping[str, Any]:
     there = names(config)
     if variant is None and there:
         raise ConfigError(f"the configuration has variants: name one of them by --variant: {', '.join(there)}")
-    if not there and not variant:
-        return config
-    own: dict[str, Any] = {"configuration": digest(config), "name": variant}
     if variant:
-        own["inputs"] = _inputs(config, variant)
-    return {**merged(config, variant or ""), KEY: own}
+        known("variant", variant, there)
+        return each(config)[variant]
+    return {**merged(config, ""), KEY: {"configuration": digest(config), "name": ""}} if there else config
 
 
-def _inputs(config: Mapping[str, Any], variant: str) -> Inputs:
-    """By domain and kind of input, the first of "", the variants before this one and itself whose settings are equal."""
+@functools.lru_cache(maxsize=4)
+def _each(text: str) -> Mapping[str, Mapping[str, Any]]:
+    """`each` of a configuration as JSON; the workflow asks for it again and again."""
+    config = json.loads(text)
+    inputs = _inputs(config)
+    own = {"configuration": digest(config)}
+    return {name: {**merged(config, name), KEY: {**own, "name": name, "inputs": inputs[name]}} for name in inputs}
+
+
+def _inputs(config: Mapping[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
+    """By variant, domain and kind of input: the first of "", the variants before it and itself that makes the same."""
     order = ["", *names(config)]
-    before = order[: order.index(variant)]
-    own = merged(config, variant)
-    makers: Inputs = {}
+    own = {name: merged(config, name) for name in order}
+    makers: dict[str, dict[str, dict[str, str]]] = {name: {} for name in order[1:]}
     for domain in config["domains"]:
-        needs = {kind: _settings(own, domain, kind) for kind in INPUTS}
-        makers[domain] = {}
-        for kind, need in needs.items():
-            if need is not None:
-                equal = (name for name in before if _serves(merged(config, name), domain, kind, need))
-                makers[domain][kind] = next(equal, variant)
+        needs = {name: _needs(own[name], domain) for name in order}
+        offers = {name: {**needs[name], MODELS: _models(own[name], domain)} for name in order}
+        for place, name in enumerate(order[1:], start=1):
+            makers[name][domain] = {
+                kind: next(other for other in order[: place + 1] if _serves(offers[other].get(kind), need))
+                for kind, need in needs[name].items()
+            }
     return makers
 
 
-def _serves(config: Mapping[str, Any], domain: str, kind: str, need: Mapping[str, Any]) -> bool:
-    """Whether a configuration makes the input that is needed."""
-    if kind == MODELS:  # it may have more of them
-        return all(_model(config, domain, name) == settings for name, settings in need.items())
-    return _settings(config, domain, kind) == need
+def _serves(offer: Settings | None, need: Settings) -> bool:
+    """Whether what a configuration makes is what another one needs; it may make more models."""
+    return offer is not None and all(key in offer and offer[key] == value for key, value in need.items())
 
 
-def _settings(config: Mapping[str, Any], domain: str, kind: str) -> dict[str, Any] | None:
-    """What an input of a domain depends on, from data up; None where no row needs it."""
-    if kind == DATA:
-        return dependencies.stage_settings("data", resolve_settings(config, domain))
-    if kind == MODELS:
-        resolved = (resolve_settings(config, *job) for job in jobs(config) if job[0] == domain)
-        used = sorted({name for settings in resolved for name in settings["models"]})
-        return {name: _model(config, domain, name) for name in used}
-    if kind not in {row for name, row in jobs(config) if name == domain}:
-        return None
-    return dependencies.run_settings("warm_start", resolve_settings(config, domain, kind))
+def _needs(config: Mapping[str, Any], domain: str) -> dict[str, Settings]:
+    """What the inputs of a domain depend on, by kind, from the data up; warm starts where a row needs them."""
+    resolved = {row: resolve_settings(config, domain, row) for name, row in jobs(config) if name == domain}
+    used = {name for settings in resolved.values() for name in settings["models"]}
+    needs = {DATA: dependencies.stage_settings("data", resolve_settings(config, domain))}
+    needs[MODELS] = {name: made for name, made in _models(config, domain).items() if name in used}
+    for row in INPUTS:
+        if row in resolved:
+            needs[row] = dependencies.run_settings("warm_start", resolved[row])
+    return needs
 
 
-def _model(config: Mapping[str, Any], domain: str, name: str) -> dict[str, Any] | None:
-    """What a model depends on: if it is made from scratch, on the domain's data too; None: there is none of that name."""
-    if name not in config["models"]:
-        return None
-    spec = model_spec(config, name, domain)
-    if spec["source"] != "scratch":
-        return dependencies.model_settings(spec)
+def _models(config: Mapping[str, Any], domain: str) -> Settings:
+    """What every model of a configuration depends on; if it is made from scratch, on the domain's data too."""
     settings = resolve_settings(config, domain)
+    data = dependencies.stage_settings("data", settings)
+    specs = {name: model_spec(config, name, domain) for name in config["models"]}
     return {
-        **dependencies.stage_settings("data", settings),
-        **dependencies.scratch_model_settings(settings, spec),
+        name: {**data, **dependencies.scratch_model_settings(settings, spec)}
+        if spec["source"] == "scratch"
+        else dependencies.model_settings(spec)
+        for name, spec in specs.items()
     }

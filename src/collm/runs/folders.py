@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,10 @@ class RunFolders:
     def trained_out(self) -> Path:
         """Where run.json and the adapters of the run are."""
         return self.trained or self.out
+
+    def where_trained(self) -> RunFolders:
+        """The same with all results where the adapters are: for the stage that makes a warm start."""
+        return dataclasses.replace(self, out=self.trained_out)
 
     @property
     def adapters(self) -> Path:
