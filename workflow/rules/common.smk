@@ -90,10 +90,13 @@ NAME = f"{config['name']}/" if config.get("name") else ""
 DATA, MODELS = f"data/{VARIANT}", f"resources/models/{VARIANT}"
 RESULTS, LOGS = f"results/{NAME}{VARIANT}", f"logs/{NAME}{VARIANT}"
 BENCHMARKS = f"{RESULTS}benchmarks/"
+COMPARISON, COMPARISON_LOGS = f"results/{NAME}", f"logs/{NAME}"
 OF_SHARED_MODELS = "--models " + MODELS.replace("{", "{wildcards.") + " " if VARIANTS else ""
 # What a report says of a table or figure beside its kind.
 LABELS = {"variant": "{variant}"} if VARIANTS else {}
 SCRIPTS, STUDY = (shlex.quote(name if HERE else str(ROOT / name)) for name in ("src", targets.STUDY))
+
+COMPARE = f"python {SCRIPTS}/compare_variants.py --config $COLLM_CONFIGURATION "
 
 ROWS = targets.all_rows(config)
 EVALUATED_TOGETHER = targets.evaluated_together(config)

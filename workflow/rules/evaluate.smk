@@ -41,8 +41,12 @@ rule evaluate_together:
         get_models_of(ROWS),
         get_adapters_of_rows,
     output:
-        samples=expand(RESULTS + "{{domain}}/{method}/seed{{seed}}/samples.jsonl", method=ROWS),
-        record=expand(RESULTS + "{{domain}}/{method}/seed{{seed}}/evaluation.json", method=ROWS),
+        samples=expand(
+            RESULTS + "{domain}/{method}/seed{seed}/samples.jsonl", method=ROWS, allow_missing=True
+        ),
+        record=expand(
+            RESULTS + "{domain}/{method}/seed{seed}/evaluation.json", method=ROWS, allow_missing=True
+        ),
     log:
         LOGS + "evaluate/{domain}/seed{seed}.log",
     benchmark:

@@ -8,6 +8,8 @@ localrules:
     worlds,
     episodes,
     report_page,
+    variant_tables,
+    variant_figure,
 
 
 rule tables:
@@ -184,3 +186,54 @@ rule report_page:
         settings=dependencies.report_settings(config),
     shell:
         stage("make_report") + "> {log} 2>&1"
+
+
+# Variants beside each other; without them nothing asks for these files.
+rule variant_tables:
+    input:
+        results=targets.result_files(config, config["domains"]),
+        modules=modules_of("compare_variants.py"),
+    output:
+        markdown=COMPARISON + "tables/variants.md",
+        csv=report(
+            COMPARISON + "tables/variants.csv",
+            caption="../report/variants.rst",
+            category="Tables",
+            labels={"table": "Variants", "domain": "all"},
+        ),
+    log:
+        COMPARISON_LOGS + "variant_tables.log",
+    benchmark:
+        COMPARISON + "benchmarks/variant_tables.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=dependencies.report_settings(config),
+        variants=VARIANTS,
+    shell:
+        COMPARE + "--kinds tables > {log} 2>&1"
+
+
+rule variant_figure:
+    input:
+        results=lambda wildcards: targets.result_files(config, [wildcards.domain]),
+        modules=modules_of("compare_variants.py"),
+    output:
+        png=report(
+            COMPARISON + "figures/variants_{domain}.png",
+            caption="../report/variants.rst",
+            category="Figures",
+            labels={"figure": "Variants", "domain": "{domain}"},
+        ),
+        svg=COMPARISON + "figures/variants_{domain}.svg",
+    log:
+        COMPARISON_LOGS + "variant_figure/{domain}.log",
+    benchmark:
+        COMPARISON + "benchmarks/variant_figure/{domain}.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=dependencies.report_settings(config),
+        variants=VARIANTS,
+    shell:
+        COMPARE + "--kinds figures --domains {wildcards.domain} > {log} 2>&1"

@@ -51,12 +51,22 @@ if TRAINED_TOGETHER:
                 get_starts_of(methods),
             output:
                 adapters=directory(
-                    expand(RESULTS + "{{domain}}/{method}/seed{{seed}}/adapters", method=methods)
+                    expand(
+                        RESULTS + "{domain}/{method}/seed{seed}/adapters", method=methods, allow_missing=True
+                    )
                 ),
-                run=expand(RESULTS + "{{domain}}/{method}/seed{{seed}}/run.json", method=methods),
-                metrics=expand(RESULTS + "{{domain}}/{method}/seed{{seed}}/metrics.jsonl", method=methods),
+                run=expand(
+                    RESULTS + "{domain}/{method}/seed{seed}/run.json", method=methods, allow_missing=True
+                ),
+                metrics=expand(
+                    RESULTS + "{domain}/{method}/seed{seed}/metrics.jsonl",
+                    method=methods,
+                    allow_missing=True,
+                ),
             log:
-                runs=expand(LOGS + "train/{{domain}}/{method}/seed{{seed}}.log", method=methods),
+                runs=expand(
+                    LOGS + "train/{domain}/{method}/seed{seed}.log", method=methods, allow_missing=True
+                ),
                 job=LOGS + f"train/{{domain}}/together_{number}/seed{{seed}}.log",
             benchmark:
                 BENCHMARKS + f"train/{{domain}}_together_{number}_seed{{seed}}.tsv"
