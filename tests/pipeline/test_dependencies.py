@@ -278,7 +278,11 @@ def test_a_workflow_that_asks_for_files_loads_neither_torch_nor_pandas():
 
 
 def test_paths_are_relative_to_the_repository(default):
-    files = [*targets.result_files(default, ["tldr"]), *targets.all_models(default), *targets.figure_files(config, ["tldr"])]
+    files = [
+        *targets.result_files(default, ["tldr"]),
+        *targets.all_models(default),
+        *targets.figure_files(default, ["tldr"]),
+    ]
     assert not [file for file in files if Path(file).is_absolute()]
 
 

@@ -16,8 +16,8 @@ from collm.config.load import check_config, load_config
 from collm.config.messages import known
 from collm.config.resolve import resolve_job, starts_from
 from collm.domains import NAMES
-from collm.pipeline.places import Places
 from collm.methods.registry import BASELINES, METHODS, ROWS
+from collm.pipeline.places import Places
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -103,7 +103,9 @@ class Workplace:
         self.start(domain, method, seed, listener)
         folders = self.folders(domain, method, seed)
         warm = starts_from(method, job.warm_start.enabled)
-        older = warm is not None and _older(folders.out / "run.json", self.folders(domain, warm, seed).trained_out / "run.json")
+        older = warm is not None and _older(
+            folders.out / "run.json", self.folders(domain, warm, seed).trained_out / "run.json"
+        )
         if not older and self._serves(folders.out / "run.json", lambda: self._check_run(domain, method, folders)):
             return
         from collm.stages.train import checked_start, train
@@ -119,7 +121,9 @@ class Workplace:
         if row not in UNTRAINED:
             self._check_run(domain, row, folders)
         file = folders.out / "evaluation.json"
-        if not _older(file, folders.trained_out / "run.json") and self._serves(file, lambda: _check_evaluation(job, folders)):
+        if not _older(file, folders.trained_out / "run.json") and self._serves(
+            file, lambda: _check_evaluation(job, folders)
+        ):
             return
         from collm.stages.evaluate import evaluate
 

@@ -20,7 +20,9 @@ class RunFolders:
     trained: Path | None = None  # with the adapters of a warm start that variants share; None: `out`
 
     @classmethod
-    def of(cls, domain: str, method: str, seed: int, root: Path = Path("."), places: Places | None = None) -> RunFolders:
+    def of(
+        cls, domain: str, method: str, seed: int, root: Path = Path("."), places: Places | None = None
+    ) -> RunFolders:
         """The conventional folders of a run below `root`; `places`: of its experiment, if that has a name or variants."""
         at, run = places or Places(), (domain, method, seed)
         return cls(

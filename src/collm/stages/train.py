@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
     return train_each(jobs, starts, arguments, Places.of(config))
 
 
-def train_each(jobs: Sequence[Job], starts: Sequence[Path | None], arguments: argparse.Namespace, places: Places) -> int:
+def train_each(
+    jobs: Sequence[Job], starts: Sequence[Path | None], arguments: argparse.Namespace, places: Places
+) -> int:
     """One run after another. One that fails does not stop the others, a signal does; returns the last such status."""
     failed: list[str] = []
     status = 0
