@@ -239,7 +239,11 @@ def test_report_modules_are_all_that_draw_and_nothing_that_would_draw_for_a_comm
         rest = [file for file in files[1:] if not file.startswith("src/collm/report/")]
         assert rest == [f"src/collm/{name}.py" for name in ("methods/registry", "runs/health", "runs/health_remarks")]
         assert "src/collm/report/paper_results.csv" in files
-    pages = [file for kind in ("episodes", "make_report") for file in targets.report_modules(f"{kind}.py", SOURCE)]
+    pages = [
+        file
+        for kind in ("episodes", "make_report", "claims", "compare_variants")
+        for file in targets.report_modules(f"{kind}.py", SOURCE)
+    ]
     assert {"src/collm/report/episodes/page.py", "src/collm/report/episodes/static/page.html"} <= {*pages}
     found = (SOURCE / "collm" / "report").rglob("*.py")
     everything = {str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"}

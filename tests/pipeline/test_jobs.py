@@ -10,7 +10,7 @@ from collm.common.progress import duration
 from collm.pipeline.jobs import Run, WorkflowJob, results_of, run_line, what_runs
 
 RUN = Run("tldr", "collm_cc", "0")
-TRAIN = WorkflowJob("train", RUN._asdict(), ("logs/a.log",), (RUN,))
+TRAIN = WorkflowJob("train", {"domain": "tldr", "method": "collm_cc", "seed": "0"}, ("logs/a.log",), (RUN,))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Names of experiments and of variants, and a variant's configuration: its overlay merged over everything else.
 
-`variants: {g09: {}, g10: {defaults: {rollout: {discount: 1.0}}}}` is an axis beside methods and seeds: every job runs once
-per variant. The first one is the reference that the others are compared with.
+`variants: {g09: {}, g10: {defaults: {rollout: {discount: 1.0}}}}` is an axis beside methods and seeds: every job
+runs once per variant. The first one is the reference that the others are compared with.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def check_differences(config: Mapping[str, Any]) -> None:
 
 
 def jobs(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(domain, row) of everything that a configuration runs, the warm starts that methods start from included."""
+    """(domain, row) of all that a configuration runs, the warm starts that methods start from included."""
     for domain in config["domains"]:
         present = rows(config, domain)
         trained = [row for row in present if row in METHODS]
@@ -81,8 +81,8 @@ def _same_jobs(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 def _check_part(where: str, name: Any) -> None:
     if not isinstance(name, str) or not PART.fullmatch(name):
         raise ConfigError(
-            f"{where}: {name!r} names a folder and cannot be part of a path; use up to 64 letters, digits, '.', '_' and "
-            "'-', a letter or digit first"
+            f"{where}: {name!r} names a folder and cannot be part of a path; use up to 64 letters, digits, '.', '_' "
+            "and '-', a letter or digit first"
         )
     if name in RESERVED:
         raise ConfigError(f"{where}: {name!r} is the name of another folder below results; choose another one")

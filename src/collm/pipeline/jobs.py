@@ -44,16 +44,16 @@ class WorkflowJob:
         wildcards: by name, as Snakemake gives them.
         logs: files that it writes its messages to.
         runs: teams that it trains; several where one process trains them one after another.
-        tables: folder of the tables that it makes, if it makes any.
         seconds: what it is expected to take on one core; 0 if nothing is known.
+        tables: folder of the tables that it makes, if it makes any.
     """
 
     rule: str
     wildcards: Mapping[str, str]
     logs: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
-    tables: str = ""
     seconds: float = 0.0
+    tables: str = ""
 
     @classmethod
     def of(cls, rule: str, wildcards: Mapping[str, str], logs: Iterable[str], outputs: Iterable[str]) -> WorkflowJob:
@@ -61,7 +61,7 @@ class WorkflowJob:
         files = [*map(str, outputs)]
         runs = tuple(Run(**match.groupdict()) for match in map(RECORD.fullmatch, files) if match)
         tables = [file.removesuffix("/overview.md") for file in files if file.endswith(TABLES)]
-        return cls(rule, wildcards, tuple(map(str, logs)), runs, tables[0] if tables else "")
+        return cls(rule, wildcards, tuple(map(str, logs)), runs, tables=tables[0] if tables else "")
 
     @property
     def name(self) -> str:

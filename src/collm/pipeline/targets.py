@@ -1,8 +1,8 @@
 """Files of the workflow: what a job reads and writes, and what tables and figures are made from.
 
-Paths are relative to the folder of a run, as Snakemake compares them; `Places` says where an experiment or a variant has its
-own. Functions take a merged configuration where they speak of many jobs, those of all its variants if it has some, and
-resolved settings (`resolve.resolve_settings`) where they speak of one.
+Paths are relative to the folder of a run, as Snakemake compares them; `Places` says where an experiment or a variant
+has its own. Functions take a merged configuration where they speak of many jobs, those of all its variants if it has
+some, and resolved settings (`resolve.resolve_settings`) where they speak of one.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def needed_warm_starts(config: Mapping[str, Any], domain: str) -> list[str]:
 
 
 def evaluated_together(config: Mapping[str, Any]) -> list[str]:
-    """Domains whose rows are evaluated by one job: in all variants they have every row, and one process can play them."""
+    """Domains whose rows are evaluated by one job: in all variants it can play every row."""
     names = all_rows(config)
     each = variants.each(config).values()
     return [
@@ -199,7 +199,7 @@ def evaluated_together(config: Mapping[str, Any]) -> list[str]:
 def trained_together(config: Mapping[str, Any]) -> list[str]:
     """Domains whose training runs of a seed are two jobs (see `shares`): all are short, one process can do several.
 
-    Where runs are longer, a start hardly counts, and many jobs fill the cores better than few. So it is if a variant's are.
+    Where runs are longer, a start hardly counts, and many jobs fill the cores better than few, in all variants.
     """
     names = config["methods"]
     each = variants.each(config).values()

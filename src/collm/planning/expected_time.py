@@ -65,7 +65,8 @@ def start_lines(expected: Expected, root: Path, places: Places | None = None) ->
     """What a run says when it starts: what it will do, about how long that takes, and where everything will be."""
     places = places or Places()
     runs = what_runs(list(expected.jobs.values()))
-    return f"To run: {runs}; {expected.words}.\nResults: {root / places.comparison}; logs of the jobs: {root / places.logs}"
+    where = f"Results: {root / places.comparison}; logs of the jobs: {root / places.logs}"
+    return f"To run: {runs}; {expected.words}.\n{where}"
 
 
 def _seconds(job: WorkflowJob, lines: Mapping[tuple[str, str], Line]) -> float:

@@ -118,7 +118,7 @@ def _comparisons(results: Results, domains: Mapping[str, Domain]) -> Iterator[Co
 
 
 def summary(group: Sequence[Comparison], domain: str, metric: str, resamples: int) -> dict[str, object]:
-    """One row of the frame (without intervals for one seed): the mean over the comparisons of one method, each drawn on its own."""
+    """One row of the frame: the mean over the comparisons of one method, each drawn on its own."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     points, drawn = [], []
     for comparison in group:

@@ -23,7 +23,7 @@ class RunFolders:
     def of(
         cls, domain: str, method: str, seed: int, root: Path = Path("."), places: Places | None = None
     ) -> RunFolders:
-        """The conventional folders of a run below `root`; `places`: of its experiment, if that has a name or variants."""
+        """The conventional folders of a run below `root`; `places`: of an experiment with a name or variants."""
         at, run = places or Places(), (domain, method, seed)
         return cls(
             root / at.data(domain),

@@ -1,8 +1,8 @@
 """Variants beside the reference, the first of them: paired differences, and how likely a run of theirs ends higher.
 
-A difference is that of `statistics.difference`: the same method with the same seeds on the same test tasks, so that what a
-seed or a task does to both cancels out. The probability of improvement is that of `collm.report.improvement`, any seed
-of the variant against any seed of the reference.
+A difference is that of `statistics.difference`: the same method with the same seeds on the same test tasks, so that
+what a seed or a task does to both cancels out. The probability of improvement is that of
+`collm.report.improvement`, any seed of the variant against any seed of the reference.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def markdown(table: pd.DataFrame, domains: Mapping[str, Domain], reference: str,
         records.append(record | {"n": tables.counted(own.loc["reward"])})
     shown = aligned(pd.DataFrame(records), left=3) if records else "No run is paired with one of the reference."
     notes = (
-        f"Reference: {reference}, the first variant. Δ: the variant minus the reference, the same seeds and test tasks on "
-        "both sides [95 % bootstrap interval over seeds; of one seed over test tasks].",
-        "P: the probability that a run of the variant ends above a run of the reference, any seed against any seed, ties "
-        "counting half [95 % bootstrap interval over seeds]; 0.5 says no difference, one seed gives none.",
+        f"Reference: {reference}, the first variant. Δ: the variant minus the reference, the same seeds and test tasks "
+        "on both sides [95 % bootstrap interval over seeds; of one seed over test tasks].",
+        "P: the probability that a run of the variant ends above a run of the reference, any seed against any seed, "
+        "ties counting half [95 % bootstrap interval over seeds]; 0.5 says no difference, one seed gives none.",
         "n: seeds × test tasks × samples of a task. All metrics: variants.csv.",
         *(f"Not compared: {sentence}" for sentence in sentences),
     )
