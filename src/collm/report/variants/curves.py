@@ -49,9 +49,9 @@ def variant_curves(
             axes.fill_between(line["env_step"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
             axes.plot(line["env_step"], line["point"], color=colour, marker=marker, markersize=4.5, label=name)
         axes.set_title(ROWS[method].label)
+        axes.set_xlabel("Environment steps (joint actions)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     panels[0].set_ylabel(f"Mean reward on the test split (maximum {maximum:g})")
-    figure.supxlabel("Environment steps (joint actions whose reward was evaluated)", fontsize=9)
     bands = f"; bands: 95 % interval over {seeds} seeds" if seeds > 1 else ", one seed"
     figure.suptitle(f"{title(domain)}: variants{bands}", fontsize=10)
     handles, labels = [], []
