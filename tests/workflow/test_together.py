@@ -100,10 +100,10 @@ def test_the_workflow_runs_in_another_folder(copy, tmp_path):
     elsewhere.mkdir()
     mine = overlay(elsewhere, "mine.yaml", {"domains": ["str_build"]})
     files = ["--configfile", str(copy / DEFAULT), str(copy / TINY), mine]
-    command = ["snakemake", "-s", str(copy / "Snakefile"), "--directory", str(elsewhere), "--cores", "1", *files]
-    call(elsewhere, *command, "all_data")
+    command = ["snakemake", "-s", str(copy / "Snakefile"), "--directory", str(elsewhere), "--cores", "1"]
+    call(elsewhere, *command, "all_data", *files)
     assert (elsewhere / "data/str_build/manifest.json").is_file() and not (copy / "data").exists()
-    output = call(elsewhere, *command, "-n")
+    output = call(elsewhere, *command, "-n", *files)
     assert {rule for rule, _ in planned(output)} >= {"train", "evaluate_together", "report_page"}
     assert f"{copy}/src/make_tables.py" in output
     assert planned(call(elsewhere, "snakemake", "-n", "-s", str(copy / "Snakefile"), "tldr")), (
