@@ -12,15 +12,16 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# Stages are called, and all files named, from the folder of this file.
-if str(workflow.current_basedir) != str(Path.cwd().resolve()):
+# The folder of this file. Sources are called where they are; data and results lie below the working folder.
+ROOT = Path(str(workflow.current_basedir))
+if not (ROOT / "src/collm").is_dir():
     raise WorkflowError(
-        f"this workflow runs in its own folder only: start Snakemake in {workflow.current_basedir}, not in {Path.cwd()}, "
-        "without --directory, and do not include it as a `module`"
+        f"{ROOT} holds no src/collm: clone the repository and name the Snakefile of the clone"
     )
+HERE = ROOT == Path.cwd().resolve()
 
 
-configfile: "config/config.yaml"
+configfile: "config/config.yaml" if HERE else str(ROOT / "config/config.yaml")
 
 
 report: "workflow/report/workflow.rst"
@@ -44,7 +45,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.tables.output,
-        targets.figure_files(config["domains"]),
-        targets.EPISODES,
-        targets.PAGE,
+        targets.shown_files(config),

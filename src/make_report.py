@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         report.estimator,
     )
     out = Path(report.out)
-    write_atomic(out, page(results, domains, numbers, arguments.results))
+    write_atomic(out, page(results, domains, numbers, report.folder))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     return 0
 

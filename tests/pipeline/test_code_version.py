@@ -110,27 +110,27 @@ def record(results, row, seed, stage, revision, code):
 def test_notices_name_runs_and_modules(copy, tmp_path):
     config = {**load_config([ROOT / "config" / "config.yaml"]), "domains": ["tldr"], "seeds": [0, 1]}
     results = tmp_path / "results"
-    assert code_version.notices(config, results) == []
+    assert code_version.notices(config, tmp_path) == []
     for stage, row in (("train", "collm_cc"), ("evaluate", "collm_cc"), ("evaluate", "parallel")):
         for seed in (0, 1):
             record(results, row, seed, stage, config["revision"], code_version.modules(stage, "tldr"))
-    assert code_version.notices(config, results) == []
+    assert code_version.notices(config, tmp_path) == []
     copy("collm/methods/policy_gradient.py", negated)
-    (notice,) = code_version.notices(config, results)
+    (notice,) = code_version.notices(config, tmp_path)
     assert notice == (
         f"train: {results}/tldr/collm_cc/seed0, {results}/tldr/collm_cc/seed1: made by other code (changed: "
         f"collm.methods.policy_gradient); revision is still {config['revision']!r}, so that they are kept; set another "
         "revision to have them made again"
     )
-    assert code_version.notices({**config, "revision": "other"}, results) == []  # Snakemake makes them again
+    assert code_version.notices({**config, "revision": "other"}, tmp_path) == []  # Snakemake makes them again
     copy("collm/training/evaluation.py", lambda text: text + "\nADDED = 1\n")
-    notices = code_version.notices(config, results)
+    notices = code_version.notices(config, tmp_path)
     assert [notice.partition(":")[0] for notice in notices] == ["train", "evaluate"]
     assert "collm_cc" not in notices[1] and "parallel/seed1" in notices[1] and "--forcerun evaluate" in notices[1]
 
 
 def test_notices_of_runs_that_recorded_no_code(tmp_path):
     config = {**load_config([ROOT / "config" / "config.yaml"]), "domains": ["tldr"], "seeds": [0]}
-    record(tmp_path, "collm_cc", 0, "train", config["revision"], None)
+    record(tmp_path / "results", "collm_cc", 0, "train", config["revision"], None)
     (notice,) = code_version.notices(config, tmp_path)
     assert "a version that recorded no code" in notice

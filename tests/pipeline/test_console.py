@@ -18,10 +18,11 @@ from collm.pipeline.console import Console
 from collm.pipeline.jobs import Run, WorkflowJob
 
 RUN = Run("tldr", "collm_cc", "0")
+WILDCARDS = {"domain": "tldr", "method": "collm_cc", "seed": "0"}
 JOBS = {
     0: WorkflowJob("all", {}),
     1: WorkflowJob("data", {"domain": "tldr"}, ("data.log",), (), 10.0),
-    2: WorkflowJob("train", RUN._asdict(), ("train.log",), (RUN,), 90.0),
+    2: WorkflowJob("train", WILDCARDS, ("train.log",), (RUN,), 90.0),
 }
 
 

@@ -171,10 +171,10 @@ def test_files_of_tables_and_figures(default):
         "results/tldr/parallel/seed1/evaluation.json",
     ]
     assert len(targets.sample_files(config, ["tldr", "arxiv"])) == 2 * 2 * 2
-    assert targets.figure_files(["tldr"]) == [
+    assert targets.figure_files(config, ["tldr"]) == [
         f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars", "health") for suffix in ("png", "svg")
     ]
-    assert "results/figures/worlds_str_build.svg" in targets.figure_files(["str_build"])
+    assert "results/figures/worlds_str_build.svg" in targets.figure_files(config, ["str_build"])
 
 
 def test_runs_and_models_of_all_jobs(default, paper):
@@ -242,7 +242,11 @@ def test_report_modules_are_all_that_draw_and_nothing_that_would_draw_for_a_comm
         rest = [file for file in files[1:] if not file.startswith("src/collm/report/")]
         assert rest == [f"src/collm/{name}.py" for name in ("methods/registry", "runs/health", "runs/health_remarks")]
         assert "src/collm/report/paper_results.csv" in files
-    pages = [file for kind in ("episodes", "make_report") for file in targets.report_modules(f"{kind}.py", SOURCE)]
+    pages = [
+        file
+        for kind in ("episodes", "make_report", "claims", "compare_variants")
+        for file in targets.report_modules(f"{kind}.py", SOURCE)
+    ]
     assert {"src/collm/report/episodes/page.py", "src/collm/report/episodes/static/page.html"} <= {*pages}
     found = (SOURCE / "collm" / "report").rglob("*.py")
     everything = {str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"}
@@ -282,7 +286,11 @@ def test_a_workflow_that_asks_for_files_loads_neither_torch_nor_pandas():
 
 
 def test_paths_are_relative_to_the_repository(default):
-    files = [*targets.result_files(default, ["tldr"]), *targets.all_models(default), *targets.figure_files(["tldr"])]
+    files = [
+        *targets.result_files(default, ["tldr"]),
+        *targets.all_models(default),
+        *targets.figure_files(default, ["tldr"]),
+    ]
     assert not [file for file in files if Path(file).is_absolute()]
 
 

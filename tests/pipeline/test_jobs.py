@@ -10,7 +10,7 @@ from collm.common.progress import duration
 from collm.pipeline.jobs import Run, WorkflowJob, results_of, run_line, what_runs
 
 RUN = Run("tldr", "collm_cc", "0")
-TRAIN = WorkflowJob("train", RUN._asdict(), ("logs/a.log",), (RUN,))
+TRAIN = WorkflowJob("train", {"domain": "tldr", "method": "collm_cc", "seed": "0"}, ("logs/a.log",), (RUN,))
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def test_the_overview_of_all_wins_over_those_of_each(tmp_path):
     for place in ("tables", "tldr/tables"):
         (tmp_path / "results" / place).mkdir(parents=True)
         (tmp_path / "results" / place / "overview.md").write_text(f"| {place} |\n")
-    each, together = WorkflowJob("domain_tables", {"domain": "tldr"}), WorkflowJob("tables", {})
+    each = WorkflowJob.of("domain_tables", {"domain": "tldr"}, [], ["results/tldr/tables"])
+    together = WorkflowJob.of("tables", {}, [], ["results/tables/main.csv", "results/tables/overview.md"])
     assert results_of([], tmp_path) == ""
     place = tmp_path / "results/tldr/tables/main.md"
     assert results_of([each], tmp_path) == f"\n| tldr/tables |\n\nall metrics, with n: {place}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.workflow import DEFAULT, ENVIRONMENT, NOTHING, TINY, call, copy_of_repository, snakemake
+from support.workflow import DEFAULT, ENVIRONMENT, NOTHING, TINY, call, copy_of_repository, planned, snakemake
 
 from collm.config import snapshot
 from collm.config.load import load_config
@@ -94,17 +94,90 @@ def test_a_job_on_a_node_reads_what_its_run_wrote(copy):
     assert json.loads((copy / "data/str_build/manifest.json").read_text(encoding="utf-8"))["seed"] == 5
 
 
-def test_use_from_elsewhere_is_refused_at_once(copy, tmp_path):
-    elsewhere = tmp_path / "elsewhere"
+def test_the_workflow_runs_in_another_folder(copy, tmp_path):
+    """Sources stay in the clone, everything that is made lies where `--directory` says."""
+    elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
-    snakefile = str(copy / "Snakefile")
-    words = f"this workflow runs in its own folder only: start Snakemake in {copy}, not in {elsewhere}"
-    for command in (["-s", snakefile], ["-s", snakefile, "--directory", str(elsewhere)]):
-        assert words in call(elsewhere, "snakemake", "-n", *command, status=1)
-    module = f'module collm:\n    snakefile: "{snakefile}"\nuse rule * from collm\n'
-    (elsewhere / "Snakefile").write_text(module, encoding="utf-8")
-    output = call(elsewhere, "snakemake", "-n", status=1)
-    assert words in output and "do not include it as a `module`" in output and "Traceback" not in output
+    mine = overlay(elsewhere, "mine.yaml", {"domains": ["str_build"]})
+    files = ["--configfile", str(copy / DEFAULT), str(copy / TINY), mine]
+    command = ["snakemake", "-s", str(copy / "Snakefile"), "--directory", str(elsewhere), "--cores", "1"]
+    call(elsewhere, *command, "all_data", *files)
+    assert (elsewhere / "data/str_build/manifest.json").is_file() and not (copy / "data").exists()
+    output = call(elsewhere, *command, "-n", *files)
+    assert {rule for rule, _ in planned(output)} >= {"train", "evaluate_together", "report_page"}
+    assert f"{copy}/src/make_tables.py" in output
+    assert planned(call(elsewhere, "snakemake", "-n", "-s", str(copy / "Snakefile"), "tldr")), (
+        "the clone's own settings"
+    )
+
+
+MODULE = """
+configfile: "mine.yaml"
+
+module collm:
+    snakefile: "{snakefile}"
+    config: config
+
+use rule * from collm as collm_*
+
+rule mine:
+    default_target: True
+    input: "results/study/str_build/tables", "data/str_build/manifest.json"
+"""
+
+
+def test_the_workflow_serves_as_a_module(copy, tmp_path):
+    """With differences alone in its configuration; its jobs run as those of the workflow that uses it."""
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    overlay(outer, "mine.yaml", {"domains": ["str_build"], "methods": ["magrpo"], "name": "study"})
+    (outer / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile"), encoding="utf-8")
+    jobs = dict(planned(call(outer, "snakemake", "-n")))
+    assert {"collm_data", "collm_train", "collm_domain_tables", "mine"} <= set(jobs)
+    call(outer, "snakemake", "--cores", "1", "data/str_build/manifest.json")
+    made = json.loads((outer / "data/str_build/manifest.json").read_text(encoding="utf-8"))
+    assert made["domain"] == "str_build"
+    overlay(outer, "mine.yaml", {"domain": {"tldr": {"trainin": {}}}})
+    assert "did you mean 'training'?" in call(outer, "snakemake", "-n", status=1)
+    prefixed = MODULE.format(snakefile=copy / "Snakefile").replace("    config:", '    prefix: "sub"\n    config:')
+    overlay(outer, "mine.yaml", {"domains": ["str_build"]})
+    (outer / "Snakefile").write_text(prefixed, encoding="utf-8")
+    output = call(outer, "snakemake", "-n", status=1)
+    assert "takes no `prefix`" in output and "Traceback" not in output
+
+
+def test_two_named_experiments_run_side_by_side(copy):
+    """Snakemake locks files, not the folder: what both read has to be there, what they make has its own place."""
+    first, second = (overlay(copy, f"{name}.yaml", {"domains": ["tldr"], "name": name}) for name in ("one", "two"))
+    call(copy, "snakemake", "--cores", "1", "all_models", "--configfile", DEFAULT, TINY, first)
+    target = "results/{}/tldr/warm_start/seed0/run.json"
+    command = ["snakemake", "--cores", "1", target.format("one"), "--configfile", DEFAULT, TINY, first]
+    running = subprocess.Popen(command, cwd=copy, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_for(copy / "logs/one/warm_start/tldr/warm_start/seed0.log")
+        output = snakemake(copy, "--cores", "1", target.format("one"), overlays=(TINY, first), status=1)
+        assert "cannot be locked" in output, "the same experiment twice"
+        snakemake(copy, "--cores", "1", target.format("two"), overlays=(TINY, second))
+        output, _ = running.communicate()
+    finally:
+        running.kill()
+    assert running.returncode == 0, output.decode()[-4000:]
+    assert all((copy / target.format(name)).is_file() for name in ("one", "two"))
+    assert (copy / "checkpoints/two/tldr/warm_start/seed0").is_dir() and not (copy / "results/tldr").exists()
+
+
+def test_variants_are_an_axis_of_the_plan(copy):
+    change = {"variants": {"a": {}, "b": {"domain": {"tldr": {"rollout": {"discount": 0.5}}}}}, "domains": ["tldr"]}
+    two = overlay(copy, "two.yaml", change)
+    jobs = planned(snakemake(copy, "-n", overlays=(TINY, two)))
+    wildcards = [words for rule, words in jobs if rule == "warm_start"]
+    assert wildcards == ["variant=, domain=tldr, method=warm_start, seed=0"], "made once"
+    assert sorted(words for rule, words in jobs if rule == "evaluate_together") == [
+        f"variant={name}/, domain=tldr, seed=0" for name in ("a", "b")
+    ]
+    assert {"variant_tables", "variant_figure"} <= {rule for rule, _ in jobs}
+    same = overlay(copy, "same.yaml", {**change, "variants": {"a": {}, "b": {}}})
+    assert "variants.b changes nothing" in snakemake(copy, "-n", overlays=(TINY, same), status=1)
 
 
 def test_failed_jobs_are_named_with_log_and_cause(copy):

@@ -8,9 +8,9 @@ localrules:
 # Not part of `all`: a study is longer than a run, and its small files are committed (studies/reduce.py writes them).
 rule claims:
     input:
-        claims="config/claims.yaml",
-        study=targets.study_files(),
-        modules=targets.report_modules("claims.py", SOURCE),
+        claims=source_files(["config/claims.yaml"]),
+        study=source_files(targets.study_files(ROOT)),
+        modules=modules_of("claims.py"),
     output:
         table=report(
             "results/tables/claims.csv",
@@ -39,4 +39,4 @@ rule claims:
     conda:
         "../envs/collm.yaml"
     shell:
-        "python src/claims.py --claims {input.claims} > {log} 2>&1"
+        f"python {SCRIPTS}/claims.py --study {STUDY} --out results --claims {{input.claims}} > {{log}} 2>&1"

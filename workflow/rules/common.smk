@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -9,20 +10,35 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-SOURCE = Path(workflow.basedir) / "src"
+SOURCE = ROOT / "src"
 sys.path.insert(0, str(SOURCE))
 
 from collm.common import file_times
 from collm.common.errors import ConfigError
 from collm.config import plugins, snapshot
 from collm.config.load import check_config, check_files
-from collm.config.resolve import model_spec, resolve_settings
+from collm.config.read_files import read_files
+from collm.config.resolve import merge, model_spec, resolve_settings
 from collm.methods.registry import WARM_STARTS
-from collm.pipeline import code_version, console, dependencies, failures, machine, targets
+from collm.pipeline import code_version, console, dependencies, failures, machine, targets, variants
 from collm.pipeline.jobs import WorkflowJob, results_of
+from collm.pipeline.places import Places
 
 # Stages are called as `python`: the one that runs Snakemake, unless a rule's own environment comes first.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
+
+# A workflow that uses this one as a `module` gives its own configuration, which may hold differences only, as an overlay.
+AS_MODULE = Path(str(workflow.main_snakefile)).resolve().parent != ROOT
+if AS_MODULE:
+    if workflow.modifier.path_modifier.prefix or hasattr(workflow, "collm_root"):
+        raise WorkflowError(
+            "as a module this workflow takes no `prefix` and is used once: its scripts write where they are told by "
+            "`name` of its configuration, which puts results, checkpoints and logs into folders of their own"
+        )
+    workflow.collm_root = ROOT
+    whole = merge(*read_files([ROOT / "config/config.yaml"]), config)
+    config.clear()
+    config.update(whole)
 
 # `--config seeds=[0,1]` gives a list whose entries are text.
 if isinstance(config.get("seeds"), list):
@@ -34,7 +50,8 @@ if isinstance(config.get("seeds"), list):
 try:
     if workflow.is_main_process:
         check_config(config)
-        check_files([Path(workflow.basedir) / "config/config.yaml", *workflow.overwrite_configfiles], config)
+        if not AS_MODULE:
+            check_files([ROOT / "config/config.yaml", *workflow.overwrite_configfiles], config)
         config_file = snapshot.path(config)
     else:
         config_file, planned = snapshot.of_this_run(config)
@@ -42,6 +59,8 @@ try:
         config.update(planned)
         plugins.load(config["plugins"])
     os.environ[snapshot.VARIABLE] = str(config_file)
+    if AS_MODULE and workflow.is_main_process:
+        snapshot.keep(config)  # handlers of a module are not called
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -52,7 +71,7 @@ if workflow.is_main_process:
 
 # Snakemake does not look at code that stages import: what changed is said before anything runs, and by -n.
 if workflow.is_main_process:
-    for notice in code_version.notices(config, Path("results")):
+    for notice in code_version.notices(config):
         print(notice, file=sys.stderr)
 
 # The terminal shows what runs and how it ends (collm.pipeline.console); who asks Snakemake for more or for less gets its
@@ -62,6 +81,23 @@ ASKED = SETTINGS.quiet or SETTINGS.verbose or SETTINGS.printshellcmds or SETTING
 SHOWS_RUNS = workflow.is_main_process and not (SETTINGS.dryrun or ASKED)
 if SHOWS_RUNS and (handler := console.own_handler(logger)) is not None:
     handler.addFilter(console.shown_at_start)
+
+# Paths of rules. Of an experiment with variants {variant} is one of them with a slash, or nothing for shared inputs.
+CONFIGURATIONS = {**variants.each(config), "": variants.of(config, "")}
+VARIANTS = variants.names(config)
+VARIANT = "{variant}" if VARIANTS else ""
+OF_VARIANT = "--variant={wildcards.variant} " if VARIANTS else ""
+NAME = f"{config['name']}/" if config.get("name") else ""
+DATA, MODELS = f"data/{VARIANT}", f"resources/models/{VARIANT}"
+RESULTS, LOGS = f"results/{NAME}{VARIANT}", f"logs/{NAME}{VARIANT}"
+BENCHMARKS = f"{RESULTS}benchmarks/"
+COMPARISON, COMPARISON_LOGS = f"results/{NAME}", f"logs/{NAME}"
+OF_SHARED_MODELS = "--models " + MODELS.replace("{", "{wildcards.") + " " if VARIANTS else ""
+# What a report says of a table or figure beside its kind.
+LABELS = {"variant": "{variant}"} if VARIANTS else {}
+SCRIPTS, STUDY = (shlex.quote(name if HERE else str(ROOT / name)) for name in ("src", targets.STUDY))
+
+COMPARE = f"python {SCRIPTS}/compare_variants.py --config $COLLM_CONFIGURATION "
 
 ROWS = targets.all_rows(config)
 EVALUATED_TOGETHER = targets.evaluated_together(config)
@@ -94,10 +130,11 @@ onerror:
 
 
 wildcard_constraints:
+    variant=f"(?:(?:{'|'.join(map(re.escape, VARIANTS))})/)?" if VARIANTS else "",
     domain="|".join(config["domains"]),
     method="|".join([*ROWS, *WARM_STARTS]),
     seed=r"\d+",
-    model="|".join(map(re.escape, config["models"])),
+    model="|".join({re.escape(name): None for own in CONFIGURATIONS.values() for name in own["models"]}),
 
 
 def remember_times():
@@ -121,7 +158,7 @@ def show_run():
 
     cores = workflow.cores if workflow.local_exec else None
     expected = expected_time.expect(config, workflow_jobs(), cores)
-    print(expected_time.start_lines(expected, Path.cwd()), file=sys.stderr)
+    print(expected_time.start_lines(expected, Path.cwd(), Places.of(config)), file=sys.stderr)
     if SHOWS_RUNS:
         console.Console.install(logger, expected.jobs, expected.wall)
 
@@ -133,20 +170,52 @@ def failed_jobs() -> list[failures.Failure]:
     return [failures.Failure(job.rule.name, wildcards, tuple(map(str, job.log))) for job, wildcards in named]
 
 
+def stage(name: str) -> str:
+    """The start of a shell command that calls a stage's script with the settings of this run."""
+    return f"python {SCRIPTS}/{name}.py --config $COLLM_CONFIGURATION {OF_VARIANT}"
+
+
+def modules_of(script: str) -> list[str]:
+    """Sources that a table or a figure depends on."""
+    return source_files(targets.report_modules(script, SOURCE))
+
+
 def any_of(names) -> str:
     """A regular expression that matches these names, and nothing if there are none."""
     return "|".join(sorted(names)) or "(?!)"
 
 
+def variant_of(wildcards) -> str:
+    return wildcards.get("variant", "").strip("/")
+
+
+def config_of(wildcards) -> dict:
+    """The configuration of a rule's variant, which without variants is that of all jobs."""
+    return CONFIGURATIONS[variant_of(wildcards)]
+
+
 @cache
-def job_settings(domain: str, method: str) -> dict:
+def places(variant: str) -> Places:
+    return Places.of(CONFIGURATIONS[variant])
+
+
+def places_of(wildcards) -> Places:
+    return places(variant_of(wildcards))
+
+
+@cache
+def resolved(variant: str, domain: str, method: str) -> dict:
+    return resolve_settings(CONFIGURATIONS[variant], domain, method)
+
+
+def job_settings(wildcards, method: str) -> dict:
     """Resolved settings of one job; many rules ask for the same ones."""
-    return resolve_settings(config, domain, method)
+    return resolved(variant_of(wildcards), wildcards.domain, method)
 
 
 def settings_of(wildcards) -> dict:
     """Resolved settings of a rule's job; a rule without a method asks for its domain's own."""
-    return job_settings(wildcards.domain, wildcards.get("method", "warm_start"))
+    return job_settings(wildcards, wildcards.get("method", "warm_start"))
 
 
 def get_gpu(wildcards) -> int:
@@ -166,46 +235,65 @@ def get_runtime(wildcards, attempt: int) -> int:
 
 
 def get_embedded(wildcards) -> list[str]:
-    return targets.embedded_rows(config, wildcards.domain)
+    return source_files(targets.embedded_rows(config_of(wildcards), wildcards.domain, ROOT))
 
 
 def get_data(wildcards) -> list[str]:
-    return targets.data_files(wildcards.domain)
+    return targets.data_files(wildcards.domain, places_of(wildcards))
 
 
 def get_models(wildcards) -> list[str]:
-    return targets.model_files(settings_of(wildcards))
+    return targets.model_files(settings_of(wildcards), places_of(wildcards))
 
 
 def get_start(wildcards) -> list[str]:
-    return targets.start_files(settings_of(wildcards), wildcards.seed)
+    return targets.start_files(settings_of(wildcards), wildcards.seed, places_of(wildcards))
 
 
 def get_starts_of(methods: list[str]):
     """A function that gives the warm-started adapters of these methods."""
 
     def files(wildcards) -> list[str]:
-        jobs = [job_settings(wildcards.domain, name) for name in methods]
-        return sorted({file for settings in jobs for file in targets.start_files(settings, wildcards.seed)})
+        jobs, at = [job_settings(wildcards, name) for name in methods], places_of(wildcards)
+        return sorted(
+            {file for settings in jobs for file in targets.start_files(settings, wildcards.seed, at)}
+        )
 
     return files
 
 
 def get_models_of(methods: list[str]):
     """A function that gives the models of these rows."""
-    return lambda wildcards: targets.models_of_jobs(job_settings(wildcards.domain, name) for name in methods)
+    return lambda wildcards: targets.models_of_jobs(
+        (job_settings(wildcards, name) for name in methods), places_of(wildcards)
+    )
 
 
 def get_adapters(wildcards) -> list[str]:
-    return targets.adapter_files(wildcards.domain, [wildcards.method], wildcards.seed)
+    return targets.adapter_files(wildcards.domain, [wildcards.method], wildcards.seed, places_of(wildcards))
 
 
 def get_adapters_of_rows(wildcards) -> list[str]:
-    return targets.adapter_files(wildcards.domain, ROWS, wildcards.seed)
+    return targets.adapter_files(wildcards.domain, ROWS, wildcards.seed, places_of(wildcards))
 
 
 def get_results_of_domain(wildcards) -> list[str]:
-    return targets.result_files(config, [wildcards.domain])
+    return targets.result_files(config_of(wildcards), [wildcards.domain])
+
+
+def get_results(wildcards) -> list[str]:
+    own = config_of(wildcards)
+    return targets.result_files(own, own["domains"])
+
+
+def get_figures(wildcards) -> list[str]:
+    own = config_of(wildcards)
+    return targets.figure_files(own, own["domains"])
+
+
+def source_files(names) -> list[str]:
+    """Files of the repository, as rules name them."""
+    return [name if HERE else str(ROOT / name) for name in names]
 
 
 def get_report_files(wildcards) -> list[str]:
@@ -224,15 +312,15 @@ def get_settings_of(stage: str, rows: list[str]):
     """A function that gives, by row, the settings that a stage's job of several rows depends on."""
 
     def settings(wildcards) -> dict:
-        return {row: dependencies.stage_settings(stage, job_settings(wildcards.domain, row)) for row in rows}
+        return {row: dependencies.stage_settings(stage, job_settings(wildcards, row)) for row in rows}
 
     return settings
 
 
 def get_scratch_model_settings(wildcards) -> dict:
-    spec = model_spec(config, wildcards.model, wildcards.domain)
+    spec = model_spec(config_of(wildcards), wildcards.model, wildcards.domain)
     return dependencies.scratch_model_settings(settings_of(wildcards), spec)
 
 
 def get_pretrained_model_settings(wildcards) -> dict:
-    return dependencies.model_settings(config["models"][wildcards.model])
+    return dependencies.model_settings(config_of(wildcards)["models"][wildcards.model])

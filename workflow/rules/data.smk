@@ -10,17 +10,17 @@ rule data:
     input:
         get_embedded,
     output:
-        train="data/{domain}/train.jsonl",
-        test="data/{domain}/test.jsonl",
-        manifest="data/{domain}/manifest.json",
+        train=DATA + "{domain}/train.jsonl",
+        test=DATA + "{domain}/test.jsonl",
+        manifest=DATA + "{domain}/manifest.json",
     log:
-        "logs/data/{domain}.log",
+        LOGS + "data/{domain}.log",
     benchmark:
-        "results/benchmarks/data/{domain}.tsv"
+        BENCHMARKS + "data/{domain}.tsv"
     priority: 50
     conda:
         "../envs/collm.yaml"
     params:
         settings=get_settings("data"),
     shell:
-        "python src/prepare_data.py --config $COLLM_CONFIGURATION --domain {wildcards.domain} > {log} 2>&1"
+        stage("prepare_data") + "--domain {wildcards.domain} > {log} 2>&1"

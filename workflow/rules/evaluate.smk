@@ -7,12 +7,12 @@ rule evaluate:
         get_models,
         get_adapters,
     output:
-        samples="results/{domain}/{method}/seed{seed}/samples.jsonl",
-        record="results/{domain}/{method}/seed{seed}/evaluation.json",
+        samples=RESULTS + "{domain}/{method}/seed{seed}/samples.jsonl",
+        record=RESULTS + "{domain}/{method}/seed{seed}/evaluation.json",
     log:
-        "logs/evaluate/{domain}/{method}/seed{seed}.log",
+        LOGS + "evaluate/{domain}/{method}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/evaluate/{domain}_{method}_seed{seed}.tsv"
+        BENCHMARKS + "evaluate/{domain}_{method}_seed{seed}.tsv"
     wildcard_constraints:
         domain=any_of(set(config["domains"]) - set(EVALUATED_TOGETHER)),
     priority: 10
@@ -27,8 +27,9 @@ rule evaluate:
     params:
         settings=get_settings("evaluate"),
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config $COLLM_CONFIGURATION "
-        "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 "
+        + stage("evaluate")
+        + "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} --processes {resources.processes} > {log} 2>&1"
 
 
@@ -40,12 +41,16 @@ rule evaluate_together:
         get_models_of(ROWS),
         get_adapters_of_rows,
     output:
-        samples=expand("results/{{domain}}/{method}/seed{{seed}}/samples.jsonl", method=ROWS),
-        record=expand("results/{{domain}}/{method}/seed{{seed}}/evaluation.json", method=ROWS),
+        samples=expand(
+            RESULTS + "{domain}/{method}/seed{seed}/samples.jsonl", method=ROWS, allow_missing=True
+        ),
+        record=expand(
+            RESULTS + "{domain}/{method}/seed{seed}/evaluation.json", method=ROWS, allow_missing=True
+        ),
     log:
-        "logs/evaluate/{domain}/seed{seed}.log",
+        LOGS + "evaluate/{domain}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/evaluate/{domain}_seed{seed}.tsv"
+        BENCHMARKS + "evaluate/{domain}_seed{seed}.tsv"
     wildcard_constraints:
         domain=any_of(EVALUATED_TOGETHER),
     priority: 10
@@ -59,6 +64,7 @@ rule evaluate_together:
         methods=ROWS,
         settings=get_settings_of("evaluate", ROWS),
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/evaluate.py --config $COLLM_CONFIGURATION "
-        "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 "
+        + stage("evaluate")
+        + "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} "
         "--threads {threads} > {log} 2>&1"

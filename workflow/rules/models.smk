@@ -7,13 +7,13 @@ localrules:
 
 rule scratch_model:
     input:
-        "data/{domain}/train.jsonl",
+        DATA + "{domain}/train.jsonl",
     output:
-        "resources/models/{domain}/{model}/model.json",
+        MODELS + "{domain}/{model}/model.json",
     log:
-        "logs/scratch_model/{domain}/{model}.log",
+        LOGS + "scratch_model/{domain}/{model}.log",
     benchmark:
-        "results/benchmarks/scratch_model/{domain}_{model}.tsv"
+        BENCHMARKS + "scratch_model/{domain}_{model}.tsv"
     priority: 40
     conda:
         "../envs/collm.yaml"
@@ -24,22 +24,23 @@ rule scratch_model:
     params:
         settings=get_scratch_model_settings,
     shell:
-        "OMP_NUM_THREADS={threads} python src/make_model.py --config $COLLM_CONFIGURATION "
-        "--domain {wildcards.domain} --model {wildcards.model} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} "
+        + stage("make_model")
+        + "--domain {wildcards.domain} --model {wildcards.model} > {log} 2>&1"
 
 
 # Local, because nodes of a cluster often have no internet.
 rule pretrained_model:
     output:
-        "resources/models/{model}/model.json",
+        MODELS + "{model}/model.json",
     log:
-        "logs/pretrained_model/{model}.log",
+        LOGS + "pretrained_model/{model}.log",
     benchmark:
-        "results/benchmarks/pretrained_model/{model}.tsv"
+        BENCHMARKS + "pretrained_model/{model}.tsv"
     priority: 40
     conda:
         "../envs/collm.yaml"
     params:
         settings=get_pretrained_model_settings,
     shell:
-        "python src/make_model.py --config $COLLM_CONFIGURATION --model {wildcards.model} > {log} 2>&1"
+        stage("make_model") + OF_SHARED_MODELS + "--model {wildcards.model} > {log} 2>&1"

@@ -8,182 +8,232 @@ localrules:
     worlds,
     episodes,
     report_page,
+    variant_tables,
+    variant_figure,
 
 
 rule tables:
     input:
-        results=targets.result_files(config, config["domains"]),
-        modules=targets.report_modules("make_tables.py", SOURCE),
+        results=get_results,
+        modules=modules_of("make_tables.py"),
     output:
         main=report(
-            "results/tables/main.csv",
+            RESULTS + "tables/main.csv",
             caption="../report/main_table.rst",
             category="Tables",
-            labels={"table": "Main results", "domain": "all"},
+            labels=LABELS | {"table": "Main results", "domain": "all"},
         ),
         rewards=report(
-            "results/tables/rewards.csv",
+            RESULTS + "tables/rewards.csv",
             caption="../report/rewards.rst",
             category="Tables",
-            labels={"table": "Rewards and their parts", "domain": "all"},
+            labels=LABELS | {"table": "Rewards and their parts", "domain": "all"},
         ),
         differences=report(
-            "results/tables/differences.csv",
+            RESULTS + "tables/differences.csv",
             caption="../report/differences.rst",
             category="Tables",
-            labels={"table": "What training changed", "domain": "all"},
+            labels=LABELS | {"table": "What training changed", "domain": "all"},
         ),
         health=report(
-            "results/tables/health.csv",
+            RESULTS + "tables/health.csv",
             caption="../report/health.rst",
             category="Tables",
-            labels={"table": "Health of the training runs", "domain": "all"},
+            labels=LABELS | {"table": "Health of the training runs", "domain": "all"},
         ),
         improvement=report(
-            "results/tables/improvement.csv",
+            RESULTS + "tables/improvement.csv",
             caption="../report/improvement.rst",
             category="Tables",
-            labels={"table": "Probability of improvement", "domain": "all"},
+            labels=LABELS | {"table": "Probability of improvement", "domain": "all"},
         ),
-        improvement_texts=["results/tables/improvement.md", "results/tables/improvement.tex"],
-        curves="results/tables/curves.csv",
-        markdown="results/tables/main.md",
-        latex="results/tables/main.tex",
-        health_markdown="results/tables/health.md",
-        health_latex="results/tables/health.tex",
-        overview="results/tables/overview.md",
-        metrics="results/tables/metrics.json",
+        improvement_texts=[RESULTS + "tables/improvement.md", RESULTS + "tables/improvement.tex"],
+        curves=RESULTS + "tables/curves.csv",
+        markdown=RESULTS + "tables/main.md",
+        latex=RESULTS + "tables/main.tex",
+        health_markdown=RESULTS + "tables/health.md",
+        health_latex=RESULTS + "tables/health.tex",
+        overview=RESULTS + "tables/overview.md",
+        metrics=RESULTS + "tables/metrics.json",
     log:
-        "logs/tables.log",
+        LOGS + "tables.log",
     benchmark:
-        "results/benchmarks/tables.tsv"
+        BENCHMARKS + "tables.tsv"
     conda:
         "../envs/collm.yaml"
     params:
         settings=dependencies.report_settings(config),
     shell:
-        "python src/make_tables.py --config $COLLM_CONFIGURATION > {log} 2>&1"
+        stage("make_tables") + "> {log} 2>&1"
 
 
 # The table of one benchmark, so that it can be made again without the others.
 rule domain_tables:
     input:
         results=get_results_of_domain,
-        modules=targets.report_modules("make_tables.py", SOURCE),
+        modules=modules_of("make_tables.py"),
     output:
-        directory("results/{domain}/tables"),
+        directory(RESULTS + "{domain}/tables"),
     log:
-        "logs/domain_tables/{domain}.log",
+        LOGS + "domain_tables/{domain}.log",
     benchmark:
-        "results/benchmarks/domain_tables/{domain}.tsv"
+        BENCHMARKS + "domain_tables/{domain}.tsv"
     conda:
         "../envs/collm.yaml"
     params:
         settings=dependencies.report_settings(config),
     shell:
-        "python src/make_tables.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
-        "--out {output} > {log} 2>&1"
+        stage("make_tables") + "--domains {wildcards.domain} " "--out {output} > {log} 2>&1"
 
 
 rule figure:
     input:
         results=get_results_of_domain,
-        modules=targets.report_modules("make_figures.py", SOURCE),
+        modules=modules_of("make_figures.py"),
     output:
         curves=report(
-            "results/figures/curves_{domain}.png",
+            RESULTS + "figures/curves_{domain}.png",
             caption="../report/curves.rst",
             category="Figures",
-            labels={"figure": "Learning curves", "domain": "{domain}"},
+            labels=LABELS | {"figure": "Learning curves", "domain": "{domain}"},
         ),
         bars=report(
-            "results/figures/bars_{domain}.png",
+            RESULTS + "figures/bars_{domain}.png",
             caption="../report/bars.rst",
             category="Figures",
-            labels={"figure": "Final results", "domain": "{domain}"},
+            labels=LABELS | {"figure": "Final results", "domain": "{domain}"},
         ),
         health=report(
-            "results/figures/health_{domain}.png",
+            RESULTS + "figures/health_{domain}.png",
             caption="../report/health_figure.rst",
             category="Figures",
-            labels={"figure": "Health of the training runs", "domain": "{domain}"},
+            labels=LABELS | {"figure": "Health of the training runs", "domain": "{domain}"},
         ),
-        curves_svg="results/figures/curves_{domain}.svg",
-        bars_svg="results/figures/bars_{domain}.svg",
-        health_svg="results/figures/health_{domain}.svg",
+        curves_svg=RESULTS + "figures/curves_{domain}.svg",
+        bars_svg=RESULTS + "figures/bars_{domain}.svg",
+        health_svg=RESULTS + "figures/health_{domain}.svg",
     log:
-        "logs/figure/{domain}.log",
+        LOGS + "figure/{domain}.log",
     benchmark:
-        "results/benchmarks/figure/{domain}.tsv"
+        BENCHMARKS + "figure/{domain}.tsv"
     conda:
         "../envs/collm.yaml"
     params:
         settings=dependencies.report_settings(config),
     shell:
-        "python src/make_figures.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
-        "--kinds curves bars health > {log} 2>&1"
+        stage("make_figures") + "--domains {wildcards.domain} " "--kinds curves bars health > {log} 2>&1"
 
 
 rule worlds:
     input:
         results=get_results_of_domain,
-        modules=targets.report_modules("make_figures.py", SOURCE),
+        modules=modules_of("make_figures.py"),
     output:
         png=report(
-            "results/figures/worlds_{domain}.png",
+            RESULTS + "figures/worlds_{domain}.png",
             caption="../report/worlds.rst",
             category="Figures",
-            labels={"figure": "Final worlds", "domain": "{domain}"},
+            labels=LABELS | {"figure": "Final worlds", "domain": "{domain}"},
         ),
-        svg="results/figures/worlds_{domain}.svg",
+        svg=RESULTS + "figures/worlds_{domain}.svg",
     log:
-        "logs/worlds/{domain}.log",
+        LOGS + "worlds/{domain}.log",
     benchmark:
-        "results/benchmarks/worlds/{domain}.tsv"
+        BENCHMARKS + "worlds/{domain}.tsv"
     wildcard_constraints:
         domain="|".join(targets.WORLDS),
     conda:
         "../envs/collm.yaml"
     shell:
-        "python src/make_figures.py --config $COLLM_CONFIGURATION --domains {wildcards.domain} "
-        "--kinds worlds > {log} 2>&1"
+        stage("make_figures") + "--domains {wildcards.domain} " "--kinds worlds > {log} 2>&1"
 
 
 # What every team was shown and answered: one page that needs no network.
 rule episodes:
     input:
-        results=targets.result_files(config, config["domains"]),
-        modules=targets.report_modules("episodes.py", SOURCE),
+        results=get_results,
+        modules=modules_of("episodes.py"),
     output:
-        targets.EPISODES,
+        RESULTS + targets.EPISODES,
     log:
-        "logs/episodes.log",
+        LOGS + "episodes.log",
     benchmark:
-        "results/benchmarks/episodes.tsv"
+        BENCHMARKS + "episodes.tsv"
     conda:
         "../envs/collm.yaml"
     params:
         most=config["report"]["episodes"],
     shell:
-        "python src/episodes.py --config $COLLM_CONFIGURATION > {log} 2>&1"
+        stage("episodes") + "> {log} 2>&1"
 
 
 # What a reader opens first: overview, main figure, a section per benchmark. `make report` makes it of what is there.
 rule report_page:
     input:
-        results=targets.result_files(config, config["domains"]),
-        figures=targets.figure_files(config["domains"]),
+        results=get_results,
+        figures=get_figures,
         episodes=rules.episodes.output,
-        modules=targets.report_modules("make_report.py", SOURCE),
+        modules=modules_of("make_report.py"),
     output:
-        targets.PAGE,
+        RESULTS + targets.PAGE,
     log:
-        "logs/report_page.log",
+        LOGS + "report_page.log",
     benchmark:
-        "results/benchmarks/report_page.tsv"
+        BENCHMARKS + "report_page.tsv"
     conda:
         "../envs/collm.yaml"
     params:
         settings=dependencies.report_settings(config),
     shell:
-        "python src/make_report.py --config $COLLM_CONFIGURATION > {log} 2>&1"
+        stage("make_report") + "> {log} 2>&1"
+
+
+# Variants beside each other; without them nothing asks for these files.
+rule variant_tables:
+    input:
+        results=targets.result_files(config, config["domains"]),
+        modules=modules_of("compare_variants.py"),
+    output:
+        markdown=COMPARISON + "tables/variants.md",
+        csv=report(
+            COMPARISON + "tables/variants.csv",
+            caption="../report/variants.rst",
+            category="Tables",
+            labels={"table": "Variants", "domain": "all"},
+        ),
+    log:
+        COMPARISON_LOGS + "variant_tables.log",
+    benchmark:
+        COMPARISON + "benchmarks/variant_tables.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=dependencies.report_settings(config),
+        variants=VARIANTS,
+    shell:
+        COMPARE + "--kinds tables > {log} 2>&1"
+
+
+rule variant_figure:
+    input:
+        results=lambda wildcards: targets.result_files(config, [wildcards.domain]),
+        modules=modules_of("compare_variants.py"),
+    output:
+        png=report(
+            COMPARISON + "figures/variants_{domain}.png",
+            caption="../report/variants.rst",
+            category="Figures",
+            labels={"figure": "Variants", "domain": "{domain}"},
+        ),
+        svg=COMPARISON + "figures/variants_{domain}.svg",
+    log:
+        COMPARISON_LOGS + "variant_figure/{domain}.log",
+    benchmark:
+        COMPARISON + "benchmarks/variant_figure/{domain}.tsv"
+    conda:
+        "../envs/collm.yaml"
+    params:
+        settings=dependencies.report_settings(config),
+        variants=VARIANTS,
+    shell:
+        COMPARE + "--kinds figures --domains {wildcards.domain} > {log} 2>&1"

@@ -14,7 +14,7 @@ localrules:
 
 rule all_data:
     input:
-        expand("data/{domain}/manifest.json", domain=config["domains"]),
+        targets.all_manifests(config),
 
 
 rule all_models:
@@ -39,7 +39,7 @@ rule all_evaluate:
 
 rule figures:
     input:
-        targets.figure_files(config["domains"]),
+        targets.figure_files(config, config["domains"]),
 
 
 # What a report shows: `make report`. Asked for by --report, it runs nothing.
@@ -56,15 +56,15 @@ for domain in config["domains"]:
             domain
         input:
             targets.sample_files(config, [domain]),
-            f"results/{domain}/tables",
-            targets.figure_files([domain]),
+            [f"{Places.of(own).results}/{domain}/tables" for own in variants.each(config).values()],
+            targets.figure_files(config, [domain]),
 
 
 # Checkpoints are kept after a run (a longer run goes on from them); this frees the disk.
 rule clean_checkpoints:
     log:
-        "logs/clean_checkpoints.log",
+        f"logs/{NAME}clean_checkpoints.log",
     conda:
         "../envs/collm.yaml"
     shell:
-        "rm -rf checkpoints > {log} 2>&1"
+        "rm -rf checkpoints/" + NAME + " > {log} 2>&1"

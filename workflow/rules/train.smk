@@ -9,13 +9,13 @@ rule train:
         get_models,
         get_start,
     output:
-        adapters=directory("results/{domain}/{method}/seed{seed}/adapters"),
-        run="results/{domain}/{method}/seed{seed}/run.json",
-        metrics="results/{domain}/{method}/seed{seed}/metrics.jsonl",
+        adapters=directory(RESULTS + "{domain}/{method}/seed{seed}/adapters"),
+        run=RESULTS + "{domain}/{method}/seed{seed}/run.json",
+        metrics=RESULTS + "{domain}/{method}/seed{seed}/metrics.jsonl",
     log:
-        "logs/train/{domain}/{method}/seed{seed}.log",
+        LOGS + "train/{domain}/{method}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/train/{domain}_{method}_seed{seed}.tsv"
+        BENCHMARKS + "train/{domain}_{method}_seed{seed}.tsv"
     wildcard_constraints:
         domain=any_of(set(config["domains"]) - set(TRAINED_TOGETHER)),
         method="|".join(config["methods"]) or "none",
@@ -31,8 +31,9 @@ rule train:
     params:
         settings=get_settings("train"),
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config $COLLM_CONFIGURATION "
-        "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 "
+        + stage("train")
+        + "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} --processes {resources.processes} > {log} 2>&1"
 
 
@@ -50,15 +51,25 @@ if TRAINED_TOGETHER:
                 get_starts_of(methods),
             output:
                 adapters=directory(
-                    expand("results/{{domain}}/{method}/seed{{seed}}/adapters", method=methods)
+                    expand(
+                        RESULTS + "{domain}/{method}/seed{seed}/adapters", method=methods, allow_missing=True
+                    )
                 ),
-                run=expand("results/{{domain}}/{method}/seed{{seed}}/run.json", method=methods),
-                metrics=expand("results/{{domain}}/{method}/seed{{seed}}/metrics.jsonl", method=methods),
+                run=expand(
+                    RESULTS + "{domain}/{method}/seed{seed}/run.json", method=methods, allow_missing=True
+                ),
+                metrics=expand(
+                    RESULTS + "{domain}/{method}/seed{seed}/metrics.jsonl",
+                    method=methods,
+                    allow_missing=True,
+                ),
             log:
-                runs=expand("logs/train/{{domain}}/{method}/seed{{seed}}.log", method=methods),
-                job=f"logs/train/{{domain}}/together_{number}/seed{{seed}}.log",
+                runs=expand(
+                    LOGS + "train/{domain}/{method}/seed{seed}.log", method=methods, allow_missing=True
+                ),
+                job=LOGS + f"train/{{domain}}/together_{number}/seed{{seed}}.log",
             benchmark:
-                f"results/benchmarks/train/{{domain}}_together_{number}_seed{{seed}}.tsv"
+                BENCHMARKS + f"train/{{domain}}_together_{number}_seed{{seed}}.tsv"
             wildcard_constraints:
                 domain=any_of(TRAINED_TOGETHER),
             priority: 20
@@ -72,6 +83,7 @@ if TRAINED_TOGETHER:
                 methods=methods,
                 settings=get_settings_of("train", methods),
             shell:
-                "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/train.py --config $COLLM_CONFIGURATION "
-                "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} --threads {threads} "
+                "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 "
+                + stage("train")
+                + "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} --threads {threads} "
                 "--logs {log.runs} > {log.job} 2>&1"

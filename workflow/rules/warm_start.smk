@@ -8,13 +8,13 @@ rule warm_start:
         get_data,
         get_models,
     output:
-        adapters=directory("results/{domain}/{method}/seed{seed}/adapters"),
-        run="results/{domain}/{method}/seed{seed}/run.json",
-        metrics="results/{domain}/{method}/seed{seed}/metrics.jsonl",
+        adapters=directory(RESULTS + "{domain}/{method}/seed{seed}/adapters"),
+        run=RESULTS + "{domain}/{method}/seed{seed}/run.json",
+        metrics=RESULTS + "{domain}/{method}/seed{seed}/metrics.jsonl",
     log:
-        "logs/warm_start/{domain}/{method}/seed{seed}.log",
+        LOGS + "warm_start/{domain}/{method}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/warm_start/{domain}_{method}_seed{seed}.tsv"
+        BENCHMARKS + "warm_start/{domain}_{method}_seed{seed}.tsv"
     wildcard_constraints:
         method="|".join(WARM_STARTS),
     priority: 30
@@ -28,6 +28,7 @@ rule warm_start:
     params:
         settings=get_settings("warm_start"),
     shell:
-        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 python src/warm_start.py --config $COLLM_CONFIGURATION "
-        "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
+        "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 "
+        + stage("warm_start")
+        + "--domain {wildcards.domain} --method {wildcards.method} --seed {wildcards.seed} "
         "--threads {threads} > {log} 2>&1"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from collm.common import shipped
 from collm.common.errors import ConfigError
-from collm.config import plugins
+from collm.config import plugins, variants
 from collm.config.job import BLOCKS
 from collm.config.load import check_config, load_config
 from collm.config.messages import known
@@ -18,6 +18,7 @@ from collm.config.read_files import read_files
 from collm.config.resolve import resolve_job, starts_from
 from collm.domains import names
 from collm.methods.registry import BASELINES, METHODS, ROWS
+from collm.pipeline.places import Places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,7 @@ class Experiment:
         """Tidy frames of the experiment's runs, read anew."""
         from collm.api.frames import results
 
-        folder, data = self.root / "results", self.root / "data"
+        folder, data = self.root / Places.of(self.config).results, self.root / "data"
         return results(folder, domains=[self.domain], methods=self.rows, seeds=self.seeds, data=data)
 
     def folder(self, method: str | None = None, seed: int | None = None) -> Path:
@@ -84,7 +85,7 @@ class Experiment:
         number = self.seeds[0] if seed is None else seed
         if number not in self.seeds:
             raise ConfigError(f"seed {number!r} is not part of this experiment; its seeds are {list(self.seeds)}")
-        return self.root / "results" / self.domain / row / f"seed{number}"
+        return self.root / Places.of(self.config).run(self.domain, row, number)
 
     def table(self, resamples: int = 10_000) -> pd.DataFrame:
         """Metrics of every row with 95 % intervals, as `Results.table`, for this benchmark alone."""
@@ -253,7 +254,13 @@ def configuration(
     of_methods = {key: value for key, value in own.items() if key not in ("options", "data")}
     block = {**own, "methods": dict.fromkeys(methods, of_methods)} if of_methods else own
     named = {"domains": [domain], "methods": list(methods), "baselines": list(baselines or ()), "seeds": list(seeds)}
-    return load_config([shipped.config_file(), *files], *overlays, {**top, "domain": {domain: block}, **named})
+    merged = load_config([shipped.config_file(), *files], *overlays, {**top, "domain": {domain: block}, **named})
+    if variants.names(merged):
+        raise ConfigError(
+            "variants are an axis of the workflow (snakemake); from Python give each its own `name` and call train for "
+            f"each: {', '.join(variants.names(merged))}"
+        )
+    return merged
 
 
 def _starts(config: Mapping[str, Any], domain: str, methods: Sequence[str]) -> list[str]:

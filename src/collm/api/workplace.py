@@ -17,6 +17,7 @@ from collm.config.job import Job
 from collm.config.resolve import resolve_job, resolve_settings, starts_from
 from collm.methods.registry import UNTRAINED
 from collm.pipeline import dependencies, provenance
+from collm.pipeline.places import Places
 from collm.runs.folders import RunFolders
 from collm.stages import Listener
 
@@ -36,7 +37,7 @@ class Workplace:
 
     def folders(self, domain: str, method: str, seed: int) -> RunFolders:
         """Where a run reads and writes."""
-        return RunFolders.of(domain, method, seed, self.root)
+        return RunFolders.of(domain, method, seed, self.root, Places.of(self.config))
 
     def data(self, domain: str) -> None:
         """Prepared rows of a domain.
@@ -44,7 +45,7 @@ class Workplace:
         Raises:
             DataError: they were made with other settings, or there is no source.
         """
-        folder = self.root / "data" / domain
+        folder = self.root / Places.of(self.config).data(domain)
         if self._serves(folder / "manifest.json", lambda: provenance.check_data(self.config, domain, folder)):
             return
         from collm.stages.prepare_data import prepare_data
@@ -60,7 +61,8 @@ class Workplace:
         from collm.llm import sources
         from collm.stages.make_model import make_model
 
-        data, models = self.root / "data" / domain, self.root / "resources" / "models"
+        places = Places.of(self.config)
+        data, models = self.root / places.data(domain), self.root / places.models(domain)
         for name, spec in resolve_settings(self.config, domain, method)["models"].items():
             file = sources.folder(models, name, spec["source"], domain) / "model.json"
             if not self._serves(file, lambda: provenance.check_models(self.config, domain, method, models, data)):
@@ -83,7 +85,7 @@ class Workplace:
     def warm_started(self, domain: str, warm: str, seed: int, listener: Listener | None = None) -> None:
         """A warm start, of a team or of one agent alone."""
         self.inputs(domain, warm)
-        folders = self.folders(domain, warm, seed)
+        folders = self.folders(domain, warm, seed).where_trained()
         if self._serves(folders.out / "run.json", lambda: self._check_run(domain, warm, folders)):
             return
         from collm.stages.warm_start import warm_start
@@ -101,7 +103,9 @@ class Workplace:
         self.start(domain, method, seed, listener)
         folders = self.folders(domain, method, seed)
         warm = starts_from(method, job.warm_start.enabled)
-        older = warm is not None and _older(folders.out / "run.json", self.folders(domain, warm, seed).out / "run.json")
+        older = warm is not None and _older(
+            folders.out / "run.json", self.folders(domain, warm, seed).trained_out / "run.json"
+        )
         if not older and self._serves(folders.out / "run.json", lambda: self._check_run(domain, method, folders)):
             return
         from collm.stages.train import checked_start, train
@@ -117,14 +121,16 @@ class Workplace:
         if row not in UNTRAINED:
             self._check_run(domain, row, folders)
         file = folders.out / "evaluation.json"
-        if not _older(file, folders.out / "run.json") and self._serves(file, lambda: _check_evaluation(job, folders)):
+        if not _older(file, folders.trained_out / "run.json") and self._serves(
+            file, lambda: _check_evaluation(job, folders)
+        ):
             return
         from collm.stages.evaluate import evaluate
 
         evaluate(job, seed, folders, self.threads, self.device)
 
     def _check_run(self, domain: str, row: str, folders: RunFolders) -> None:
-        provenance.check_run(self.config, domain, row, folders.out)
+        provenance.check_run(self.config, domain, row, folders.trained_out)
 
     def _serves(self, file: Path, check: Callable[[], None]) -> bool:
         """Whether what `file` belongs to is there and as it should be; raises what `check` raises, with a way out."""

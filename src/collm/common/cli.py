@@ -181,6 +181,12 @@ def parser(
     return result
 
 
+def add_variant(layout: argparse.ArgumentParser) -> None:
+    """Option of stages that belong to one variant of a configuration."""
+    words = "variant of the configuration, where it has some; '' for inputs that its variants share"
+    layout.add_argument("--variant", type=lambda text: text.strip("/"), metavar="NAME", help=words)
+
+
 def add_threads(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that compute with torch."""
     layout.add_argument("--threads", type=count, help="threads of torch; default: torch's own choice")

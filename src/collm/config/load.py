@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 
 from collm.common.errors import ConfigError
-from collm.config import plugins
+from collm.config import plugins, variants
 from collm.config.checks import check_model
 from collm.config.messages import describe
 from collm.config.numbers import check_numbers, whole_numbers
@@ -75,6 +75,18 @@ def check_config(config: Mapping[str, Any]) -> None:
         check_model(name, spec)
     for domain in config["domains"]:
         _check_rows(config, domain)
+    _check_variants(config)
+
+
+def _check_variants(config: Mapping[str, Any]) -> None:
+    """Check names, then every variant as a configuration of its own, then that all of them differ."""
+    variants.check_names(config)
+    for variant in variants.names(config):
+        try:
+            check_config(variants.merged(config, variant))
+        except ConfigError as error:
+            raise ConfigError(f"variants.{variant}: {error}") from None
+    variants.check_differences(config)
 
 
 def _check_rows(config: Mapping[str, Any], domain: str) -> None:
@@ -95,3 +107,7 @@ def _warn(contents: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> N
     if os.environ.get("RANK", "0") == "0":
         for line in shadowed(contents, config):
             print(f"warning: {line}", file=sys.stderr, flush=True)
+        base = variants.merged(config, "")
+        for variant in variants.names(config):
+            for line in shadowed([base, config["variants"][variant]], variants.merged(config, variant)):
+                print(f"warning: variants.{variant}: {line}", file=sys.stderr, flush=True)

@@ -41,7 +41,8 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
 
     Options of the domain that no file names have their declared defaults. A null `rollout.reward_shift` becomes minus
     the domain's best reward (under the profile), scaled. The released update rule fixes some keys last
-    (`checks.fix`); what they were is kept under "fixed". "configuration" is the digest of the whole.
+    (`checks.fix`); what they were is kept under "fixed". "configuration" is the digest of the whole, that of
+    all variants together for one of them.
 
     Raises:
         ConfigError: unknown domain or method, a key that no file sets, or a team that the domain has no roles for.
@@ -70,7 +71,8 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
         _, best = reward_bounds(domain, resolved["options"], config["profile"], team["num_agents"])
         rollout["reward_shift"] = -rollout["reward_scale"] * best
     resolved["fixed"] = fix(resolved, method) if config["semantics"] == "released" else {}
-    job = {"domain": domain, "method": method, "tracker": config["report"]["tracker"], "configuration": digest(config)}
+    whole = config.get("variant", {}).get("configuration") or digest(config)
+    job = {"domain": domain, "method": method, "tracker": config["report"]["tracker"], "configuration": whole}
     return copy.deepcopy({**job, **resolved})
 
 

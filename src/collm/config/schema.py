@@ -22,6 +22,9 @@ from collm.domains.base import PROFILES
 from collm.methods import registry
 from collm.methods.registry import BASELINES, METHODS
 
+OPTIONAL = ("name", "variants")  # keys that older files lack
+# What a variant may change: results of variants are compared, so they share domains, rows, seeds and report.
+CHANGEABLE = ("data", "models", "defaults", "domain", "profile", "semantics", "revision")
 FILE = Path("config/config.schema.json")
 
 
@@ -91,12 +94,13 @@ def schema() -> dict[str, Any]:
 @functools.cache
 def _schema(names: tuple[str, ...], methods: tuple[str, ...]) -> dict[str, Any]:
     keys = {**_axes(names, methods), **_blocks(names)}
+    keys["variants"] = _variants(keys)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of the CoLLM workflow",
         "description": "What to run and how; every key of config/config.yaml with its type and range.",
         **_mapping(keys),
-        "required": list(keys),
+        "required": [key for key in keys if key not in OPTIONAL],
         "$defs": {
             "model": _model(names),
             "scratch": block_schema(ScratchConfig),
@@ -127,6 +131,7 @@ def _axes(names: tuple[str, ...], methods: tuple[str, ...]) -> dict[str, Any]:
             "items": {"type": "string", "minLength": 1},
             "description": "Modules that bring domains and methods of their own.",
         },
+        "name": {"type": ["string", "null"], "description": "Folder below results, checkpoints and logs; null: none."},
         "domains": _names("Benchmarks to run.", names) | {"minItems": 1},
         "methods": _names("Training methods to run.", methods),
         "baselines": _names("Rows without reinforcement learning.", BASELINES),
@@ -158,6 +163,17 @@ def _blocks(names: tuple[str, ...]) -> dict[str, Any]:
             {name: _domain_block(name, layer) for name in names}, "Differences from the defaults per domain."
         ),
         "report": {**block_schema(ReportConfig), "required": ["estimator", "resamples", "episodes", "tracker"]},
+    }
+
+
+def _variants(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Overlays by name: what the whole asks for is there already; models are checked when an overlay is merged."""
+    inside = {key: _without_required(keys[key]) for key in CHANGEABLE if key != "models"}
+    models = {"type": "object", "additionalProperties": {"type": "object"}, "description": "Differences of models."}
+    return {
+        "type": "object",
+        "description": "Settings compared with each other by name; the first one is the reference.",
+        "additionalProperties": _mapping({**inside, "models": models}, "Differences of one variant."),
     }
 
 

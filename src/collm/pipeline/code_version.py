@@ -27,6 +27,8 @@ from typing import Any, Literal
 from collm import domains
 from collm.config.resolve import resolve_settings
 from collm.methods.registry import METHODS, WARM_STARTS
+from collm.pipeline import variants
+from collm.pipeline.places import Places
 from collm.pipeline.targets import all_rows
 
 PlayingStage = Literal["warm_start", "train", "evaluate"]
@@ -100,7 +102,7 @@ def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
 
 
-def notices(config: Mapping[str, Any], results: Path) -> list[str]:
+def notices(config: Mapping[str, Any], root: Path = Path(".")) -> list[str]:
     """What to say before the workflow starts: which finished runs other code made while `revision` stayed the same.
 
     Snakemake does not look at code, so it would keep these results without a word. Reads run.json and evaluation.json
@@ -108,39 +110,42 @@ def notices(config: Mapping[str, Any], results: Path) -> list[str]:
 
     Args:
         config: merged and checked.
-        results: folder of all results.
+        root: folder of results, data and logs.
     Returns:
         One line for every set of modules that changed, with the runs that they were part of.
     """
-    runs: dict[tuple[PlayingStage, tuple[str, ...]], list[str]] = {}
+    runs: dict[tuple[PlayingStage, tuple[str, ...], str], list[str]] = {}
     named: set[Path] = set()
-    for stage, domain, row, seed in _jobs(config):
-        folder = results / domain / row / f"seed{seed}"
-        path = folder / ("evaluation.json" if stage == "evaluate" else "run.json")
+    for own, stage, domain, row, seed in _jobs(config):
+        run, places = (domain, row, seed), Places.of(own)
+        evaluated = stage == "evaluate"
+        folder = root / (places.run(*run) if evaluated else places.trained(*run))
+        path = folder / ("evaluation.json" if evaluated else "run.json")
         if folder in named or not path.is_file():  # what is trained again is evaluated again
             continue
-        run = json.loads(path.read_text(encoding="utf-8"))
-        settings = resolve_settings(config, domain, row)
-        if run["config"].get("revision") != settings["revision"]:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        settings = resolve_settings(own, domain, row)
+        if facts["config"].get("revision") != settings["revision"]:
             continue
-        then = run.get("code", {}).get("modules")
+        then = facts.get("code", {}).get("modules")
         now = modules(stage, domain, settings["rollout"]["backend"], row)
         names = (UNKNOWN,) if then is None else tuple(changed(then, now))
         if names:
             named.add(folder)
-            runs.setdefault((stage, names), []).append(str(folder))
-    return [_notice(stage, names, paths, config["revision"]) for (stage, names), paths in runs.items()]
+            runs.setdefault((stage, names, settings["revision"]), []).append(str(folder))
+    return [_notice(stage, names, paths, revision) for (stage, names, revision), paths in runs.items()]
 
 
-def _jobs(config: Mapping[str, Any]) -> Iterator[tuple[PlayingStage, str, str, int]]:
-    """(stage, domain, row, seed) of every job that plays."""
+def _jobs(config: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], PlayingStage, str, str, int]]:
+    """(configuration of its variant, stage, domain, row, seed) of every job that plays."""
     rows = all_rows(config)
     trained = [row for row in rows if row in METHODS]
-    for domain in config["domains"]:
-        for seed in config["seeds"]:
-            yield from (("warm_start", domain, row, seed) for row in WARM_STARTS)
-            yield from (("train", domain, row, seed) for row in trained)
-            yield from (("evaluate", domain, row, seed) for row in rows)
+    for own in variants.each(config).values():
+        for domain in own["domains"]:
+            for seed in own["seeds"]:
+                yield from ((own, "warm_start", domain, row, seed) for row in WARM_STARTS)
+                yield from ((own, "train", domain, row, seed) for row in trained)
+                yield from ((own, "evaluate", domain, row, seed) for row in rows)
 
 
 def _notice(stage: PlayingStage, names: tuple[str, ...], paths: list[str], revision: Any) -> str:

@@ -82,6 +82,14 @@ def report_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: config["report"][key] for key in ("estimator", "resamples")}
 
 
+def run_settings(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the adapters of a run depend on: settings of their stage, of the data, and of the models below them."""
+    own = {**stage_settings("data", settings), **stage_settings(stage, settings)}
+    for name, spec in settings["models"].items():
+        own |= {f"models.{name}.{key}": value for key, value in model_settings(spec).items()}
+    return own
+
+
 def _depends(stage: Stage, key: str) -> bool:
     """Whether a dotted key is in one of the stage's blocks and counts there."""
     blocks = DEPENDS[stage]

@@ -13,9 +13,9 @@ from collm.common.errors import DataError
 from collm.common.files import read_jsonl
 from collm.common.progress import duration
 from collm.methods.registry import ROWS, WARM_STARTS
-from collm.pipeline.targets import run_folder
 
-RECORD = re.compile(r"results/(?P<domain>[^/]+)/(?P<method>[^/]+)/seed(?P<seed>\d+)/run\.json")
+RECORD = re.compile(r"(?P<place>results(?:/[^/]+)*?)/(?P<domain>[^/]+)/(?P<method>[^/]+)/seed(?P<seed>\d+)/run\.json")
+TABLES = ("/tables", "/tables/overview.md")  # what rules that make tables have among their outputs
 
 
 class Run(NamedTuple):
@@ -24,6 +24,7 @@ class Run(NamedTuple):
     domain: str
     method: str
     seed: str
+    place: str = "results"  # folder of all results of its experiment or variant
 
     @property
     def is_warm_start(self) -> bool:
@@ -32,7 +33,7 @@ class Run(NamedTuple):
 
     def record(self, root: Path = Path(".")) -> Path:
         """Its run.json, which is written last: a run whose record is there has finished."""
-        return root / run_folder(*self) / "run.json"
+        return root / self.place / self.domain / self.method / f"seed{self.seed}" / "run.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class WorkflowJob:
         logs: files that it writes its messages to.
         runs: teams that it trains; several where one process trains them one after another.
         seconds: what it is expected to take on one core; 0 if nothing is known.
+        tables: folder of the tables that it makes, if it makes any.
     """
 
     rule: str
@@ -51,12 +53,15 @@ class WorkflowJob:
     logs: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
     seconds: float = 0.0
+    tables: str = ""
 
     @classmethod
     def of(cls, rule: str, wildcards: Mapping[str, str], logs: Iterable[str], outputs: Iterable[str]) -> WorkflowJob:
-        """A job of Snakemake; `outputs` say which runs it trains."""
-        runs = (RECORD.fullmatch(str(file)) for file in outputs)
-        return cls(rule, wildcards, tuple(map(str, logs)), tuple(Run(*match.groups()) for match in runs if match))
+        """A job of Snakemake; `outputs` say which runs it trains and where its tables are."""
+        files = [*map(str, outputs)]
+        runs = tuple(Run(**match.groupdict()) for match in map(RECORD.fullmatch, files) if match)
+        tables = [file.removesuffix("/overview.md") for file in files if file.endswith(TABLES)]
+        return cls(rule, wildcards, tuple(map(str, logs)), runs, tables=tables[0] if tables else "")
 
     @property
     def name(self) -> str:
@@ -75,7 +80,8 @@ def run_line(run: Run, root: Path = Path(".")) -> str:
         DataError: a file is missing or lacks what the line says.
     """
     before, after = _rewards(run.record(root).with_name("metrics.jsonl"))
-    name = f"{run.domain} {ROWS[run.method].label} seed {run.seed}"
+    variant = "".join(f"{part} " for part in run.place.split("/")[1:])
+    name = f"{variant}{run.domain} {ROWS[run.method].label} seed {run.seed}"
     return f"{name}: reward {before:.2f} → {after:.2f} in {duration(_seconds(run.record(root)))}"
 
 
@@ -93,9 +99,9 @@ def what_runs(jobs: Collection[WorkflowJob]) -> str:
 
 def results_of(jobs: Collection[WorkflowJob], root: Path) -> str:
     """What a finished workflow has to show: the overview of all benchmarks, or those of each; "" if it made none."""
-    folders = [root / f"results/{job.wildcards['domain']}/tables" for job in jobs if job.rule == "domain_tables"]
-    if any(job.rule == "tables" for job in jobs):
-        folders = [root / "results/tables"]
+    made = [job for job in jobs if job.tables]
+    of_all = [job for job in made if "domain" not in job.wildcards]
+    folders = [root / job.tables for job in of_all or made]
     overviews = [(folder / "overview.md").read_text(encoding="utf-8") for folder in folders]
     places = [f"all metrics, with n: {folder / 'main.md'}" for folder in folders]
     return "\n".join(f"\n{overview}\n{place}" for overview, place in zip(overviews, places, strict=True))

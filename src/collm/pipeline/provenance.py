@@ -94,21 +94,14 @@ def check_run(config: Mapping[str, Any], domain: str, method: str, run: Path) ->
     again = f"python src/{stage}.py --domain {domain} --method {method} (or snakemake {domain})"
     recorded = _settings_of(run / "run.json", "config", ModelError, again)
     own = resolve_settings(config, domain, method)
-    _compare(str(run), _of_run(stage, recorded), _of_run(stage, own), ModelError, again)
+    then, now = (dependencies.run_settings(stage, settings) for settings in (recorded, own))
+    _compare(str(run), then, now, ModelError, again)
 
 
 def differences(recorded: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """Keys whose values differ, each with both values in words; empty if nothing differs."""
     keys = [key for key in {**own, **recorded} if recorded.get(key, MISSING) != own.get(key, MISSING)]
     return [f"{key} {_word(recorded, key)}, this run says {_word(own, key)}" for key in keys]
-
-
-def _of_run(stage: dependencies.Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What adapters depend on: settings of their stage, of the data, and of the models below them."""
-    own = {**dependencies.stage_settings("data", settings), **dependencies.stage_settings(stage, settings)}
-    for name, spec in settings["models"].items():
-        own |= {f"models.{name}.{key}": value for key, value in dependencies.model_settings(spec).items()}
-    return own
 
 
 def _settings_of(file: Path, key: str, error: type[CollmError], again: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Files of the workflow: what a job reads and writes, and what tables and figures are made from.
 
-Paths are relative to the repository, as Snakemake compares them. Functions take a merged configuration where they
-speak of many jobs, and resolved settings (`resolve.resolve_settings`) where they speak of one.
+Paths are relative to the folder of a run, as Snakemake compares them; `Places` says where an experiment or a variant
+has its own. Functions take a merged configuration where they speak of many jobs, those of all its variants if it has
+some, and resolved settings (`resolve.resolve_settings`) where they speak of one.
 """
 
 from __future__ import annotations
@@ -14,26 +15,21 @@ from typing import Any
 from collm.common.errors import ConfigError
 from collm.config.resolve import resolve_settings, rows, starts_from
 from collm.methods.registry import METHODS, UNTRAINED, WARM_STARTS
-from collm.pipeline import machine
+from collm.pipeline import machine, variants
+from collm.pipeline.places import Places
 
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
 BESIDE_REPORT = ("methods/registry.py", "report/paper_results.csv", "runs/health.py", "runs/health_remarks.py")
-TABLE = "results/tables/main.csv"
-EPISODES = "results/episodes.html"
-PAGE = "results/report.html"
+TABLE, EPISODES, PAGE = "tables/main.csv", "episodes.html", "report.html"  # below the results of a variant
 CLAIMS = ("results/tables/claims.csv", "results/figures/claims.png", "results/figures/profiles.png")
 STUDY = "docs/study"
+HERE = Places()  # of an experiment without name and variants
 
 
-def run_folder(domain: str, method: str, seed: int | str) -> str:
-    """Folder of the results of one run."""
-    return f"results/{domain}/{method}/seed{seed}"
-
-
-def data_files(domain: str) -> list[str]:
+def data_files(domain: str, places: Places = HERE) -> list[str]:
     """Both splits and the manifest of a domain."""
-    return [f"data/{domain}/{name}" for name in ("manifest.json", "train.jsonl", "test.jsonl")]
+    return [f"{places.data(domain)}/{name}" for name in ("manifest.json", "train.jsonl", "test.jsonl")]
 
 
 def embedded_rows(config: Mapping[str, Any], domain: str, root: Path = Path(".")) -> list[str]:
@@ -42,31 +38,31 @@ def embedded_rows(config: Mapping[str, Any], domain: str, root: Path = Path(".")
     return [str(file)] if config["data"]["source"] == "embedded" and (root / file).is_file() else []
 
 
-def model_file(domain: str, name: str, spec: Mapping[str, Any]) -> str:
+def model_file(domain: str, name: str, spec: Mapping[str, Any], places: Places = HERE) -> str:
     """Description of a prepared model: models made from scratch belong to a domain, the others are shared."""
     place = f"{domain}/{name}" if spec["source"] == "scratch" else name
-    return f"resources/models/{place}/model.json"
+    return f"{places.models(domain)}/{place}/model.json"
 
 
-def model_files(settings: Mapping[str, Any]) -> list[str]:
+def model_files(settings: Mapping[str, Any], places: Places = HERE) -> list[str]:
     """Descriptions of the models of a job, by name."""
-    return [model_file(settings["domain"], name, spec) for name, spec in settings["models"].items()]
+    return [model_file(settings["domain"], name, spec, places) for name, spec in settings["models"].items()]
 
 
-def models_of_jobs(jobs: Iterable[Mapping[str, Any]]) -> list[str]:
+def models_of_jobs(jobs: Iterable[Mapping[str, Any]], places: Places = HERE) -> list[str]:
     """Descriptions of the models of several jobs, each once, sorted."""
-    return sorted({file for settings in jobs for file in model_files(settings)})
+    return sorted({file for settings in jobs for file in model_files(settings, places)})
 
 
-def start_files(settings: Mapping[str, Any], seed: int | str) -> list[str]:
+def start_files(settings: Mapping[str, Any], seed: int | str, places: Places = HERE) -> list[str]:
     """Warm-started adapters, where the job's method starts from them."""
     start = starts_from(settings["method"], settings["warm_start"]["enabled"])
-    return [f"{run_folder(settings['domain'], start, seed)}/adapters"] if start else []
+    return adapter_files(settings["domain"], [start], seed, places) if start else []
 
 
-def adapter_files(domain: str, methods: Iterable[str], seed: int | str) -> list[str]:
+def adapter_files(domain: str, methods: Iterable[str], seed: int | str, places: Places = HERE) -> list[str]:
     """Adapters of the rows of a domain that have some; untrained ones have none."""
-    return [f"{run_folder(domain, method, seed)}/adapters" for method in methods if method not in UNTRAINED]
+    return [f"{places.trained(domain, method, seed)}/adapters" for method in methods if method not in UNTRAINED]
 
 
 def result_names(method: str) -> list[str]:
@@ -77,11 +73,13 @@ def result_names(method: str) -> list[str]:
 def result_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]:
     """What the tables and figures of some domains are made from: manifests, then the files of every run."""
     domains = list(domains)
-    runs = [(domain, row, seed) for domain in domains for row in rows(config, domain) for seed in config["seeds"]]
-    return [
-        *(f"data/{domain}/manifest.json" for domain in domains),
-        *(f"{run_folder(*run)}/{name}" for run in runs for name in result_names(run[1])),
-    ]
+    files: list[str] = []
+    for own in variants.each(config).values():
+        places = Places.of(own)
+        runs = [(domain, row, seed) for domain in domains for row in rows(own, domain) for seed in own["seeds"]]
+        files += (f"{places.data(domain)}/manifest.json" for domain in domains)
+        files += (f"{places.run(*run)}/{name}" for run in runs for name in result_names(run[1]))
+    return list(dict.fromkeys(files))
 
 
 def sample_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]:
@@ -89,14 +87,39 @@ def sample_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]
     return [file for file in result_files(config, domains) if file.endswith("/samples.jsonl")]
 
 
-def figure_files(domains: Iterable[str]) -> list[str]:
-    """Figures of some domains, as PNG and SVG."""
+def figure_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]:
+    """Figures of some domains, as PNG and SVG; of several variants, also those that show them together."""
+    domains = list(domains)
+    kinds = {domain: ("curves", "bars", "health", *(["worlds"] if domain in WORLDS else [])) for domain in domains}
     return [
-        f"results/figures/{kind}_{domain}.{suffix}"
-        for domain in domains
-        for kind in ("curves", "bars", "health", *(["worlds"] if domain in WORLDS else []))
-        for suffix in ("png", "svg")
+        *(
+            f"{Places.of(own).results}/figures/{kind}_{domain}.{suffix}"
+            for own in variants.each(config).values()
+            for domain in domains
+            for kind in kinds[domain]
+            for suffix in ("png", "svg")
+        ),
+        *comparison_files(config, domains),
     ]
+
+
+def comparison_files(config: Mapping[str, Any], domains: Iterable[str], kind: str = "figures") -> list[str]:
+    """What shows variants beside each other: tables, or figures of some domains; nothing if there is one or none."""
+    folder = Places.of(config).comparison
+    if len(variants.names(config)) < 2:
+        return []
+    if kind == "tables":
+        return [f"{folder}/tables/variants.{suffix}" for suffix in ("md", "csv")]
+    return [f"{folder}/figures/variants_{domain}.{suffix}" for domain in domains for suffix in ("png", "svg")]
+
+
+def shown_files(config: Mapping[str, Any]) -> list[str]:
+    """What a run is for: tables, figures and pages of every variant, and what compares them."""
+    pages = [
+        f"{Places.of(own).results}/{file}" for own in variants.each(config).values() for file in (TABLE, EPISODES, PAGE)
+    ]
+    domains = config["domains"]
+    return [*pages, *figure_files(config, domains), *comparison_files(config, domains, "tables")]
 
 
 def study_files(root: Path = Path(".")) -> list[str]:
@@ -110,7 +133,8 @@ def report_files(config: Mapping[str, Any], root: Path = Path(".")) -> list[str]
     Raises:
         ConfigError: there are none.
     """
-    files = [TABLE, *(file for file in figure_files(config["domains"]) if file.endswith(".png"))]
+    files = [f"{Places.of(own).results}/{TABLE}" for own in variants.each(config).values()]
+    files += [file for file in figure_files(config, config["domains"]) if file.endswith(".png")]
     present = [file for file in files if (root / file).is_file()]
     if not present:
         raise ConfigError(
@@ -127,18 +151,30 @@ def all_rows(config: Mapping[str, Any]) -> list[str]:
 
 def all_models(config: Mapping[str, Any]) -> list[str]:
     """Descriptions of the models of all jobs."""
-    jobs = [(domain, row) for domain in config["domains"] for row in rows(config, domain)]
-    return models_of_jobs(resolve_settings(config, domain, row) for domain, row in jobs)
+    files: set[str] = set()
+    for own in variants.each(config).values():
+        jobs = [(domain, row) for domain in own["domains"] for row in rows(own, domain)]
+        files |= {*models_of_jobs((resolve_settings(own, domain, row) for domain, row in jobs), Places.of(own))}
+    return sorted(files)
+
+
+def all_manifests(config: Mapping[str, Any]) -> list[str]:
+    """Manifests of the data of all domains."""
+    each = variants.each(config).values()
+    return list(dict.fromkeys(data_files(domain, Places.of(own))[0] for own in each for domain in own["domains"]))
 
 
 def all_trained(config: Mapping[str, Any]) -> list[str]:
     """run.json of all methods in all domains and seeds."""
-    return _records(config, {domain: config["methods"] for domain in config["domains"]})
+    each = variants.each(config).values()
+    return [file for own in each for file in _records(own, dict.fromkeys(own["domains"], own["methods"]))]
 
 
 def all_warm_starts(config: Mapping[str, Any]) -> list[str]:
     """run.json of all warm starts that a row is or starts from."""
-    return _records(config, {domain: needed_warm_starts(config, domain) for domain in config["domains"]})
+    each = variants.each(config).values()
+    needed = [(own, {domain: needed_warm_starts(own, domain) for domain in own["domains"]}) for own in each]
+    return list(dict.fromkeys(file for own, names in needed for file in _records(own, names)))
 
 
 def needed_warm_starts(config: Mapping[str, Any], domain: str) -> list[str]:
@@ -149,28 +185,30 @@ def needed_warm_starts(config: Mapping[str, Any], domain: str) -> list[str]:
 
 
 def evaluated_together(config: Mapping[str, Any]) -> list[str]:
-    """Domains whose rows are evaluated by one job: they have every row, and one process can play them all."""
+    """Domains whose rows are evaluated by one job: in all variants it can play every row."""
     names = all_rows(config)
+    each = variants.each(config).values()
     return [
         domain
         for domain in config["domains"]
-        if rows(config, domain) == names
-        and machine.in_one_process([resolve_settings(config, domain, row) for row in names])
+        if all(rows(own, domain) == names for own in each)
+        and all(machine.in_one_process([resolve_settings(own, domain, row) for row in names]) for own in each)
     ]
 
 
 def trained_together(config: Mapping[str, Any]) -> list[str]:
     """Domains whose training runs of a seed are two jobs (see `shares`): all are short, one process can do several.
 
-    Where runs are longer, a start hardly counts, and many jobs fill the cores better than few.
+    Where runs are longer, a start hardly counts, and many jobs fill the cores better than few, in all variants.
     """
     names = config["methods"]
-    jobs = {domain: [resolve_settings(config, domain, name) for name in names] for domain in config["domains"]}
-    return [
-        domain
-        for domain, each in jobs.items()
-        if len(names) > 2 and machine.in_one_process(each) and all(machine.short(settings) for settings in each)
-    ]
+    each = variants.each(config).values()
+
+    def fit(domain: str, own: Mapping[str, Any]) -> bool:
+        jobs = [resolve_settings(own, domain, name) for name in names]
+        return machine.in_one_process(jobs) and all(machine.short(settings) for settings in jobs)
+
+    return [domain for domain in config["domains"] if len(names) > 2 and all(fit(domain, own) for own in each)]
 
 
 def shares(methods: Sequence[str]) -> list[list[str]]:
@@ -212,7 +250,7 @@ def report_modules(script: str, source: Path) -> list[str]:
 
 def _records(config: Mapping[str, Any], methods: Mapping[str, Sequence[str]]) -> list[str]:
     runs = [(domain, name, seed) for domain, names in methods.items() for name in names for seed in config["seeds"]]
-    return [f"{run_folder(*run)}/run.json" for run in runs]
+    return [f"{Places.of(config).trained(*run)}/run.json" for run in runs]
 
 
 def _file_of(module: str, source: Path) -> Path:

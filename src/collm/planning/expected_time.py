@@ -14,6 +14,7 @@ from typing import Any
 from collm.common.errors import CollmError
 from collm.common.progress import duration
 from collm.pipeline.jobs import WorkflowJob, what_runs
+from collm.pipeline.places import Places
 from collm.planning.plan import Line, make_plan
 from collm.planning.throughput import START_SECONDS, Rates
 
@@ -45,7 +46,7 @@ def expect(
         root: where data, models and results of earlier runs lie, if they do.
     """
     try:
-        plan = make_plan(settings, Rates(root / "results"), root)
+        plan = make_plan(settings, Rates(root / Places.of(settings).comparison), root)
     except CollmError as error:  # of a plan alone: the jobs have all that they need, or fetch it
         return Expected(jobs, None, f"the time is not known beforehand ({error})")
     lines = {(line.domain, line.method): line for line in plan.lines}
@@ -60,10 +61,12 @@ def expect(
     return Expected(timed, wall, f"about {duration(wall)} on {where} if nothing else runs there")
 
 
-def start_lines(expected: Expected, root: Path) -> str:
+def start_lines(expected: Expected, root: Path, places: Places | None = None) -> str:
     """What a run says when it starts: what it will do, about how long that takes, and where everything will be."""
+    places = places or Places()
     runs = what_runs(list(expected.jobs.values()))
-    return f"To run: {runs}; {expected.words}.\nResults: {root / 'results'}; logs of the jobs: {root / 'logs'}"
+    where = f"Results: {root / places.comparison}; logs of the jobs: {root / places.logs}"
+    return f"To run: {runs}; {expected.words}.\n{where}"
 
 
 def _seconds(job: WorkflowJob, lines: Mapping[tuple[str, str], Line]) -> float:

@@ -63,14 +63,14 @@ def improvement_frame(results: Results, domains: Mapping[str, Domain], resamples
     or three the interval says little. Rows of the domain "all" follow where several domains have two seeds or more.
     """
     comparisons = list(_comparisons(results, domains))
-    rows = [_row([comparison], comparison.domain, comparison.metric, resamples) for comparison in comparisons]
+    rows = [summary([comparison], comparison.domain, comparison.metric, resamples) for comparison in comparisons]
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in comparisons:
         if comparison.seeds > 1:
             kind = "reward" if comparison.metric == "reward" else OVERVIEW
             groups.setdefault((comparison.method, kind), []).append(comparison)
     together = [(group, kind) for (_, kind), group in groups.items() if len(group) > 1]
-    rows += [_row(group, ALL, kind, resamples) for group, kind in together]
+    rows += [summary(group, ALL, kind, resamples) for group, kind in together]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -117,7 +117,7 @@ def _comparisons(results: Results, domains: Mapping[str, Domain]) -> Iterator[Co
                     yield Comparison(domain, method, start, name, factor * paired.to_numpy(dtype=float).T)
 
 
-def _row(group: Sequence[Comparison], domain: str, metric: str, resamples: int) -> dict[str, object]:
+def summary(group: Sequence[Comparison], domain: str, metric: str, resamples: int) -> dict[str, object]:
     """One row of the frame: the mean over the comparisons of one method, each drawn on its own."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     points, drawn = [], []

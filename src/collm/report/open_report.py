@@ -15,6 +15,8 @@ from collm.config.messages import known
 from collm.config.resolve import resolve_job
 from collm.domains import names as domain_names
 from collm.domains.base import Domain
+from collm.pipeline import variants
+from collm.pipeline.places import Places
 from collm.report.results import Results, load
 
 
@@ -28,13 +30,15 @@ class Report:
     resamples: int
     episodes: int  # of one run that the browser shows
     out: Path
+    folder: Path  # of all runs
 
 
 def report_parser(description: str, kind: str) -> argparse.ArgumentParser:
     """Options of the stages that show results; `kind` is the folder or file below the results that they write."""
     parser = cli.parser(description, domain=False)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all runs")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all data manifests")
+    cli.add_variant(parser)
+    parser.add_argument("--results", type=Path, help="folder of all runs; None: results, or that of name and variant")
+    parser.add_argument("--data", type=Path, help="folder of all data manifests; None: data, or that of the variant")
     parser.add_argument("--out", type=Path, help=f"what to write; None: RESULTS/{kind}")
     parser.add_argument("--domains", nargs="+", metavar="DOMAIN", help="only these; None: all of the configuration")
     parser.add_argument("--partial", action="store_true", help="go on without the runs that are not there")
@@ -49,16 +53,20 @@ def open_report(arguments: argparse.Namespace) -> Report:
         ConfigError: a configuration file is missing or wrong.
         DataError: as `results.load` does.
     """
-    settings = load_config(arguments.config)
+    settings = variants.of(load_config(arguments.config), arguments.variant)
+    places = Places.of(settings)
     if arguments.domains:
         cli.each_once("--domains", arguments.domains)
         for name in arguments.domains:
             known("domain", name, domain_names())
-    loaded = load(settings, arguments.results, arguments.data, arguments.partial, arguments.domains)
+    results = arguments.results or Path(places.results)
+    data = arguments.data or {name: Path(places.data(name)) for name in settings["domains"]}
+    loaded = load(settings, results, data, arguments.partial, arguments.domains)
     domains = build_domains(settings, loaded.domains())
     shown = settings["report"]
-    out = arguments.out or arguments.results / arguments.kind
-    return Report(loaded, domains, shown["estimator"], shown["resamples"], shown["episodes"], out)
+    out = arguments.out or results / arguments.kind
+    bootstrap = shown["estimator"], shown["resamples"]
+    return Report(loaded, domains, *bootstrap, shown["episodes"], out, results)
 
 
 def build_domains(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Domain]:

@@ -92,11 +92,16 @@ class Results:
 
 
 def load(
-    settings: Mapping[str, Any], results: Path, data: Path, partial: bool = False, domains: Sequence[str] | None = None
+    settings: Mapping[str, Any],
+    results: Path,
+    data: Path | Mapping[str, Path],
+    partial: bool = False,
+    domains: Sequence[str] | None = None,
 ) -> Results:
     """Everything that a merged configuration asks for; stale folders and runs left out are named on stderr.
 
     Args:
+        data: as in `collect`.
         domains: show these alone, in this order; None shows all of the configuration.
 
     Raises:
@@ -131,10 +136,11 @@ def unused_runs(runs: Iterable[Run], results: Path) -> list[Path]:
     return sorted(evaluated - {run.folder for run in runs})
 
 
-def collect(runs: Iterable[Run], data: Path, partial: bool = False) -> Results:
-    """Read the files of `runs` and the manifests below `data`.
+def collect(runs: Iterable[Run], data: Path | Mapping[str, Path], partial: bool = False) -> Results:
+    """Read the files of `runs` and the manifests of their domains.
 
     Args:
+        data: folder of all domains' data, or the folder of each by name.
         partial: go on with what is there; the files that are not are listed in `Results.missing`.
 
     Raises:
@@ -142,7 +148,9 @@ def collect(runs: Iterable[Run], data: Path, partial: bool = False) -> Results:
         malformed.
     """
     runs = list(runs)
-    manifests = {run.domain: Path(data) / run.domain / "manifest.json" for run in runs}
+    names = dict.fromkeys(run.domain for run in runs)
+    folders = data if isinstance(data, Mapping) else {name: Path(data) / name for name in names}
+    manifests = {name: folders[name] / "manifest.json" for name in names}
     needed = [*(path for run in runs for path in run.files), *manifests.values()]
     missing = tuple(path for path in needed if not path.is_file())
     if missing and not partial:

@@ -12,7 +12,7 @@ from collm.domains.base import Domain, Metric
 from collm.methods.registry import ROWS
 from collm.report.against_start import NOTHING, AgainstStart
 from collm.report.starts import MARK
-from collm.report.tables import TIME, number, overview_metric, table_metrics
+from collm.report.tables import TIME, counted, number, overview_metric, table_metrics
 
 ABSENT = "–"
 LATEX = {
@@ -57,7 +57,7 @@ def display_frame(
         for metric in table_metrics(metrics, own.index):
             mark = marks.cell(domain, method, metric.name) if metric in metrics else ""
             record |= _cells(own.loc[metric.name], metric, metric.name in beside, mark)
-        record["n"] = _count(own.iloc[-1])
+        record["n"] = counted(own.iloc[-1])
         records.append(record)
     return pd.DataFrame(records)
 
@@ -202,12 +202,6 @@ def _cell(row: pd.Series, metric: Metric) -> str:
         return ABSENT
     interval = f" [{number(row['low'], metric)}, {number(row['high'], metric)}]" if pd.notna(row["low"]) else ""
     return number(row["point"], metric) + interval
-
-
-def _count(row: pd.Series) -> str:
-    each, rest = divmod(int(row["samples"]), int(row["seeds"] * row["tasks"]))
-    per_task = str(each) if rest == 0 else f"{row['samples'] / (row['seeds'] * row['tasks']):.1f}"
-    return f"{row['seeds']} × {row['tasks']} × {per_task}"
 
 
 def _labels(main: pd.DataFrame, domain: str) -> str:

@@ -67,7 +67,7 @@ def main_frame(
             theirs = published.get((domain, method, metric.name)) if from_where.comparable else None
             difference = None if theirs is None or metric is TIME else value.point - theirs
             rows.append(
-                _row(domain, method, metric.name, value)
+                estimate_row(domain, method, metric.name, value)
                 | {"paper": theirs, "difference": difference}
                 | {"label": from_where.label}
             )
@@ -82,7 +82,7 @@ def reward_frame(results: Results, estimator: str = "mean", resamples: int = 10_
         for column in ["reward", *(name for name in map(str, frame) if name.startswith("part."))]:
             # A part that an early turn or another branch of the reward does not name adds nothing: zero.
             value = _from_samples(frame.fillna({column: 0.0}), column, estimator, resamples)
-            rows.append(_row(domain, method, column, value))
+            rows.append(estimate_row(domain, method, column, value))
     return pd.DataFrame(rows, columns=["domain", "method", "metric", *ESTIMATE])
 
 
@@ -96,30 +96,43 @@ def difference_frame(
     """
     rows = []
     for domain in results.domains():
-        columns = {"reward": "reward", "tokens": "tokens"}
         metrics = _possible(results, [metric for metric in domains[domain].metrics if metric.in_table], domain)
-        columns |= {metric.name: f"metric.{metric.name}" for metric in metrics}
         for method in results.methods(domain):
             start = reference(results, domain, method)
             if start is None:
                 continue
-            ours, theirs = results.of(domain, method), results.of(domain, start)
-            paired = set(ours["seed"]) & set(theirs["seed"])
-            if not paired:
-                continue
-            sides = [_with_draws(side[side["seed"].isin(paired)], metrics) for side in (ours, theirs)]
-            for name, column in columns.items():
-                first, second = (statistics.score_matrix(side, column) for side in sides)
-                value = statistics.difference(
-                    first,
-                    second,
-                    _rng(),
-                    statistic=estimator,
-                    resamples=resamples,
-                    strata=statistics.one_stratum(len(first.tasks)),
-                )
-                rows.append(_row(domain, method, name, value) | {"reference": start})
+            sides = results.of(domain, method), results.of(domain, start)
+            for name, value in paired_differences(*sides, metrics, estimator, resamples).items():
+                rows.append(estimate_row(domain, method, name, value) | {"reference": start})
     return pd.DataFrame(rows, columns=["domain", "method", "reference", "metric", *ESTIMATE])
+
+
+def paired_differences(
+    ours: pd.DataFrame, theirs: pd.DataFrame, metrics: Sequence[Metric], estimator: str, resamples: int
+) -> dict[str, Estimate]:
+    """Samples of one run minus those of another over the seeds that both have, by reward, tokens and metric.
+
+    Empty if they share no seed. Raises DataError if they were evaluated on different tasks.
+    """
+    paired = set(ours["seed"]) & set(theirs["seed"])
+    if not paired:
+        return {}
+    columns = {"reward": "reward", "tokens": "tokens", **{metric.name: f"metric.{metric.name}" for metric in metrics}}
+    sides = [with_draws(side[side["seed"].isin(paired)], metrics) for side in (ours, theirs)]
+    found = {}
+    for name, column in columns.items():
+        first, second = (statistics.score_matrix(side, column) for side in sides)
+        strata = statistics.one_stratum(len(first.tasks))
+        found[name] = statistics.difference(
+            first, second, _rng(), statistic=estimator, resamples=resamples, strata=strata
+        )
+    return found
+
+
+def possible_metrics(first: Results, domain: Domain, second: Results) -> list[Metric]:
+    """Metrics of a domain's table that both results have samples enough for."""
+    metrics = [metric for metric in domain.metrics if metric.in_table]
+    return _possible(second, _possible(first, metrics, domain.name), domain.name)
 
 
 def reference(results: Results, domain: str, method: str) -> str | None:
@@ -226,7 +239,7 @@ def _possible(results: Results, metrics: Sequence[Metric], domain: str) -> list[
     return [metric for metric in metrics if metric.draws <= least]
 
 
-def _with_draws(frame: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+def with_draws(frame: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """The samples of one method with columns for the metrics that are made from several of them."""
     columns = {
         f"metric.{metric.name}": statistics.drawn_at_least_once(frame, f"metric.{metric.of}", metric.draws)
@@ -252,7 +265,7 @@ def _estimate(results: Results, domain: str, method: str, metric: Metric, estima
     if metric is TIME:
         return _latency(results, domain, method, sorted(frame["seed"].unique()), estimator, resamples)
     column = metric.name if metric is TOKENS else f"metric.{metric.name}"
-    frame = _with_draws(frame, [metric])
+    frame = with_draws(frame, [metric])
     if column not in frame or frame[column].isna().any():
         raise DataError(f"{domain}/{method}: samples lack the metric {metric.name!r}; evaluate again")
     return _from_samples(frame, column, estimator, resamples)
@@ -288,5 +301,13 @@ def _rng() -> np.random.Generator:
     return np.random.default_rng(BOOTSTRAP_SEED)
 
 
-def _row(domain: str, method: str, metric: str, value: Estimate) -> dict[str, object]:
+def counted(row: pd.Series) -> str:
+    """Seeds, tasks and samples of a task behind an estimate: 3 × 20 × 4."""
+    each, rest = divmod(int(row["samples"]), int(row["seeds"] * row["tasks"]))
+    per_task = str(each) if rest == 0 else f"{row['samples'] / (row['seeds'] * row['tasks']):.1f}"
+    return f"{row['seeds']} × {row['tasks']} × {per_task}"
+
+
+def estimate_row(domain: str, method: str, metric: str, value: Estimate) -> dict[str, object]:
+    """An estimate as a row of a frame."""
     return {"domain": domain, "method": method, "metric": metric, **dataclasses.asdict(value)}

@@ -14,7 +14,8 @@ from collm.config.job import Job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import UNTRAINED
-from collm.pipeline import provenance
+from collm.pipeline import provenance, variants
+from collm.pipeline.places import Places
 from collm.runs.folders import RunFolders
 from collm.stages import Provide
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
     """
     parser = cli.parser(__doc__, seed=True)
     parser.add_argument("--method", nargs="+", required=True, help="methods or baselines, e.g. parallel collm_cc")
+    cli.add_variant(parser)
     cli.add_threads(parser)
     cli.add_device(parser)
     cli.add_processes(parser)
@@ -35,23 +37,24 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
         cli.add_again(parser)
     arguments = parser.parse_args(argv)
     _check_arguments(arguments.method, arguments.adapters)
-    settings = load_config(arguments.config)
+    settings = variants.of(load_config(arguments.config), arguments.variant)
+    places = Places.of(settings)
     jobs = [resolve_job(settings, arguments.domain, method) for method in arguments.method]
     if provide is not None:
         for job in jobs:
             provide(settings, job, arguments)
     for job in jobs:
-        folders = RunFolders.of(arguments.domain, job.method, arguments.seed)
+        folders = RunFolders.of(arguments.domain, job.method, arguments.seed, places=places)
         provenance.check_inputs(settings, arguments.domain, job.method, folders.data, folders.models)
         if job.method not in UNTRAINED and not arguments.adapters:
-            provenance.check_run(settings, arguments.domain, job.method, folders.out)
+            provenance.check_run(settings, arguments.domain, job.method, folders.trained_out)
     with cli.loading():
         from collm.runs import distributed
         from collm.training import evaluation, setup  # noqa: F401  `evaluate` needs them
     given = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--again"]  # that is done by now
     distributed.launch("collm.stages.evaluate", given, arguments.processes, arguments.threads)
     for job in jobs:
-        folders = RunFolders.of(job.domain, job.method, arguments.seed)
+        folders = RunFolders.of(job.domain, job.method, arguments.seed, places=places)
         evaluate(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.adapters)
     return 0
 

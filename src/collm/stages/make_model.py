@@ -18,7 +18,8 @@ from collm.config.resolve import model_spec, resolve_job
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
-from collm.pipeline import provenance
+from collm.pipeline import provenance, variants
+from collm.pipeline.places import Places
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,14 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--domain", help="benchmark on whose training text a scratch model is made")
     parser.add_argument("--model", required=True, help="name under `models` in the configuration")
     parser.add_argument("--data", type=Path, help="folder of the domain's data; default data/<domain>")
-    parser.add_argument("--models", type=Path, default=Path("resources/models"), help="folder of all models")
+    parser.add_argument("--models", type=Path, help="folder of all models; default resources/models")
     cli.add_device(parser, default="cpu")
+    cli.add_variant(parser)
     arguments = parser.parse_args(argv)
-    settings = load_config(arguments.config)
+    settings = variants.of(load_config(arguments.config), arguments.variant)
     if arguments.domain is not None:
         known("domain", arguments.domain, domains.names())
-    data = arguments.data or Path("data") / (arguments.domain or "")
-    make_model(settings, arguments.model, arguments.domain, data, arguments.models, arguments.device)
+    places, domain = Places.of(settings), arguments.domain or ""
+    data = arguments.data or Path(places.data(domain))
+    models = arguments.models or Path(places.models(domain))
+    make_model(settings, arguments.model, arguments.domain, data, models, arguments.device)
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from collm.common import cli, shipped
 from collm.common.files import write_json
+from collm.config import variants
 from collm.config.load import load_config
 from collm.planning import plan, text
 from collm.planning.throughput import Rates
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = plan.make_plan(settings, rates, device=arguments.device)
     for note in jobs.notes:
         print(note, file=sys.stderr)
+    count = len(variants.names(settings))
+    if count > 1:
+        words = "this is the plan of one variant, as the configuration is without its overlay"
+        print(f"{count} variants train and evaluate {count} times as much; {words}", file=sys.stderr)
     print(text.as_text(jobs, arguments.price, arguments.cores, arguments.device_memory), end="")
     if arguments.json:
         write_json(arguments.json, plan.as_json(jobs, arguments.price, arguments.cores))

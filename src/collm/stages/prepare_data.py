@@ -12,7 +12,8 @@ from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.data import prepare
-from collm.pipeline import provenance
+from collm.pipeline import provenance, variants
+from collm.pipeline.places import Places
 
 SHOWN = 5  # dropped rows that are printed
 
@@ -21,9 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prepare one domain's data and print what was written; raises CollmError on bad input."""
     parser = cli.parser(__doc__)
     parser.add_argument("--out", help="folder to write; data/<domain> if not given")
+    cli.add_variant(parser)
     arguments = parser.parse_args(argv)
-    settings = load_config(arguments.config)
-    out = Path(arguments.out or f"data/{arguments.domain}")
+    settings = variants.of(load_config(arguments.config), arguments.variant)
+    out = Path(arguments.out or Places.of(settings).data(arguments.domain))
     manifest = prepare_data(settings, arguments.domain, out)
     for split, entry in manifest["splits"].items():
         print(f"{out / split}.jsonl: {entry['rows']} tasks from {entry['slice']} ({manifest['label']})")

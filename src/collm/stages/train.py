@@ -20,7 +20,8 @@ from collm.config.job import Job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job, starts_from
 from collm.methods.registry import BASELINES, METHODS, WARM_STARTS
-from collm.pipeline import provenance
+from collm.pipeline import provenance, variants
+from collm.pipeline.places import Places
 from collm.runs import health, health_remarks
 from collm.runs.folders import RunFolders
 from collm.stages import Listener, Provide
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
     """
     parser = cli.parser(__doc__, seed=True)
     parser.add_argument("--method", nargs="+", required=True, help="methods, e.g. collm_cc; several: one after another")
+    cli.add_variant(parser)
     cli.add_threads(parser)
     cli.add_device(parser)
     cli.add_reuse(parser)
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
         cli.add_again(parser)
     arguments = parser.parse_args(argv)
     _check_arguments(arguments)
-    config = load_config(arguments.config)
+    config = variants.of(load_config(arguments.config), arguments.variant)
     jobs = [resolve_job(config, arguments.domain, method) for method in arguments.method]
     if provide is not None:
         for job in jobs:
@@ -56,16 +58,18 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
         from collm.training import trainer  # noqa: F401  `train` needs it
     given = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--again"]  # that is done by now
     distributed.launch("collm.stages.train", given, arguments.processes, arguments.threads)
-    return train_each(jobs, starts, arguments)
+    return train_each(jobs, starts, arguments, Places.of(config))
 
 
-def train_each(jobs: Sequence[Job], starts: Sequence[Path | None], arguments: argparse.Namespace) -> int:
+def train_each(
+    jobs: Sequence[Job], starts: Sequence[Path | None], arguments: argparse.Namespace, places: Places
+) -> int:
     """One run after another. One that fails does not stop the others, a signal does; returns the last such status."""
     failed: list[str] = []
     status = 0
     for job, start, log in zip(jobs, starts, arguments.logs or [None] * len(jobs), strict=True):
         with cli.printed_to(log):
-            ended = cli.status(functools.partial(_train, job, start, arguments))
+            ended = cli.status(functools.partial(_train, job, start, arguments, places))
         if ended:
             status = ended
             failed.append(job.method)
@@ -78,8 +82,8 @@ def train_each(jobs: Sequence[Job], starts: Sequence[Path | None], arguments: ar
     return status
 
 
-def _train(job: Job, start: Path | None, arguments: argparse.Namespace) -> int:
-    folders = RunFolders.of(job.domain, job.method, arguments.seed)
+def _train(job: Job, start: Path | None, arguments: argparse.Namespace, places: Places) -> int:
+    folders = RunFolders.of(job.domain, job.method, arguments.seed, places=places)
     train(job, start, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     return 0
 
@@ -140,13 +144,14 @@ def checked_start(
         root: folder of data, resources, results and checkpoints.
         start: adapters in place of the warm start's.
     """
-    folders = RunFolders.of(job.domain, job.method, seed, root)
+    places = Places.of(config)
+    folders = RunFolders.of(job.domain, job.method, seed, root, places)
     provenance.check_inputs(config, job.domain, job.method, folders.data, folders.models)
     warm = starts_from(job.method, job.warm_start.enabled)
     if start is not None or warm is None:
         return start
-    warm_run = RunFolders.of(job.domain, warm, seed, root)
-    provenance.check_run(config, job.domain, warm, warm_run.out)
+    warm_run = RunFolders.of(job.domain, warm, seed, root, places)
+    provenance.check_run(config, job.domain, warm, warm_run.trained_out)
     return warm_run.adapters
 
 

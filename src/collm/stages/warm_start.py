@@ -11,7 +11,8 @@ from collm.config.job import Job
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.methods.registry import WARM_STARTS
-from collm.pipeline import provenance
+from collm.pipeline import provenance, variants
+from collm.pipeline.places import Places
 from collm.runs.folders import RunFolders
 from collm.stages import Listener
 
@@ -19,15 +20,16 @@ from collm.stages import Listener
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, fit, write adapters, run.json and metrics.jsonl; return the exit status."""
     parser = cli.parser(__doc__, method="warm_start", seed=True)
+    cli.add_variant(parser)
     cli.add_threads(parser)
     cli.add_device(parser)
     cli.add_reuse(parser)
     arguments = parser.parse_args(argv)
     if arguments.method not in WARM_STARTS:
         raise ConfigError(f"--method {arguments.method} is no warm start; allowed: {', '.join(WARM_STARTS)}")
-    config = load_config(arguments.config)
+    config = variants.of(load_config(arguments.config), arguments.variant)
     job = resolve_job(config, arguments.domain, arguments.method)
-    folders = RunFolders.of(job.domain, job.method, arguments.seed)
+    folders = RunFolders.of(job.domain, job.method, arguments.seed, places=Places.of(config)).where_trained()
     provenance.check_inputs(config, job.domain, job.method, folders.data, folders.models)
     warm_start(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.reuse)
     return 0

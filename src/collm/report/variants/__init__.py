@@ -1,0 +1,1 @@
+"""Variants of an experiment beside each other: paired differences and curves."""
