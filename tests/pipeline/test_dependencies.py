@@ -99,7 +99,6 @@ def test_what_fingerprints_leave_out():
         "sandbox",
         "fixed",
         "rollout.max_rows",
-        "rollout.cache",
         "rollout.vllm_memory",
         "training.micro_batch_tokens",
         "training.gradient_checkpointing",
