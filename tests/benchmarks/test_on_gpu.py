@@ -134,7 +134,7 @@ def test_the_kit_is_complete_and_small(tmp_path, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device; docs/gpu.md says how to run it on one")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here; docs/gpu.md says how to run it")
 def test_this_device_is_right(tmp_path):
     out = tmp_path / "out.json"
     command = [sys.executable, str(SCRIPT), "--parts", "right", "--work", str(tmp_path / "work"), "--out", str(out)]
