@@ -211,6 +211,12 @@ def add_again(layout: argparse.ArgumentParser) -> None:
     )
 
 
+def for_processes(argv: Sequence[str] | None) -> list[str]:
+    """The words (None: of the command line) that the processes of a stage are started with: without `--again`, which
+    is done by then."""
+    return [word for word in (sys.argv[1:] if argv is None else argv) if word != "--again"]
+
+
 def add_processes(layout: argparse.ArgumentParser) -> None:
     """Option of the stages that several processes can share."""
     words = "processes of this machine that share the work, one per GPU; --threads is for all of them together"

@@ -87,11 +87,10 @@ class Console(logging.Handler):
             logger.addHandler(cls(own, jobs, wall))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show what a record says, if it is worth a line. As in every handler of `logging`, what goes wrong here is
-        printed and never ends the run."""
+        """Show what a record says, if it is worth a line."""
         try:
             self._show(record)
-        except Exception:
+        except Exception:  # of any kind, as in every handler of `logging`: it is printed, and a line never ends the run
             self.handleError(record)
 
     def _show(self, record: logging.LogRecord) -> None:

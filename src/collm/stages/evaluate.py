@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,8 +50,7 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
     with cli.loading():
         from collm.runs import distributed
         from collm.training import evaluation, setup  # noqa: F401  `evaluate` needs them
-    given = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--again"]  # that is done by now
-    distributed.launch("collm.stages.evaluate", given, arguments.processes, arguments.threads)
+    distributed.launch("collm.stages.evaluate", cli.for_processes(argv), arguments.processes, arguments.threads)
     for job in jobs:
         folders = RunFolders.of(job.domain, job.method, arguments.seed, places=places)
         evaluate(job, arguments.seed, folders, arguments.threads, arguments.device, arguments.adapters)

@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
     with cli.loading():
         from collm.runs import distributed
         from collm.training import trainer  # noqa: F401  `train` needs it
-    given = [word for word in (sys.argv[1:] if argv is None else argv) if word != "--again"]  # that is done by now
-    distributed.launch("collm.stages.train", given, arguments.processes, arguments.threads)
+    distributed.launch("collm.stages.train", cli.for_processes(argv), arguments.processes, arguments.threads)
     return train_each(jobs, starts, arguments, Places.of(config))
 
 
