@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from collm import domains
 from collm.common.errors import DataError
 from collm.domains.base import Exchange, Move, Task
-from collm.domains.coding.base import kind
 from collm.domains.coding.demonstrations import divided, solutions, spoiled
 from collm.domains.coding.prompts import first, parameters
+from collm.domains.coding.reading import kind
 from collm.report import statistics
 
 NAMES = ("coophe", "humaneval", "mbpp")

@@ -32,20 +32,13 @@ from collm.domains.base import (
     RawRow,
     Step,
     Task,
-    answer_field,
-    require,
-    require_integer,
     require_text,
 )
 from collm.domains.building import str_build_prompts
 from collm.domains.building.letter_world import (
-    AIR,
-    GLYPH_WIDTH,
-    Counts,
     Grid,
     World,
     apply,
-    block_name,
     count,
     dense,
     is_drawing,
@@ -56,6 +49,7 @@ from collm.domains.building.letter_world import (
     scribble,
     worst_extra_ratio,
 )
+from collm.domains.building.str_build_cases import components, read_case
 from collm.domains.building.str_build_expert import command_text, further_strings, noisy, plan
 from collm.domains.options import Option
 
@@ -78,7 +72,6 @@ WORDINGS = ("full", "brief")
 HORIZON = 4
 _LONGEST = 16
 _PRACTICE = 6  # random drawings per task in the text that scratch models are made of
-_WIDEST_CASE = 10_000
 _STRING = re.compile(rf"[A-Z]{{1,{_LONGEST}}}")
 
 
@@ -330,16 +323,11 @@ class StrBuild(Domain):
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
         """Score a case that brings its own string, spacing, plane, blocks, limit and number of agents."""
-        agents = require_integer(inputs, "num_agents", 1)
-        grid = _case_grid(inputs)
-        shares = limits(require_integer(inputs, "max_commands", 1), agents)
-        blocks = [_case_blocks(inputs, f"block_agent{number}") for number in range(1, agents + 1)]
-        texts = [answer_field(inputs, f"completion{number}") for number in range(1, agents + 1)]
-        built, accepted, rejected = _run(grid, {}, texts, blocks, shares)
-        counts = count(grid, built, blocks)
+        case = read_case(inputs)
+        built, accepted, rejected = _run(case.grid, {}, case.texts, case.blocks, case.limits)
+        counts = count(case.grid, built, case.blocks)
         parts = reward_parts(counts, self.profile)
-        components = {**parts, **_components(counts, parts), "accepted": accepted, "rejected": rejected}
-        return sum(parts.values()), components
+        return sum(parts.values()), {**parts, **components(counts, parts), "accepted": accepted, "rejected": rejected}
 
 
 def _canonical(string: Any) -> str:
@@ -362,43 +350,3 @@ def _run(
         accepted.append(len(commands))
         rejected.append(refused)
     return world, accepted, rejected
-
-
-def _case_grid(inputs: Mapping[str, Any]) -> Grid:
-    string = require(inputs, "string", (str,), "a text")
-    plane = require(inputs, "local_z", (int,), "a whole number")
-    spacing = require_integer(inputs, "spacing", 0)
-    if len(string) * (spacing + GLYPH_WIDTH) > _WIDEST_CASE:
-        raise RowError(f"fields 'string' and 'spacing' make a grid of more than {_WIDEST_CASE} columns")
-    grid = render(string, spacing, plane)
-    if "target_rows_topdown" in inputs and inputs["target_rows_topdown"] != list(grid.rows):
-        raise RowError("field 'target_rows_topdown' differs from the drawing of 'string'; leave it out or mend it")
-    return grid
-
-
-def _case_blocks(inputs: Mapping[str, Any], field: str) -> list[str]:
-    expected = "a list of block names with at least one besides air"
-    blocks = require(inputs, field, (list,), expected)
-    if not all(isinstance(block, str) for block in blocks) or not {block_name(b) for b in blocks} - AIR - {""}:
-        raise RowError(f"field {field!r} is {blocks!r}; expected {expected}")
-    return blocks
-
-
-def _components(counts: Counts, parts: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "target_total": counts.targets,
-        "covered": counts.covered,
-        "missing": counts.targets - counts.covered,
-        "coverage_ratio": counts.coverage,
-        "extra_blocks": counts.extra,
-        "extra_ratio": (0.0 - parts["extra"]) / 1.5,
-        "adjacent_same_color_pairs": counts.same_pairs,
-        "adjacent_color_pairs": counts.pairs,
-        "adjacent_same_color_ratio": counts.adjacency,
-        "score_acc": parts["coverage"],
-        "penalty_extra": 0.0 - parts["extra"],
-        "penalty_adj": 0.0 - parts["adjacency"],
-        "missing_agent_palette_count": counts.missing_palettes,
-        "penalty_missing_palette": 0.0 - parts.get("palette", 0.0),
-        "iou": counts.iou,
-    }

@@ -8,7 +8,6 @@ feedback on the levels in between. docs/coding.md lists where the profiles diffe
 
 from __future__ import annotations
 
-import builtins
 import functools
 import random
 import re
@@ -39,7 +38,7 @@ from collm.domains.coding.demonstrations import scripted, solutions
 from collm.domains.coding.generated_problems import IDS, LEVELS, NAME, Problem, generate, practice
 from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
 from collm.domains.coding.options import DECLARED, FEWEST, TURNS
-from collm.domains.coding.reading import Outcome, Reading, components, parts
+from collm.domains.coding.reading import Outcome, Reading, components, kind, parts
 from collm.domains.coding.rows import coding_fields, identifier
 from collm.domains.coding.syntax import AUX, Unparsable, parse, usable
 from collm.domains.options import Option
@@ -48,16 +47,7 @@ from collm.sandbox import Program, Verdict, shared
 PRACTICE = 8  # short texts per generated task that a scratch model is pretrained on
 MISUSES = 2  # reasons that feedback gives
 NOT_RUN = "NotRun"
-OWN_KINDS = ("TimeLimit", "Died", "Skipped", "Malformed", "Unsendable", "Opaque", "SetupFailed", "TooLong", "Lost")
 _CANDIDATE = re.compile(r"\bcandidate\b")
-
-
-def kind(error: str | None) -> str | None:
-    """A type of error that may be told: built-in or the sandbox's own. Programs choose the names of their own types,
-    and could send words to the partner by them.
-    """
-    known = error is None or error in OWN_KINDS or isinstance(getattr(builtins, error, None), type)
-    return error if known else "Exception"
 
 
 def is_generated(fields: Mapping[str, Any]) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 
 from collm.sandbox import Verdict
 
 AUX_DEFINED, MAIN_DEFINED, SYNTAX, AUX_USED, NOT_WRAPPER, IGNORED = 0.4, 0.6, 0.5, 0.5, 1.0, -0.5
 TESTS = 1.0
+OWN_KINDS = ("TimeLimit", "Died", "Skipped", "Malformed", "Unsendable", "Opaque", "SetupFailed", "TooLong", "Lost")
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,11 @@ def components(rewards: dict[str, float], outcome: Outcome) -> dict[str, float |
         "ignored_deduction": rewards["ignored_call"],
         "test_reward": rewards["tests"],
     }
+
+
+def kind(error: str | None) -> str | None:
+    """A type of error that may be told: built-in or the sandbox's own. Programs choose the names of their own types,
+    and could send words to the partner by them.
+    """
+    known = error is None or error in OWN_KINDS or isinstance(getattr(builtins, error, None), type)
+    return error if known else "Exception"
