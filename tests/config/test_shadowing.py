@@ -8,6 +8,7 @@ import pytest
 import yaml
 from support.places import ROOT
 
+from collm.config import variants
 from collm.config.load import check_files, load_config
 from collm.config.resolve import resolve_job, resolve_settings
 from collm.domains import NAMES
@@ -209,8 +210,30 @@ def test_the_posts_of_the_readme(tmp_path, capsys):
         assert (job.team.agents, job.options["max_words"], job.training.max_updates) == (("smol", "smol"), 150, 30)
 
 
+def test_the_variants_of_the_readme(load):
+    (text,) = (block for block in blocks("README.md", "yaml") if "# variants.yaml" in block)
+    merged, lines = load(text)
+    assert lines == [] and (merged["name"], merged["seeds"], [*merged["variants"]]) == (
+        "discounts",
+        [0, 1, 2],
+        ["g09", "g10"],
+    )
+    for name, discount in (("g09", 0.9), ("g10", 1.0)):
+        assert resolve_job(variants.merged(merged, name), "str_build", "collm_cc").rollout.discount == discount
+
+
+def test_the_team_of_three_of_the_readme(load):
+    (text,) = (block for block in blocks("README.md", "yaml") if "num_agents" in block)
+    merged, lines = load(text)
+    assert lines == []
+    assert {method: resolve_job(merged, "navigate", method).team.num_agents for method in ("magrpo", "collm_cc")} == {
+        "magrpo": 3,
+        "collm_cc": 3,
+    }
+
+
 def test_every_overlay_of_the_readme_is_tested_here():
-    assert len(blocks("README.md", "yaml")) == 2 and blocks("config/README.md", "yaml") == []
+    assert len(blocks("README.md", "yaml")) == 4 and blocks("config/README.md", "yaml") == []
 
 
 def test_examples_inside_sentences(load):
@@ -219,6 +242,7 @@ def test_examples_inside_sentences(load):
         "data: {source: path, path: FOLDER}",
         "defaults: {warm_start: {epochs: 10}}",
         "domain: {tldr: {warm_start: {epochs: 10}}}",
+        "plugins: [my_module]",  # tests/config/test_plugins.py
         "rollout: {backend: vllm}",
         "team: {agents: [qwen2.5-3b, qwen3-4b], critic: qwen3-4b}",
     }

@@ -57,7 +57,7 @@ try:
         config_file, planned = snapshot.of_this_run(config)
         config.clear()
         config.update(planned)
-        plugins.load(config["plugins"])
+        plugins.load(config.get("plugins", ()))
     os.environ[snapshot.VARIABLE] = str(config_file)
     if AS_MODULE and workflow.is_main_process:
         snapshot.keep(config)  # handlers of a module are not called

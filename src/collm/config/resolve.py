@@ -64,7 +64,8 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
     source = resolved["data"]["source"] or config["data"]["source"]
     resolved["data"] = {**config["data"], **resolved["data"], "source": source}
     resolved["models"] = {name: model_spec(config, name, domain) for name in models}
-    for key in ("plugins", "profile", "semantics", "revision", "sandbox"):
+    resolved["plugins"] = config.get("plugins", [])
+    for key in ("profile", "semantics", "revision", "sandbox"):
         resolved[key] = config[key]
     rollout = resolved["rollout"]
     if rollout["reward_shift"] is None:

@@ -22,7 +22,7 @@ from collm.domains.base import PROFILES
 from collm.methods import registry
 from collm.methods.registry import BASELINES, METHODS
 
-OPTIONAL = ("name", "variants")  # keys that older files lack
+OPTIONAL = ("plugins", "name", "variants")  # keys that older files lack
 # What a variant may change: results of variants are compared, so they share domains, rows, seeds and report.
 CHANGEABLE = ("data", "models", "defaults", "domain", "profile", "semantics", "revision")
 FILE = Path("config/config.schema.json")

@@ -14,6 +14,7 @@ from typing import Any
 
 from collm.common.errors import ConfigError
 from collm.config.resolve import resolve_settings, rows, starts_from
+from collm.config.variants import names as variant_names
 from collm.methods.registry import METHODS, UNTRAINED, WARM_STARTS
 from collm.pipeline import machine, variants
 from collm.pipeline.places import Places
@@ -106,7 +107,7 @@ def figure_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]
 def comparison_files(config: Mapping[str, Any], domains: Iterable[str], kind: str = "figures") -> list[str]:
     """What shows variants beside each other: tables, or figures of some domains; nothing if there is one or none."""
     folder = Places.of(config).comparison
-    if len(variants.names(config)) < 2:
+    if len(variant_names(config)) < 2:
         return []
     if kind == "tables":
         return [f"{folder}/tables/variants.{suffix}" for suffix in ("md", "csv")]

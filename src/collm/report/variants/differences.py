@@ -7,7 +7,7 @@ what a seed or a task does to both cancels out. The probability of improvement i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -51,7 +51,7 @@ def frame(
             for metric in tables.possible_metrics(ours, domains[domain], theirs)
             if metric.name not in (REWARD.name, tables.TOKENS.name)
         ]
-        sides = [side.of(domain, method) for side in (ours, theirs)]
+        sides = (ours.of(domain, method), theirs.of(domain, method))
         found = tables.paired_differences(*sides, metrics, estimator, resamples)
         for metric in (REWARD, tables.TOKENS, *metrics):
             rows.append(_row(sides, metric, found[metric.name], (domain, method, variant, reference), resamples))
@@ -69,12 +69,13 @@ def markdown(table: pd.DataFrame, domains: Mapping[str, Domain], reference: str,
     records = []
     for key, rows in table.groupby(["domain", "method", "variant"], sort=False):
         domain, method, variant = (str(part) for part in key)
-        metric, own = tables.overview_metric(domains[domain]), rows.set_index("metric")
+        metric = tables.overview_metric(domains[domain])
+        reward, value = (rows[rows["metric"] == name].iloc[0] for name in (REWARD.name, metric.name))
         record = {"Benchmark": title(domain), "Method": ROWS[method].label, "Variant": variant}
-        record |= _cells(own.loc["reward"], REWARD, "Reward")
+        record |= _cells(reward, REWARD, "Reward")
         head = f"{metric.label}{f' ({metric.unit})' if metric.unit else ''} {'↑' if metric.higher_is_better else '↓'}"
-        record |= {"Metric": head} | _cells(own.loc[metric.name], metric, "Metric")
-        records.append(record | {"n": tables.counted(own.loc["reward"])})
+        record |= {"Metric": head} | _cells(value, metric, "Metric")
+        records.append(record | {"n": tables.counted(reward)})
     shown = aligned(pd.DataFrame(records), left=3) if records else "No run is paired with one of the reference."
     notes = (
         f"Reference: {reference}, the first variant. Δ: the variant minus the reference, the same seeds and test tasks "
@@ -108,7 +109,7 @@ def _obstacle(results: Mapping[str, Results], domain: str, method: str, variant:
 
 
 def _row(
-    sides: list[pd.DataFrame], metric: Metric, difference: Estimate, key: tuple[str, ...], resamples: int
+    sides: Sequence[pd.DataFrame], metric: Metric, difference: Estimate, key: tuple[str, ...], resamples: int
 ) -> dict[str, object]:
     domain, method, variant, reference = key
     column = metric.name if metric in (REWARD, tables.TOKENS) else f"metric.{metric.name}"
