@@ -90,9 +90,7 @@ OF_VARIANT = "--variant={wildcards.variant} " if VARIANTS else ""
 NAME = f"{config['name']}/" if config.get("name") else ""
 DATA, MODELS = f"data/{VARIANT}", f"resources/models/{VARIANT}"
 RESULTS, LOGS = f"results/{NAME}{VARIANT}", f"logs/{NAME}{VARIANT}"
-BENCHMARKS = f"{RESULTS}benchmarks/"
-COMPARISON, COMPARISON_LOGS = f"results/{NAME}", f"logs/{NAME}"
-OF_SHARED_MODELS = "--models " + MODELS.replace("{", "{wildcards.") + " " if VARIANTS else ""
+OF_SHARED_MODELS = f"--models {MODELS.replace('{', '{wildcards.')} " if VARIANTS else ""
 # What a report says of a table or figure beside its kind.
 LABELS = {"variant": "{variant}"} if VARIANTS else {}
 SCRIPTS, STUDY = (shlex.quote(name if HERE else str(ROOT / name)) for name in ("src", targets.STUDY))
@@ -168,6 +166,26 @@ def failed_jobs() -> list[failures.Failure]:
     jobs = [job for failed in workflow.scheduler.failed for job in getattr(failed, "jobs", [failed])]
     named = [(job, ", ".join(f"{key}={value}" for key, value in job.wildcards_dict.items())) for job in jobs]
     return [failures.Failure(job.rule.name, wildcards, tuple(map(str, job.log))) for job, wildcards in named]
+
+
+def in_data(path: str) -> str:
+    return f"{DATA}{path}"
+
+
+def in_models(path: str) -> str:
+    return f"{MODELS}{path}"
+
+
+def in_results(path: str) -> str:
+    return f"{RESULTS}{path}"
+
+
+def in_logs(path: str) -> str:
+    return f"{LOGS}{path}"
+
+
+def in_benchmarks(path: str) -> str:
+    return f"{RESULTS}benchmarks/{path}"
 
 
 def stage(name: str) -> str:

@@ -10,13 +10,13 @@ rule data:
     input:
         get_embedded,
     output:
-        train=DATA + "{domain}/train.jsonl",
-        test=DATA + "{domain}/test.jsonl",
-        manifest=DATA + "{domain}/manifest.json",
+        train=in_data("{domain}/train.jsonl"),
+        test=in_data("{domain}/test.jsonl"),
+        manifest=in_data("{domain}/manifest.json"),
     log:
-        LOGS + "data/{domain}.log",
+        in_logs("data/{domain}.log"),
     benchmark:
-        BENCHMARKS + "data/{domain}.tsv"
+        in_benchmarks("data/{domain}.tsv")
     priority: 50
     conda:
         "../envs/collm.yaml"

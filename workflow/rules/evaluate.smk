@@ -7,12 +7,12 @@ rule evaluate:
         get_models,
         get_adapters,
     output:
-        samples=RESULTS + "{domain}/{method}/seed{seed}/samples.jsonl",
-        record=RESULTS + "{domain}/{method}/seed{seed}/evaluation.json",
+        samples=in_results("{domain}/{method}/seed{seed}/samples.jsonl"),
+        record=in_results("{domain}/{method}/seed{seed}/evaluation.json"),
     log:
-        LOGS + "evaluate/{domain}/{method}/seed{seed}.log",
+        in_logs("evaluate/{domain}/{method}/seed{seed}.log"),
     benchmark:
-        BENCHMARKS + "evaluate/{domain}_{method}_seed{seed}.tsv"
+        in_benchmarks("evaluate/{domain}_{method}_seed{seed}.tsv")
     wildcard_constraints:
         domain=any_of(set(config["domains"]) - set(EVALUATED_TOGETHER)),
     priority: 10
@@ -42,15 +42,15 @@ rule evaluate_together:
         get_adapters_of_rows,
     output:
         samples=expand(
-            RESULTS + "{domain}/{method}/seed{seed}/samples.jsonl", method=ROWS, allow_missing=True
+            in_results("{domain}/{method}/seed{seed}/samples.jsonl"), method=ROWS, allow_missing=True
         ),
         record=expand(
-            RESULTS + "{domain}/{method}/seed{seed}/evaluation.json", method=ROWS, allow_missing=True
+            in_results("{domain}/{method}/seed{seed}/evaluation.json"), method=ROWS, allow_missing=True
         ),
     log:
-        LOGS + "evaluate/{domain}/seed{seed}.log",
+        in_logs("evaluate/{domain}/seed{seed}.log"),
     benchmark:
-        BENCHMARKS + "evaluate/{domain}_seed{seed}.tsv"
+        in_benchmarks("evaluate/{domain}_seed{seed}.tsv")
     wildcard_constraints:
         domain=any_of(EVALUATED_TOGETHER),
     priority: 10

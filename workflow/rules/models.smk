@@ -7,13 +7,13 @@ localrules:
 
 rule scratch_model:
     input:
-        DATA + "{domain}/train.jsonl",
+        in_data("{domain}/train.jsonl"),
     output:
-        MODELS + "{domain}/{model}/model.json",
+        in_models("{domain}/{model}/model.json"),
     log:
-        LOGS + "scratch_model/{domain}/{model}.log",
+        in_logs("scratch_model/{domain}/{model}.log"),
     benchmark:
-        BENCHMARKS + "scratch_model/{domain}_{model}.tsv"
+        in_benchmarks("scratch_model/{domain}_{model}.tsv")
     priority: 40
     conda:
         "../envs/collm.yaml"
@@ -32,11 +32,11 @@ rule scratch_model:
 # Local, because nodes of a cluster often have no internet.
 rule pretrained_model:
     output:
-        MODELS + "{model}/model.json",
+        in_models("{model}/model.json"),
     log:
-        LOGS + "pretrained_model/{model}.log",
+        in_logs("pretrained_model/{model}.log"),
     benchmark:
-        BENCHMARKS + "pretrained_model/{model}.tsv"
+        in_benchmarks("pretrained_model/{model}.tsv")
     priority: 40
     conda:
         "../envs/collm.yaml"

@@ -18,47 +18,47 @@ rule tables:
         modules=modules_of("make_tables.py"),
     output:
         main=report(
-            RESULTS + "tables/main.csv",
+            in_results("tables/main.csv"),
             caption="../report/main_table.rst",
             category="Tables",
             labels=LABELS | {"table": "Main results", "domain": "all"},
         ),
         rewards=report(
-            RESULTS + "tables/rewards.csv",
+            in_results("tables/rewards.csv"),
             caption="../report/rewards.rst",
             category="Tables",
             labels=LABELS | {"table": "Rewards and their parts", "domain": "all"},
         ),
         differences=report(
-            RESULTS + "tables/differences.csv",
+            in_results("tables/differences.csv"),
             caption="../report/differences.rst",
             category="Tables",
             labels=LABELS | {"table": "What training changed", "domain": "all"},
         ),
         health=report(
-            RESULTS + "tables/health.csv",
+            in_results("tables/health.csv"),
             caption="../report/health.rst",
             category="Tables",
             labels=LABELS | {"table": "Health of the training runs", "domain": "all"},
         ),
         improvement=report(
-            RESULTS + "tables/improvement.csv",
+            in_results("tables/improvement.csv"),
             caption="../report/improvement.rst",
             category="Tables",
             labels=LABELS | {"table": "Probability of improvement", "domain": "all"},
         ),
-        improvement_texts=[RESULTS + "tables/improvement.md", RESULTS + "tables/improvement.tex"],
-        curves=RESULTS + "tables/curves.csv",
-        markdown=RESULTS + "tables/main.md",
-        latex=RESULTS + "tables/main.tex",
-        health_markdown=RESULTS + "tables/health.md",
-        health_latex=RESULTS + "tables/health.tex",
-        overview=RESULTS + "tables/overview.md",
-        metrics=RESULTS + "tables/metrics.json",
+        improvement_texts=[in_results("tables/improvement.md"), in_results("tables/improvement.tex")],
+        curves=in_results("tables/curves.csv"),
+        markdown=in_results("tables/main.md"),
+        latex=in_results("tables/main.tex"),
+        health_markdown=in_results("tables/health.md"),
+        health_latex=in_results("tables/health.tex"),
+        overview=in_results("tables/overview.md"),
+        metrics=in_results("tables/metrics.json"),
     log:
-        LOGS + "tables.log",
+        in_logs("tables.log"),
     benchmark:
-        BENCHMARKS + "tables.tsv"
+        in_benchmarks("tables.tsv")
     conda:
         "../envs/collm.yaml"
     params:
@@ -73,11 +73,11 @@ rule domain_tables:
         results=get_results_of_domain,
         modules=modules_of("make_tables.py"),
     output:
-        directory(RESULTS + "{domain}/tables"),
+        directory(in_results("{domain}/tables")),
     log:
-        LOGS + "domain_tables/{domain}.log",
+        in_logs("domain_tables/{domain}.log"),
     benchmark:
-        BENCHMARKS + "domain_tables/{domain}.tsv"
+        in_benchmarks("domain_tables/{domain}.tsv")
     conda:
         "../envs/collm.yaml"
     params:
@@ -92,30 +92,30 @@ rule figure:
         modules=modules_of("make_figures.py"),
     output:
         curves=report(
-            RESULTS + "figures/curves_{domain}.png",
+            in_results("figures/curves_{domain}.png"),
             caption="../report/curves.rst",
             category="Figures",
             labels=LABELS | {"figure": "Learning curves", "domain": "{domain}"},
         ),
         bars=report(
-            RESULTS + "figures/bars_{domain}.png",
+            in_results("figures/bars_{domain}.png"),
             caption="../report/bars.rst",
             category="Figures",
             labels=LABELS | {"figure": "Final results", "domain": "{domain}"},
         ),
         health=report(
-            RESULTS + "figures/health_{domain}.png",
+            in_results("figures/health_{domain}.png"),
             caption="../report/health_figure.rst",
             category="Figures",
             labels=LABELS | {"figure": "Health of the training runs", "domain": "{domain}"},
         ),
-        curves_svg=RESULTS + "figures/curves_{domain}.svg",
-        bars_svg=RESULTS + "figures/bars_{domain}.svg",
-        health_svg=RESULTS + "figures/health_{domain}.svg",
+        curves_svg=in_results("figures/curves_{domain}.svg"),
+        bars_svg=in_results("figures/bars_{domain}.svg"),
+        health_svg=in_results("figures/health_{domain}.svg"),
     log:
-        LOGS + "figure/{domain}.log",
+        in_logs("figure/{domain}.log"),
     benchmark:
-        BENCHMARKS + "figure/{domain}.tsv"
+        in_benchmarks("figure/{domain}.tsv")
     conda:
         "../envs/collm.yaml"
     params:
@@ -130,16 +130,16 @@ rule worlds:
         modules=modules_of("make_figures.py"),
     output:
         png=report(
-            RESULTS + "figures/worlds_{domain}.png",
+            in_results("figures/worlds_{domain}.png"),
             caption="../report/worlds.rst",
             category="Figures",
             labels=LABELS | {"figure": "Final worlds", "domain": "{domain}"},
         ),
-        svg=RESULTS + "figures/worlds_{domain}.svg",
+        svg=in_results("figures/worlds_{domain}.svg"),
     log:
-        LOGS + "worlds/{domain}.log",
+        in_logs("worlds/{domain}.log"),
     benchmark:
-        BENCHMARKS + "worlds/{domain}.tsv"
+        in_benchmarks("worlds/{domain}.tsv")
     wildcard_constraints:
         domain="|".join(targets.WORLDS),
     conda:
@@ -154,11 +154,11 @@ rule episodes:
         results=get_results,
         modules=modules_of("episodes.py"),
     output:
-        RESULTS + targets.EPISODES,
+        in_results(targets.EPISODES),
     log:
-        LOGS + "episodes.log",
+        in_logs("episodes.log"),
     benchmark:
-        BENCHMARKS + "episodes.tsv"
+        in_benchmarks("episodes.tsv")
     conda:
         "../envs/collm.yaml"
     params:
@@ -175,11 +175,11 @@ rule report_page:
         episodes=rules.episodes.output,
         modules=modules_of("make_report.py"),
     output:
-        RESULTS + targets.PAGE,
+        in_results(targets.PAGE),
     log:
-        LOGS + "report_page.log",
+        in_logs("report_page.log"),
     benchmark:
-        BENCHMARKS + "report_page.tsv"
+        in_benchmarks("report_page.tsv")
     conda:
         "../envs/collm.yaml"
     params:
@@ -194,24 +194,24 @@ rule variant_tables:
         results=targets.result_files(config, config["domains"]),
         modules=modules_of("compare_variants.py"),
     output:
-        markdown=COMPARISON + "tables/variants.md",
+        markdown=f"results/{NAME}tables/variants.md",
         csv=report(
-            COMPARISON + "tables/variants.csv",
+            f"results/{NAME}tables/variants.csv",
             caption="../report/variants.rst",
             category="Tables",
             labels={"table": "Variants", "domain": "all"},
         ),
     log:
-        COMPARISON_LOGS + "variant_tables.log",
+        f"logs/{NAME}variant_tables.log",
     benchmark:
-        COMPARISON + "benchmarks/variant_tables.tsv"
+        f"results/{NAME}benchmarks/variant_tables.tsv"
     conda:
         "../envs/collm.yaml"
     params:
         settings=dependencies.report_settings(config),
         variants=VARIANTS,
     shell:
-        COMPARE + "--kinds tables > {log} 2>&1"
+        f"{COMPARE}--kinds tables > {{log}} 2>&1"
 
 
 rule variant_figure:
@@ -220,20 +220,20 @@ rule variant_figure:
         modules=modules_of("compare_variants.py"),
     output:
         png=report(
-            COMPARISON + "figures/variants_{domain}.png",
+            f"results/{NAME}figures/variants_{{domain}}.png",
             caption="../report/variants.rst",
             category="Figures",
             labels={"figure": "Variants", "domain": "{domain}"},
         ),
-        svg=COMPARISON + "figures/variants_{domain}.svg",
+        svg=f"results/{NAME}figures/variants_{{domain}}.svg",
     log:
-        COMPARISON_LOGS + "variant_figure/{domain}.log",
+        f"logs/{NAME}variant_figure/{{domain}}.log",
     benchmark:
-        COMPARISON + "benchmarks/variant_figure/{domain}.tsv"
+        f"results/{NAME}benchmarks/variant_figure/{{domain}}.tsv"
     conda:
         "../envs/collm.yaml"
     params:
         settings=dependencies.report_settings(config),
         variants=VARIANTS,
     shell:
-        COMPARE + "--kinds figures --domains {wildcards.domain} > {log} 2>&1"
+        f"{COMPARE}--kinds figures --domains {{wildcards.domain}} > {{log}} 2>&1"

@@ -67,4 +67,4 @@ rule clean_checkpoints:
     conda:
         "../envs/collm.yaml"
     shell:
-        "rm -rf checkpoints/" + NAME + " > {log} 2>&1"
+        f"rm -rf checkpoints/{NAME} > {{log}} 2>&1"

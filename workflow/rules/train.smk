@@ -9,13 +9,13 @@ rule train:
         get_models,
         get_start,
     output:
-        adapters=directory(RESULTS + "{domain}/{method}/seed{seed}/adapters"),
-        run=RESULTS + "{domain}/{method}/seed{seed}/run.json",
-        metrics=RESULTS + "{domain}/{method}/seed{seed}/metrics.jsonl",
+        adapters=directory(in_results("{domain}/{method}/seed{seed}/adapters")),
+        run=in_results("{domain}/{method}/seed{seed}/run.json"),
+        metrics=in_results("{domain}/{method}/seed{seed}/metrics.jsonl"),
     log:
-        LOGS + "train/{domain}/{method}/seed{seed}.log",
+        in_logs("train/{domain}/{method}/seed{seed}.log"),
     benchmark:
-        BENCHMARKS + "train/{domain}_{method}_seed{seed}.tsv"
+        in_benchmarks("train/{domain}_{method}_seed{seed}.tsv")
     wildcard_constraints:
         domain=any_of(set(config["domains"]) - set(TRAINED_TOGETHER)),
         method="|".join(config["methods"]) or "none",
@@ -52,24 +52,26 @@ if TRAINED_TOGETHER:
             output:
                 adapters=directory(
                     expand(
-                        RESULTS + "{domain}/{method}/seed{seed}/adapters", method=methods, allow_missing=True
+                        in_results("{domain}/{method}/seed{seed}/adapters"),
+                        method=methods,
+                        allow_missing=True,
                     )
                 ),
                 run=expand(
-                    RESULTS + "{domain}/{method}/seed{seed}/run.json", method=methods, allow_missing=True
+                    in_results("{domain}/{method}/seed{seed}/run.json"), method=methods, allow_missing=True
                 ),
                 metrics=expand(
-                    RESULTS + "{domain}/{method}/seed{seed}/metrics.jsonl",
+                    in_results("{domain}/{method}/seed{seed}/metrics.jsonl"),
                     method=methods,
                     allow_missing=True,
                 ),
             log:
                 runs=expand(
-                    LOGS + "train/{domain}/{method}/seed{seed}.log", method=methods, allow_missing=True
+                    in_logs("train/{domain}/{method}/seed{seed}.log"), method=methods, allow_missing=True
                 ),
-                job=LOGS + f"train/{{domain}}/together_{number}/seed{{seed}}.log",
+                job=in_logs(f"train/{{domain}}/together_{number}/seed{{seed}}.log"),
             benchmark:
-                BENCHMARKS + f"train/{{domain}}_together_{number}_seed{{seed}}.tsv"
+                in_benchmarks(f"train/{{domain}}_together_{number}_seed{{seed}}.tsv")
             wildcard_constraints:
                 domain=any_of(TRAINED_TOGETHER),
             priority: 20

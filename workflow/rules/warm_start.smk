@@ -8,13 +8,13 @@ rule warm_start:
         get_data,
         get_models,
     output:
-        adapters=directory(RESULTS + "{domain}/{method}/seed{seed}/adapters"),
-        run=RESULTS + "{domain}/{method}/seed{seed}/run.json",
-        metrics=RESULTS + "{domain}/{method}/seed{seed}/metrics.jsonl",
+        adapters=directory(in_results("{domain}/{method}/seed{seed}/adapters")),
+        run=in_results("{domain}/{method}/seed{seed}/run.json"),
+        metrics=in_results("{domain}/{method}/seed{seed}/metrics.jsonl"),
     log:
-        LOGS + "warm_start/{domain}/{method}/seed{seed}.log",
+        in_logs("warm_start/{domain}/{method}/seed{seed}.log"),
     benchmark:
-        BENCHMARKS + "warm_start/{domain}_{method}_seed{seed}.tsv"
+        in_benchmarks("warm_start/{domain}_{method}_seed{seed}.tsv")
     wildcard_constraints:
         method="|".join(WARM_STARTS),
     priority: 30

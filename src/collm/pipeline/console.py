@@ -158,7 +158,7 @@ class Console(logging.Handler):
         try:
             line = run_line(run)
         except DataError as error:
-            line = f"{' '.join(run)}: finished, but {error}"
+            line = f"{run.words}: finished, but {error}"
         self._say(f"{line} ({self._count()})")
 
     def _fail(self, facts: Mapping[str, Any]) -> None:

@@ -31,6 +31,11 @@ class Run(NamedTuple):
         """Whether it is fine-tuned on demonstrations, before reinforcement learning."""
         return self.method in WARM_STARTS
 
+    @property
+    def words(self) -> str:
+        """Experiment and variant, if it has some, and domain, method and seed."""
+        return " ".join((*self.place.split("/")[1:], self.domain, self.method, self.seed))
+
     def record(self, root: Path = Path(".")) -> Path:
         """Its run.json, which is written last: a run whose record is there has finished."""
         return root / self.place / self.domain / self.method / f"seed{self.seed}" / "run.json"
