@@ -89,6 +89,10 @@ def test_a_module_brings_domain_options_and_method(here, overlay):
     assert {"my_echo", "my_half", "collm.domains.rows"} <= set(named)
 
 
+def test_no_experiment_has_the_name_of_a_plugins_domain(here, overlay):
+    assert "'echo' is the name of another folder below results" in refused(overlay, f"name: echo\n{OWN}")
+
+
 def test_a_finished_run_brings_its_plugins_along(here, overlay):
     raw = resolve_job(overlay(OWN + TEAM % 2), "echo", "half").raw
     del domains._TABLE["echo"]

@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from collm import domains
 from collm.common.errors import ConfigError
 from collm.config.messages import known
 from collm.config.resolve import merge, resolve_settings, rows, starts_from
-from collm.domains import NAMES
 from collm.methods.registry import METHODS, WARM_STARTS
 
 KEY = "variant"  # of a variant's own configuration: which one it is (see `pipeline.variants`); no file has it
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a path
-RESERVED = ("benchmarks", "configs", "figures", "tables", *NAMES)  # folders below results/
+RESERVED = ("benchmarks", "configs", "figures", "tables")  # folders below results/ besides those of domains
 
 
 def names(config: Mapping[str, Any]) -> list[str]:
@@ -84,5 +84,5 @@ def _check_part(where: str, name: Any) -> None:
             f"{where}: {name!r} names a folder and cannot be part of a path; use up to 64 letters, digits, '.', '_' "
             "and '-', a letter or digit first"
         )
-    if name in RESERVED:
+    if name in (*RESERVED, *domains.names()):
         raise ConfigError(f"{where}: {name!r} is the name of another folder below results; choose another one")
