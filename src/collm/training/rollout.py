@@ -150,7 +150,7 @@ class Rollout:
             generations: responses K per agent and prompt, default from the settings.
         Raises:
             NonFiniteReward: the domain scored a joint action with NaN or infinity; its texts are in `evidence`.
-        ContractError: the first step of a turn is not what every domain owes (`contract.check_step`).
+            ContractError: the first step of a turn is not what every domain owes (`contract.check_step`).
         """
         started = time.perf_counter()
         copies = generations or self.settings.generations
