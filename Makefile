@@ -11,7 +11,7 @@ SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/con
   tests/api/test_experiment.py tests/api/test_new_domain.py tests/command/test_package.py \
   tests/domains/test_bad_input.py tests/domains/coding/test_coding_data.py tests/llm/test_memory_savers.py \
   tests/llm/test_architectures.py tests/llm/test_packed.py tests/llm/test_vllm.py \
-  tests/planning/test_memory_estimate.py tests/report/test_episode_browser.py $(SLOW_TRAINING)
+  tests/planning/test_memory_estimate.py tests/report/test_episode_browser.py tests/documents/test_site.py $(SLOW_TRAINING)
 SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed health_runs kill kill_moments learner_options resume \
   update_options)
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"

@@ -13,9 +13,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextToPath
 
 SIZE = 100.0  # points in which outlines are reckoned; pages scale them to the text around
-FOUND = re.compile(
-    r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<formula>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
-)
+FOUND = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<formula>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 CODES = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
 
 

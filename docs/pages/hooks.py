@@ -16,7 +16,16 @@ import links  # noqa: E402
 import settings  # noqa: E402
 from mkdocs.structure.files import File  # noqa: E402
 
+from collm import domains  # noqa: E402
+
 SOURCES = {page: source for source, page in links.INCLUDED.items()}
+
+
+def on_config(config: Any) -> Any:
+    """Put the pages of benchmarks where the navigation has their section."""
+    (section,) = (entry["Benchmarks"] for entry in config.nav if "Benchmarks" in entry)
+    section[1:1] = [f"benchmarks/{name}.md" for name in domains.NAMES]
+    return config
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -69,7 +69,7 @@ def test_a_benchmark_shows_the_prompts_and_the_rewards_of_its_class(site, name):
     assert all(metric.label in page for metric in domain.metrics)
     assert all(option.name in page for option in domain.declared_options)
     best = re.search(r"demonstrated (-?[\d.]+)", page[page.index("Other answers to the same row") :])
-    assert float(best[1]) == pytest.approx(domain.max_reward)
+    assert float(best[1]) == pytest.approx(domain.max_reward, abs=0.005)
 
 
 def test_every_setting_has_its_line(site):
