@@ -5,6 +5,7 @@ Rows are those that ship with the project; answers are the class's own demonstra
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import random
@@ -18,6 +19,9 @@ from collm import domains
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.domains.base import PROFILES, Domain, Exchange, Step, Task
+from collm.domains.coding import reading
+from collm.domains.coding.base import CodingDomain
+from collm.domains.writing.reward import Band, Cascade, WritingDomain
 
 REWARDS: Mapping[str, tuple[str, ...]] = {
     "writing": ("collm.domains.writing.reward",),
@@ -27,6 +31,17 @@ REWARDS: Mapping[str, tuple[str, ...]] = {
     "choice": ("collm.domains.choice.protocol",),
 }
 """Whose docstrings say how a reward is computed, by domain or by family."""
+
+WORTH: Mapping[str, str] = {
+    "aux_defined": "AUX_DEFINED",
+    "main_defined": "MAIN_DEFINED",
+    "syntax": "SYNTAX",
+    "tests": "TESTS",
+    "aux_used": "AUX_USED",
+    "not_wrapper": "NOT_WRAPPER",
+    "ignored_call": "IGNORED",
+}
+"""Constants of `collm.domains.coding.reading` by the part of the reward that they are the most of."""
 
 MORE: Mapping[str, str] = {"coding": "More: [how code is scored](../coding.md) and [the sandbox](../sandbox.md)."}
 """Pages that say more, by family."""
@@ -73,6 +88,7 @@ def _page(name: str, config: Mapping[str, Any]) -> Iterator[str]:
     family = kind.__module__.split(".")[2]
     for place in REWARDS.get(name) or REWARDS[family]:
         yield _words(_named(place)) + "\n"
+    yield from _constants(domain)
     if family in MORE:
         yield MORE[family] + "\n"
     yield "## Metrics\n"
@@ -104,6 +120,31 @@ def _facts(domain: Domain) -> Iterator[str]:
         ("Licence", kind.licence),
     ]
     yield from table(("In the configuration", f"`{kind.name}`"), facts)
+
+
+def _constants(domain: Domain) -> Iterator[str]:
+    """Numbers of a reward that stand in tables of the code."""
+    if isinstance(domain, WritingDomain):
+        yield _words(Cascade) + " " + _words(Band) + "\n"
+        names = [field.name for field in dataclasses.fields(Cascade)]
+        rows = [
+            (f"`{name}`", *(_number(getattr(domain.cascades[profile], name)) for profile in PROFILES)) for name in names
+        ]
+        yield from table(("constant", *(f"`{profile}`" for profile in PROFILES)), rows)
+        yield ""
+    if isinstance(domain, CodingDomain):
+        worth = [(f"`{part}`", f"{getattr(reading, name):g}") for part, name in WORTH.items()]
+        yield from table(("part", "worth"), worth)
+        yield ""
+
+
+def _number(value: Any) -> str:
+    """A constant as text; the parts of a band by name."""
+    if dataclasses.is_dataclass(value):
+        return ", ".join(f"{key} {_number(part)}" for key, part in vars(value).items())
+    if isinstance(value, tuple):
+        return " to ".join(map(str, value))
+    return "∞" if value == float("inf") else in_yaml(value)
 
 
 def example(domain: Domain) -> Task:
