@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from support import chromium
 from support.places import ROOT
 
 from collm import domains
@@ -70,6 +71,23 @@ def test_a_benchmark_shows_the_prompts_and_the_rewards_of_its_class(site, name):
     assert all(option.name in page for option in domain.declared_options)
     best = re.search(r"demonstrated (-?[\d.]+)", page[page.index("Other answers to the same row") :])
     assert float(best[1]) == pytest.approx(domain.max_reward, abs=0.005)
+
+
+@pytest.mark.skipif(chromium.program() is None, reason="no Chromium here; apt-get install chromium")
+def test_a_browser_finds_words_from_disk_asks_no_server_and_narrow_pages_fit(site):
+    found = "document.querySelectorAll('.md-search-result__item').length"
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    with chromium.opened() as page:
+        page.size(1280, 900)
+        page.open(site / "index.html", "?q=mareinforce", f"{found} > 1")
+        page.open(site / "index.html", "?q=xylophone", "/No matching/.test(document.body.textContent)")
+        assert page.evaluate(found) == 0
+        page.size(400, 900)
+        for name in ("index", "methods", "configuration", "interface", "benchmarks/house_build"):
+            page.open(site / f"{name}.html")
+            assert page.evaluate(wide) <= 0, name
+        assert page.problems == []
+        assert [url for url in page.requests if not url.startswith(("file://", "about:", "data:"))] == []
 
 
 def test_every_setting_has_its_line(site):
