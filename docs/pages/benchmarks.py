@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from markup import fenced, in_yaml, table
+from settings import allowed
 
 from collm import domains
 from collm.config.load import load_config
@@ -242,9 +243,9 @@ def _options(kind: type[Domain]) -> Iterator[str]:
     yield f"Keys of `domain.{kind.name}.options`.\n"
     rows = []
     for option in kind.declared_options:
-        allowed = ", ".join(f"`{in_yaml(choice)}`" for choice in option.json_schema().get("enum", ()))
-        rows.append((f"`{option.name}`", f"`{in_yaml(option.default)}`", allowed, option.description))
-    yield from table(("option", "default", "allowed", "what it is"), rows)
+        cells = (f"`{option.name}`", allowed(option.json_schema()), f"`{in_yaml(option.default)}`", option.description)
+        rows.append(cells)
+    yield from table(("option", "allowed", "default", "what it is"), rows)
 
 
 def _named(place: str) -> Any:
@@ -260,23 +261,3 @@ def _words(thing: Any) -> str:
 
 def _title(role: str) -> str:
     return role.replace("_", " ").capitalize()
-
-
-def in_yaml(value: Any) -> str:
-    """A value as one would write it in a configuration file, on one line."""
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix("...\n").strip()
-
-
-def fenced(text: str) -> str:
-    """A block of plain text, whatever it holds."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}text\n{text.rstrip()}\n{fence}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    lines = [header, ["---"] * len(header), *escaped]
-    return [f"| {' | '.join(line)} |" for line in lines]

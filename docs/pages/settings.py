@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from benchmarks import in_yaml, table
+from markup import in_yaml, table
 
 from collm.config.schema import schema
 
@@ -103,7 +103,7 @@ def comments(text: str) -> dict[tuple[str, ...], str]:
 
 
 def _sentence(words: str) -> str:
-    return words[0].upper() + words[1:] + ("" if words.endswith((".", "!", ")")) else ".")
+    return words[0].upper() + words[1:] + ("" if words.endswith((".", "!", ".)")) else ".")
 
 
 def _keys(node: yaml.Node, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
