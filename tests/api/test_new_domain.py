@@ -59,3 +59,14 @@ def test_the_template_is_trained_and_evaluated_outside_the_clone(folder):
     team = folder / "results" / "count_on" / "collm_cc" / "seed0" / "adapters"
     assert sorted(path.name for path in team.glob("agent_*")) == ["agent_0", "agent_1", "agent_2"]
     assert '"licence": "MIT"' in (folder / "data" / "count_on" / "manifest.json").read_text()
+
+
+def test_the_method_of_the_page_has_its_own_advantage(folder):
+    said = call(
+        folder,
+        "-c",
+        "import torch; from collm.config import plugins; plugins.load(['my_method']); "
+        "from collm.methods.monte_carlo import advantage_of; "
+        "print(advantage_of('median')(torch.tensor([0.0, 1.0, 5.0])).tolist())",
+    )
+    assert said == "[-1.0, 0.0, 4.0]\n"

@@ -194,7 +194,7 @@ def test_the_readmes_own_overlay_does_what_it_says(load):
 
 def test_the_warning_in_the_readme_is_what_a_start_prints(load):
     _, lines = load("domains: [tldr]\ndefaults: {warm_start: {epochs: 10}}")
-    (printed,) = (block for block in blocks("README.md", "") if block.startswith("warning: "))
+    (printed,) = (block for block in blocks("README.md", "text") if block.startswith("warning: "))
     assert [" ".join(printed.split())] == lines
 
 

@@ -12,6 +12,7 @@ import torch
 from support.runs import job, session, train
 
 from collm.common.errors import ConfigError
+from collm.config import trackers
 from collm.runs.folders import RunFolders
 from collm.training import setup
 from collm.training.trainer import Trainer
@@ -19,7 +20,7 @@ from collm.training.trainer import Trainer
 
 @pytest.mark.parametrize("tracker", ["wandb", "tensorboard"])
 def test_a_tracker_that_is_not_installed_is_an_error_before_anything_else(tmp_path, monkeypatch, tracker):
-    monkeypatch.setattr(setup, f"is_{tracker}_available", lambda: False)
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(setup, "build_domain", lambda job: pytest.fail("too late"))
     folders = RunFolders(tmp_path, tmp_path, tmp_path / "out", tmp_path / "checkpoints")
     with pytest.raises(ConfigError, match=f"report.tracker is {tracker}.* pip install {tracker}, or set"):

@@ -19,6 +19,7 @@ from collm.config import plugins, snapshot
 from collm.config.load import check_config, check_files
 from collm.config.read_files import read_files
 from collm.config.resolve import merge, model_spec, resolve_settings
+from collm.config.trackers import check_tracker
 from collm.methods.registry import WARM_STARTS
 from collm.pipeline import code_version, console, dependencies, failures, machine, targets, variants
 from collm.pipeline.jobs import WorkflowJob, results_of
@@ -50,6 +51,7 @@ if isinstance(config.get("seeds"), list):
 try:
     if workflow.is_main_process:
         check_config(config)
+        check_tracker(config["report"]["tracker"])
         if not AS_MODULE:
             check_files([ROOT / "config/config.yaml", *workflow.overwrite_configfiles], config)
         config_file = snapshot.path(config)

@@ -15,6 +15,7 @@ from typing import Any
 from collm.common.errors import DataError, ModelError
 from collm.config.job import Job
 from collm.config.resolve import resolve_job, resolve_settings, starts_from
+from collm.config.trackers import check_tracker
 from collm.methods.registry import UNTRAINED
 from collm.pipeline import dependencies, provenance
 from collm.pipeline.places import Places
@@ -26,7 +27,8 @@ from collm.stages import Listener
 class Workplace:
     """Folders of data, resources, results and checkpoints below `root`, and the merged configuration that they follow.
 
-    `again`: make again what other settings made, instead of refusing it. `reuse`: as in `training.setup.prepare_run`.
+    `again`: make again what other settings made, instead of refusing it. A tracker that is not installed is a
+    ConfigError here, before anything is made.
     """
 
     config: Mapping[str, Any]
@@ -34,6 +36,9 @@ class Workplace:
     again: bool = False
     device: str = "auto"
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_tracker(self.config["report"]["tracker"])
 
     def folders(self, domain: str, method: str, seed: int) -> RunFolders:
         """Where a run reads and writes."""

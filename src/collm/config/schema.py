@@ -18,6 +18,7 @@ from typing import Any
 from collm import domains
 from collm.config.job import BLOCKS, SOURCES
 from collm.config.setting import block_schema, setting
+from collm.config.trackers import TRACKERS
 from collm.domains.base import PROFILES
 from collm.methods import registry
 from collm.methods.registry import BASELINES, METHODS
@@ -83,7 +84,7 @@ class ReportConfig:
     estimator: str = setting("Point estimate of every table.", choices=("mean", "iqm"))
     resamples: int = setting("Bootstrap resamples.", minimum=100)
     episodes: int = setting("Most episodes of each run in the episode browser.", minimum=1)
-    tracker: str = setting("Tracker besides the JSON lines.", choices=("none", "tensorboard", "wandb"))
+    tracker: str = setting("Tracker besides the JSON lines.", choices=TRACKERS)
 
 
 def schema() -> dict[str, Any]:

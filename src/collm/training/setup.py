@@ -15,12 +15,13 @@ from typing import Any
 import torch
 import transformers
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, is_tensorboard_available, is_wandb_available
+from accelerate.utils import InitProcessGroupKwargs
 
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import sha256
 from collm.common.mappings import flatten
 from collm.config.job import Job, RolloutConfig, build_domain
+from collm.config.trackers import check_tracker
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
@@ -167,7 +168,7 @@ def prepare_run(
     Raises:
         ConfigError, DataError, ModelError: before anything expensive happens.
     """
-    _check_tracker(job.tracker)
+    check_tracker(job.tracker)
     domain = build_domain(job)
     if domain.max_turns is not None and job.rollout.turns > domain.max_turns:
         raise ConfigError(f"{job.domain}: rollout.turns is {job.rollout.turns}; at most {domain.max_turns} is possible")
@@ -197,7 +198,7 @@ def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:
         ConfigError: the device is not there, or the tracker is not installed.
     """
     tracker = None if job.tracker == "none" else job.tracker
-    _check_tracker(job.tracker)
+    check_tracker(job.tracker)
     chosen = devices.choose(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)  # accelerate takes the current one
@@ -217,13 +218,3 @@ def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:
             f"use --device {made.device.type}"
         )
     return made
-
-
-def _check_tracker(tracker: str) -> None:
-    """ConfigError if the package of a tracker is missing: accelerate would leave it out with a warning."""
-    installed = {"wandb": is_wandb_available, "tensorboard": is_tensorboard_available}
-    if tracker in installed and not installed[tracker]():
-        raise ConfigError(
-            f"report.tracker is {tracker}, and the package {tracker} is not installed; install it with: pip install "
-            f"{tracker}, or set report.tracker to none"
-        )
