@@ -1,4 +1,4 @@
-"""What is said of texts without a reward, by hand; and what the published reward of the writing benchmarks overlooks."""
+"""What is said of texts without a reward, by hand; what the published reward of the writing benchmarks overlooks."""
 
 from __future__ import annotations
 

@@ -48,6 +48,13 @@ rule tables:
             labels=LABELS | {"table": "Probability of improvement", "domain": "all"},
         ),
         improvement_texts=[RESULTS + "tables/improvement.md", RESULTS + "tables/improvement.tex"],
+        text_quality=report(
+            RESULTS + "tables/text_quality.csv",
+            caption="../report/text_quality.rst",
+            category="Tables",
+            labels=LABELS | {"table": "Texts beside their score", "domain": "all"},
+        ),
+        text_quality_markdown=RESULTS + "tables/text_quality.md",
         curves=RESULTS + "tables/curves.csv",
         markdown=RESULTS + "tables/main.md",
         latex=RESULTS + "tables/main.tex",
@@ -112,6 +119,7 @@ rule figure:
         curves_svg=RESULTS + "figures/curves_{domain}.svg",
         bars_svg=RESULTS + "figures/bars_{domain}.svg",
         health_svg=RESULTS + "figures/health_{domain}.svg",
+        captions=[RESULTS + f"figures/{kind}_{{domain}}.txt" for kind in ("curves", "bars", "health")],
     log:
         LOGS + "figure/{domain}.log",
     benchmark:
@@ -136,6 +144,7 @@ rule worlds:
             labels=LABELS | {"figure": "Final worlds", "domain": "{domain}"},
         ),
         svg=RESULTS + "figures/worlds_{domain}.svg",
+        caption=RESULTS + "figures/worlds_{domain}.txt",
     log:
         LOGS + "worlds/{domain}.log",
     benchmark:
@@ -226,6 +235,7 @@ rule variant_figure:
             labels={"figure": "Variants", "domain": "{domain}"},
         ),
         svg=COMPARISON + "figures/variants_{domain}.svg",
+        caption=COMPARISON + "figures/variants_{domain}.txt",
     log:
         COMPARISON_LOGS + "variant_figure/{domain}.log",
     benchmark:

@@ -1,4 +1,5 @@
-"""Words of English prose, and what can be said of a text without any reward: does it repeat itself, is it about its source?
+"""Words of English prose, and what can be said of a text without any reward: whether it repeats itself, whether it is
+about its source.
 
 Words are runs of Unicode word characters of the lower-cased text; content words are those that are no stop words.
 """

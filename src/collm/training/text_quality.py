@@ -1,9 +1,9 @@
-"""What evaluated prose is like beside its reward: perplexity under the untrained base, repetition, nearness to its source.
+"""Evaluated prose beside its reward: perplexity under the untrained base, repetition, overlap with the source.
 
 A reward that counts words and phrases can be had by word salad. Perplexity tells: the base without adapters reads every
-response after the prompt that the agent had, in one teacher-forced pass, and the tokens' mean negative log-probability is
-kept. It belongs to one base: compare rows of the same base, and none of different ones. Only benchmarks of prose are
-measured (`Domain.source_field`).
+response after the prompt that the agent had, in one teacher-forced pass, and the mean negative log-probability of its
+tokens is kept. It belongs to one base: rows of the same base can be compared, and none of different ones. Only
+benchmarks of prose are measured (`Domain.source_field`).
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from support.golden_rows import differences, golden
 
 from collm.common.errors import ConfigError, DataError, RowError
 from collm.domains.base import RawRow
+from collm.domains.prose import content_words, stopwords
 from collm.domains.writing.arxiv import Arxiv
 from collm.domains.writing.arxiv_writer import Shape, expand
-from collm.domains.prose import content_words, stopwords
 from collm.domains.writing.reward import DELIMITER, coherence, lexicon
 
 RELEASED = Arxiv({}, "released")

@@ -267,8 +267,8 @@ class WritingDomain(Domain):
     max_reward = MAX_REWARD
     min_reward = 0.0
     caution = (
-        "the published reward counts lengths, distinct words and transition phrases and does not look at meaning: words "
-        "in random order can earn 3.0 of 3 (100 %)"
+        "the published reward counts lengths, distinct words and transition phrases and does not look at meaning: "
+        "words in random order can earn 3.0 of 3 (100 %)"
     )
     declared_options: ClassVar[tuple[Option, ...]] = (
         Option(
