@@ -90,7 +90,7 @@ def sample_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]
 
 
 def figure_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]:
-    """Figures of some domains, as PNG and SVG, with captions; of several variants, also those that show them together."""
+    """Figures of some domains, as PNG and SVG, with captions; of several variants, also those that show all of them."""
     domains = list(domains)
     kinds = {domain: ("curves", "bars", "health", *(["worlds"] if domain in WORLDS else [])) for domain in domains}
     return [

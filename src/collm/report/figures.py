@@ -239,7 +239,7 @@ def _draw_curves(axes: Axes, results: Results, curves: pd.DataFrame, column: str
             _draw_method(axes, own, column, bootstrap)
     for row, level in {} if of_rollouts else starts(results, curves, column).items():
         axes.axhline(level, color=COLOURS[row], linestyle="--", linewidth=1.2)
-        look = {"color": COLOURS[row], "linestyle": "--", "linewidth": 1.2, "marker": "*", "markersize": 11}
+        look = {"color": COLOURS[row], "linestyle": "--", "linewidth": 1.2, "marker": "*", "markersize": 14}
         axes.plot([0], [level], **look, markeredgecolor="white", zorder=5, clip_on=False, label=ROWS[row].label)
     axes.set_xlabel("Environment steps (joint actions whose reward was evaluated)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -286,11 +286,10 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
     if metric is not TIME and rows["paper"].notna().any():
         axes.plot(rows["paper"], places, "D", markersize=4.5, color="white", markeredgecolor="black")
         ends = np.fmax(ends, rows["paper"].to_numpy(dtype=float))
-    column = axes.get_yaxis_transform()
-    for place, point in enumerate(rows["point"]):
-        if np.isfinite(point):
-            text = number(point, metric)
-            axes.text(1.03, place, text, transform=column, ha="left", va="center", fontsize=7.5)
+    for place, (point, end) in enumerate(zip(rows["point"], np.fmax(ends, 0.0), strict=True)):
+        if np.isfinite(point):  # right of its bar, whisker and diamond, outside of the axes if need be
+            beside = {"xytext": (5, 0), "textcoords": "offset points", "annotation_clip": False}
+            axes.annotate(number(point, metric), (end, place), **beside, va="center", fontsize=7.5)
     lowest = np.nanmin([0.0, *rows["point"], *rows["low"]])
     axes.set_xlim(*bar_range(lowest, np.nanmax([0.0, *ends]), metric.unit))
     axes.set_ylim(-0.6, len(rows) - 0.4)
@@ -305,11 +304,11 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
 
 
 def bar_range(lowest: float, highest: float, unit: str) -> tuple[float, float]:
-    """Ends of the axis of bars between `lowest` (at most 0) and `highest`: per cent from 0 to 100, or to a fifth more
+    """Ends of the axis of bars between `lowest` (at most 0) and `highest`: per cent from 0 to 100, or to a bit more
     than the longest bar where that is below 20."""
     if unit == "%" and lowest == 0 and (highest == 0 or 20 <= highest <= 100):
         return 0.0, 100.0
-    return 1.1 * lowest, 1.2 * highest or 1.0
+    return 1.1 * lowest, 1.3 * highest or 1.0
 
 
 def _seeds(curves: pd.DataFrame) -> int:
