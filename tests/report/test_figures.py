@@ -156,7 +156,9 @@ def test_returns_stand_beside_rewards_where_there_are_several_turns(three_seeds)
 
 def test_curves_end_where_their_runs_end(three_seeds):
     curves = three_seeds.curves
-    short = dataclasses.replace(three_seeds, curves=curves[(curves["method"] != "magrpo") | (curves["iteration"] <= 10)])
+    short = dataclasses.replace(
+        three_seeds, curves=curves[(curves["method"] != "magrpo") | (curves["iteration"] <= 10)]
+    )
     axes = figures.learning_curves(short, "str_build", 2.0, "mean", 200).axes[0]
     ends = {line.get_label(): max(line.get_xdata()) for line in axes.get_lines()}
     at = curves[(curves["method"] == "magrpo") & (curves["iteration"] == 10) & (curves["event"] == "evaluation")]

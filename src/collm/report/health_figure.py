@@ -95,7 +95,8 @@ def points(lines: Iterable[Mapping[str, Any]], panel: Panel) -> pd.DataFrame:
     for line in lines:
         if line.get("event") == "update":
             update += 1
-        values = [value for name, value in line.items() if name.startswith(begin) or name == panel.metric]
+        whole = "" if panel.members else panel.metric  # of the team
+        values = [value for name, value in line.items() if name.startswith(begin) or name == whole]
         if line.get("event") == panel.event and values:
             rows.append((update, panel.factor * mean(values)))
     return pd.DataFrame(rows, columns=["update", "value"])
