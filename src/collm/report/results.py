@@ -93,6 +93,8 @@ class Results:
 
     def several_turns(self, domain: str) -> bool:
         """Whether an evaluated episode of a domain has more than one turn, so that returns are more than rewards."""
+        if self.samples.empty:
+            return False
         return bool((self.samples.loc[self.samples["domain"] == domain, "turns"] > 1).any())
 
     def of(self, domain: str, method: str) -> pd.DataFrame:
