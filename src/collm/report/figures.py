@@ -224,7 +224,7 @@ def starts(results: Results, curves: pd.DataFrame, column: str = "reward") -> di
         records = [record for key, record in results.records.items() if key[:2] == (domain, method)]
         warm = any(record["config"].get("warm_start", {}).get("enabled") for record in records)
         team, alone = ("warm_start", "warm_start_single") if warm else ("parallel", "raw")
-        found.setdefault(alone if ROWS[method].single else team, []).append(float(own[column].mean()))
+        found.setdefault(alone if ROWS[str(method)].single else team, []).append(float(own[column].mean()))
     return {row: float(np.mean(values)) for row, values in found.items()}
 
 
@@ -239,7 +239,13 @@ def _draw_curves(axes: Axes, results: Results, curves: pd.DataFrame, column: str
             _draw_method(axes, own, column, bootstrap)
     for row, level in {} if of_rollouts else starts(results, curves, column).items():
         axes.axhline(level, color=COLOURS[row], linestyle="--", linewidth=1.2)
-        look = {"color": COLOURS[row], "linestyle": "--", "linewidth": 1.2, "marker": "*", "markersize": 14}
+        look: dict[str, Any] = {
+            "color": COLOURS[row],
+            "linestyle": "--",
+            "linewidth": 1.2,
+            "marker": "*",
+            "markersize": 14,
+        }
         axes.plot([0], [level], **look, markeredgecolor="white", zorder=5, clip_on=False, label=ROWS[row].label)
     axes.set_xlabel("Environment steps (joint actions whose reward was evaluated)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -288,7 +294,7 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
         ends = np.fmax(ends, rows["paper"].to_numpy(dtype=float))
     for place, (point, end) in enumerate(zip(rows["point"], np.fmax(ends, 0.0), strict=True)):
         if np.isfinite(point):  # right of its bar, whisker and diamond, outside of the axes if need be
-            beside = {"xytext": (5, 0), "textcoords": "offset points", "annotation_clip": False}
+            beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "annotation_clip": False}
             axes.annotate(number(point, metric), (end, place), **beside, va="center", fontsize=7.5)
     lowest = np.nanmin([0.0, *rows["point"], *rows["low"]])
     axes.set_xlim(*bar_range(lowest, np.nanmax([0.0, *ends]), metric.unit))
