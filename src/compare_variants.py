@@ -12,6 +12,7 @@ from collm.config.load import load_config
 from collm.pipeline import variants
 from collm.pipeline.places import Places
 from collm.report import figures
+from collm.report.evidence import captions
 from collm.report.open_report import build_domains
 from collm.report.results import load
 from collm.report.variants.curves import variant_curves
@@ -49,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         for name, domain in domains.items():
             figure = variant_curves(results, name, domain.max_reward, *bootstrap)
             figures.save(figure, out / f"figures/variants_{name}")
+            caption = captions.variants(results, name, bootstrap[0])
+            write_atomic(out / f"figures/variants_{name}.txt", caption + "\n")
     return 0
 
 

@@ -1,11 +1,15 @@
-"""Stage `figures`: results into results/figures (curves, bars, health of runs, worlds), as PNG and SVG."""
+"""Stage `figures`: results into results/figures (curves, bars, health of runs, worlds), as PNG, SVG and a caption."""
 
 from __future__ import annotations
 
 import sys
 
+from matplotlib.figure import Figure
+
 from collm.common import cli
+from collm.common.files import write_atomic
 from collm.report import figures, health_figure, house_build_worlds, str_build_worlds, tables
+from collm.report.evidence import captions
 from collm.report.open_report import open_report, report_parser
 
 KINDS = ("curves", "bars", "health", "worlds")
@@ -21,17 +25,23 @@ def main(argv: list[str] | None = None) -> int:
     results, out = report.results, report.out
     bootstrap = report.estimator, report.resamples
 
+    def write(figure: Figure, name: str, caption: str) -> None:
+        figures.save(figure, out / name)
+        write_atomic(out / f"{name}.txt", caption + "\n")
+
     main_table = tables.main_frame(results, report.domains, *bootstrap)
     for name, domain in report.domains.items():
         if "curves" in arguments.kinds:
             curves = figures.learning_curves(results, name, domain.max_reward, *bootstrap)
-            figures.save(curves, out / f"curves_{name}")
+            write(curves, f"curves_{name}", captions.learning_curves(results, name, report.estimator))
         if "bars" in arguments.kinds:
-            figures.save(figures.final_bars(main_table, name, domain.metrics), out / f"bars_{name}")
+            bars = figures.final_bars(main_table, name, domain.metrics)
+            write(bars, f"bars_{name}", captions.final_bars(results, domain, main_table))
         if "health" in arguments.kinds:
-            figures.save(health_figure.health(results, name), out / f"health_{name}")
+            health = health_figure.health(results, domain, *bootstrap)
+            write(health, f"health_{name}", captions.health(results, domain))
         if "worlds" in arguments.kinds and name in WORLDS:
-            figures.save(WORLDS[name](results, domain), out / f"worlds_{name}")
+            write(WORLDS[name](results, domain), f"worlds_{name}", captions.worlds(results, name))
     return 0
 
 

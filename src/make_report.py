@@ -9,6 +9,7 @@ from collm.common import cli
 from collm.common.files import write_atomic
 from collm.report import health, starts, tables
 from collm.report.against_start import against_start
+from collm.report.evidence import text_quality
 from collm.report.front.page import Numbers, page
 from collm.report.open_report import open_report, report_parser
 
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         differences,
         against_start(differences, outcomes),
         health.runs(results, outcomes),
+        text_quality.frame(results, domains, *bootstrap),
         report.estimator,
     )
     out = Path(report.out)

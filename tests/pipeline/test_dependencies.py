@@ -171,7 +171,7 @@ def test_files_of_tables_and_figures(default):
     ]
     assert len(targets.sample_files(config, ["tldr", "arxiv"])) == 2 * 2 * 2
     assert targets.figure_files(config, ["tldr"]) == [
-        f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars", "health") for suffix in ("png", "svg")
+        f"results/figures/{kind}_tldr.{suffix}" for kind in ("curves", "bars", "health") for suffix in targets.SUFFIXES
     ]
     assert "results/figures/worlds_str_build.svg" in targets.figure_files(config, ["str_build"])
 

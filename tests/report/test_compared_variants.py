@@ -64,7 +64,7 @@ def test_paired_differences_are_what_was_added(experiment):
 def test_a_line_per_variant_and_a_panel_per_method(experiment):
     compare("--kinds", "figures")
     written = {path.name for path in (experiment / "results/exp/figures").iterdir()}
-    assert written == {"variants_tldr.png", "variants_tldr.svg"}
+    assert written == {f"variants_tldr.{suffix}" for suffix in ("png", "svg", "txt")}
     from collm.pipeline import variants as every
     from collm.report.results import load
     from collm.report.variants.curves import variant_curves

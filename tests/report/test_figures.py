@@ -51,11 +51,13 @@ def three_seeds(tmp_path_factory) -> results.Results:
     return load(tmp_path_factory.mktemp("three"), ["str_build"], [0, 1, 2])
 
 
-def test_every_figure_is_there_as_png_and_svg(drawn):
+def test_every_figure_is_there_with_its_caption(drawn):
     assert sorted(path.name for path in (drawn / "figures").iterdir()) == sorted(
-        f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")
+        f"{name}.{kind}" for name in NAMES for kind in targets.SUFFIXES
     )
     for name in NAMES:
+        caption = (drawn / "figures" / f"{name}.txt").read_text(encoding="utf-8")
+        assert caption.startswith(("TLDR", "StrBuild")) and "seed" in caption and caption.endswith(".\n")
         assert (drawn / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         text = (drawn / "figures" / f"{name}.svg").read_text(encoding="utf-8")
         assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
@@ -76,8 +78,9 @@ def test_one_seed_shows_evaluations_training_reward_and_the_warm_start_level(tmp
     curves = loaded.curves[(loaded.curves["method"] == "collm_cc") & (loaded.curves["event"] == "evaluation")]
     assert lines["CoLLM-CC"].get_xdata().tolist() == curves["env_step"].tolist()
     assert lines["CoLLM-CC"].get_ydata().tolist() == pytest.approx(curves["reward"].tolist())
-    level = loaded.of("tldr", "warm_start").groupby("task")["reward"].mean().mean()
-    assert lines["Warm start"].get_ydata()[0] == pytest.approx(level)
+    first = loaded.curves[(loaded.curves["event"] == "evaluation") & (loaded.curves["env_step"] == 0)]
+    assert lines["Warm start"].get_xdata()[0] == 0 and lines["Warm start"].get_marker() == "*"
+    assert lines["Warm start"].get_ydata()[0] == pytest.approx(first["reward"].mean())  # what the curves begin with
     assert lines["Warm start"].get_linestyle() == "--"
     assert sum(line.get_alpha() == 0.3 for line in axes.get_lines()) == 3  # the faint training rewards
     assert not axes.collections
@@ -115,6 +118,64 @@ def test_the_ends_of_runs_of_different_lengths_are_one_point():
     assert line["point"].tolist() == pytest.approx([0.2, 0.6, 1.0])
 
 
+@pytest.mark.parametrize(
+    ("lowest", "highest", "unit", "ends"),
+    [
+        (0.0, 75.0, "%", (0, 100)),
+        (0.0, 100.0, "%", (0, 100)),
+        (0.0, 0.0, "%", (0, 100)),
+        (0.0, 2.0, "%", (0, 2.6)),
+        (0.0, 110.0, "%", (0, 143)),
+        (-1.0, 50.0, "%", (-1.1, 65)),
+        (0.0, 60.0, "tokens", (0, 78)),
+    ],
+)
+def test_bars_in_per_cent_go_from_0_to_100(lowest, highest, unit, ends):
+    assert figures.bar_range(lowest, highest, unit) == pytest.approx(ends)
+
+
+def several_turns(loaded: results.Results, at_evaluations: bool) -> results.Results:
+    """The same results as of two turns, with returns in evaluations or in training rollouts alone."""
+    curves = loaded.curves.copy()
+    held = curves["event"].isin(["rollout", "evaluation"] if at_evaluations else ["rollout"])
+    curves["return"] = (2 * curves["reward"]).where(held)
+    return dataclasses.replace(loaded, samples=loaded.samples.assign(turns=2), curves=curves)
+
+
+def test_returns_stand_beside_rewards_where_there_are_several_turns(three_seeds):
+    assert len(figures.learning_curves(three_seeds, "str_build", 2.0, "mean", 200).axes) == 1
+    both = several_turns(three_seeds, True)
+    rewards, returns = figures.learning_curves(both, "str_build", 2.0, "mean", 200).axes
+    for first, second in zip(rewards.get_lines(), returns.get_lines(), strict=True):
+        assert second.get_ydata() == pytest.approx(2 * np.asarray(first.get_ydata()))
+    assert rewards.get_xlim() == returns.get_xlim()
+    training = several_turns(three_seeds, False)
+    panel = figures.learning_curves(training, "str_build", 2.0, "mean", 200).axes[1]
+    assert "training tasks" in panel.get_ylabel() and len(panel.get_lines()) == 9  # a line per run
+
+
+def test_curves_end_where_their_runs_end(three_seeds):
+    curves = three_seeds.curves
+    short = dataclasses.replace(
+        three_seeds, curves=curves[(curves["method"] != "magrpo") | (curves["iteration"] <= 10)]
+    )
+    axes = figures.learning_curves(short, "str_build", 2.0, "mean", 200).axes[0]
+    ends = {line.get_label(): max(line.get_xdata()) for line in axes.get_lines()}
+    at = curves[(curves["method"] == "magrpo") & (curves["iteration"] == 10) & (curves["event"] == "evaluation")]
+    assert ends["MAGRPO"] == pytest.approx(at["env_step"].mean())
+    longest = short.curves["env_step"].max()
+    assert axes.get_xlim()[1] == pytest.approx(1.01 * longest)
+
+
+def test_teams_and_single_agents_have_starts_of_their_own(three_seeds):
+    curves = three_seeds.curves[three_seeds.curves["domain"] == "str_build"]
+    alone = curves[curves["method"] == "magrpo"].assign(method="grpo", reward=0.25)
+    found = figures.starts(three_seeds, pd.concat([curves, alone]))
+    assert list(found) == ["warm_start", "raw"]  # no record says that grpo was warm-started
+    first = curves[(curves["event"] == "evaluation") & (curves["env_step"] == 0)]
+    assert found["warm_start"] == pytest.approx(first["reward"].mean()) and found["raw"] == 0.25
+
+
 def test_smoothing_by_hand():
     # Span 5: weights 1, 2/3, 4/9 back in time, normalised.
     assert figures.smoothed(pd.Series([1.0, 2.0, 6.0])).tolist() == pytest.approx(
@@ -143,7 +204,7 @@ def test_bars_show_the_table(three_seeds):
     main = tables.main_frame(three_seeds, {"str_build": domain}, resamples=200)
     panels = figures.final_bars(main, "str_build", domain.metrics).axes
     labels = [axes.get_xlabel() for axes in panels]
-    assert labels == ["Time (s)", "Cost (tokens)", "IoU (%)", "Adj (%)", "Coverage (%)"]
+    assert labels == ["IoU (%)", "Adj (%)", "Coverage (%)", "Cost (tokens)", "Time (s)"]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == [
         "Parallel (untrained)",
         "Warm start",
@@ -152,7 +213,7 @@ def test_bars_show_the_table(three_seeds):
         "CoLLM-CC",
     ]
     iou = main[main["metric"] == "iou"].set_index("method")["point"]
-    bars = {to_hex(bar.get_facecolor()): bar.get_width() for bar in panels[2].patches}
+    bars = {to_hex(bar.get_facecolor()): bar.get_width() for bar in panels[0].patches}
     widths = {method: bars[figures.COLOURS[method].lower()] for method in iou.index}
     assert widths == pytest.approx(iou.to_dict())
     ys = panels[0].get_ylim()
@@ -163,8 +224,8 @@ def test_bars_of_nothing_but_zeros_have_the_range_of_their_unit(three_seeds):
     domain = get("str_build")({})
     main = tables.main_frame(three_seeds, {"str_build": domain}, resamples=200)
     main.loc[main["metric"] == "iou", ["point", "low", "high"]] = 0.0
-    panel = figures.final_bars(main, "str_build", domain.metrics).axes[2]
-    assert panel.get_xlim()[1] >= 100 and list(panel.get_xticks()) == [0, 25, 50, 75, 100]
+    panel = figures.final_bars(main, "str_build", domain.metrics).axes[0]
+    assert panel.get_xlim() == (0, 100) and list(panel.get_xticks()) == [0, 25, 50, 75, 100]
 
 
 def test_a_single_rollout_can_be_seen(tmp_path):
@@ -173,7 +234,7 @@ def test_a_single_rollout_can_be_seen(tmp_path):
     one = loaded.curves[rollouts].drop_duplicates("method")
     short = dataclasses.replace(loaded, curves=pd.concat([loaded.curves[~rollouts], one]))
     lines = figures.learning_curves(short, "str_build", 2.0, "mean", 200).axes[0].lines
-    assert [line.get_marker() for line in lines if len(line.get_xdata()) == 1] == ["."] * len(one)
+    assert [line.get_marker() for line in lines if len(line.get_xdata()) == 1] == ["."] * len(one) + ["*"]
 
 
 def test_world_shows_blocks_targets_and_extras():

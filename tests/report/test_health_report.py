@@ -13,6 +13,7 @@ from support.result_files import config, rewrite, write_results
 import make_tables
 from collm.common import cli
 from collm.common.files import read_jsonl, write_jsonl
+from collm.domains import get
 from collm.report import health, health_figure, results, starts
 from collm.report.health_figure import PANELS, points
 
@@ -166,7 +167,7 @@ def test_nothing_trained(tmp_path):
     assert frame(tmp_path).empty
     text = (tmp_path / "results/tables/health.md").read_text(encoding="utf-8")
     assert "No run was trained by reinforcement learning." in text
-    health_figure.health(load(tmp_path), "tldr")
+    health_figure.health(load(tmp_path), get("tldr")({}))
 
 
 # the figure
@@ -174,7 +175,7 @@ def test_nothing_trained(tmp_path):
 
 def test_a_line_per_run_in_every_panel(made):
     loaded = load(made)
-    figure = health_figure.health(loaded, "tldr")
+    figure = health_figure.health(loaded, get("tldr")({}))
     assert [axes.get_title() for axes in figure.axes] == [panel.title for panel in PANELS]
     lines = {axes.get_title(): axes.get_lines() for axes in figure.axes}
     counts = {title: len(drawn) for title, drawn in lines.items()}
@@ -194,7 +195,7 @@ def test_what_was_not_measured_is_said(made, tmp_path):
             for row in read_jsonl(path)
         ]
         write_jsonl(path, change)
-    figure = health_figure.health(load(tmp_path), "tldr")
+    figure = health_figure.health(load(tmp_path), get("tldr")({}))
     said = {axes.get_title(): [text.get_text() for text in axes.texts] for axes in figure.axes}
     assert said["KL to the start (nats per token)"] == ["not measured"]
     assert said["Explained variance of critics"] == ["no critics"]

@@ -91,6 +91,16 @@ def test_warnings_and_origins_stand_beside_the_numbers(text):
     assert "8 to train, 8 to test" in text and "3 per test task" in text
 
 
+def test_captions_count_what_pictures_stand_for(text):
+    assert "n = 2 seeds × 4 test tasks × 3 samples" in text and "bands 95 % bootstrap intervals over seeds" in text
+    assert text.count("<figcaption>") == text.count("<figure>") == 5
+
+
+def test_what_a_score_does_not_see_is_said_beside_it(text):
+    assert text.count("words in random order can earn 3.0 of 3") == 3  # overview, section, bars
+    assert "Texts were not measured beside their score" in text  # results of an older version
+
+
 def test_drawings_are_inside_and_missing_ones_are_named(text):
     assert text.count('src="data:image/svg+xml;base64,') == 5
     assert "curves_str_build.svg is not there" in text

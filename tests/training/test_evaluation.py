@@ -8,6 +8,7 @@ import pytest
 from support.toy import Toy, make_team, rollout_settings, tasks
 
 from collm.common.seeds import derive
+from collm.methods import monte_carlo
 from collm.training import evaluation
 from collm.training.rollout import Rollout, cut_shares
 
@@ -47,6 +48,18 @@ def test_rewards_are_raw(team):
     ]
 
 
+@pytest.mark.parametrize("mode", ["every_turn", "last_turn"])
+def test_returns_are_those_of_training(team, mode):
+    """Of the journal: the same that Monte Carlo methods learn from, whatever is paid."""
+    settings = rollout_settings(turns=2, reward=mode, reward_shift=-5.0, reward_scale=3.0, discount=0.9)
+    rollout = Rollout(team, Toy({}), settings)
+    roots = []
+    rows = evaluation.sample_rows(rollout, tasks(2), 2, 0, {}, note=roots.extend)
+    returns = [monte_carlo.G(root, 0.9)[0] for root in roots]
+    line = evaluation.journal_row(rows, 0, settings, iteration=3)
+    assert line["return"] == pytest.approx(sum(returns) / 4) and (line["event"], line["iteration"]) == ("evaluation", 3)
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_batches_do_not_change_the_rows(team, batch):
     assert rows_of(team, batch) == rows_of(team)
@@ -84,8 +97,13 @@ def test_latency_is_that_of_the_slowest_agent(team, monkeypatch):
         ]
 
     monkeypatch.setattr(team, "respond", respond)
-    assert evaluation.latency(rollout, tasks(3), 0) == {"seconds": 2.0, "tasks": 3, "turns": 6}
-    assert evaluation.latency(rollout, [], 0) == {"seconds": None, "tasks": 0, "turns": 0}
+    assert evaluation.latency(rollout, tasks(3), 0) == {
+        "seconds": 2.0,
+        "per_task": [2.0, 2.0, 2.0],
+        "tasks": 3,
+        "turns": 6,
+    }
+    assert evaluation.latency(rollout, [], 0) == {"seconds": None, "per_task": [], "tasks": 0, "turns": 0}
 
 
 def test_what_was_cut_is_in_rows_and_summary(models_folder):

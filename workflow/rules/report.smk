@@ -48,6 +48,13 @@ rule tables:
             labels=LABELS | {"table": "Probability of improvement", "domain": "all"},
         ),
         improvement_texts=[in_results("tables/improvement.md"), in_results("tables/improvement.tex")],
+        text_quality=report(
+            in_results("tables/text_quality.csv"),
+            caption="../report/text_quality.rst",
+            category="Tables",
+            labels=LABELS | {"table": "Texts beside their score", "domain": "all"},
+        ),
+        text_quality_markdown=in_results("tables/text_quality.md"),
         curves=in_results("tables/curves.csv"),
         markdown=in_results("tables/main.md"),
         latex=in_results("tables/main.tex"),
@@ -112,6 +119,7 @@ rule figure:
         curves_svg=in_results("figures/curves_{domain}.svg"),
         bars_svg=in_results("figures/bars_{domain}.svg"),
         health_svg=in_results("figures/health_{domain}.svg"),
+        captions=[in_results(f"figures/{kind}_{{domain}}.txt") for kind in ("curves", "bars", "health")],
     log:
         in_logs("figure/{domain}.log"),
     benchmark:
@@ -136,6 +144,7 @@ rule worlds:
             labels=LABELS | {"figure": "Final worlds", "domain": "{domain}"},
         ),
         svg=in_results("figures/worlds_{domain}.svg"),
+        caption=in_results("figures/worlds_{domain}.txt"),
     log:
         in_logs("worlds/{domain}.log"),
     benchmark:
@@ -226,6 +235,7 @@ rule variant_figure:
             labels={"figure": "Variants", "domain": "{domain}"},
         ),
         svg=f"results/{NAME}figures/variants_{{domain}}.svg",
+        caption=f"results/{NAME}figures/variants_{{domain}}.txt",
     log:
         f"logs/{NAME}variant_figure/{{domain}}.log",
     benchmark:

@@ -104,7 +104,12 @@ class Experiment:
         if not self.methods:
             raise ConfigError("baselines are not trained and have no curve; name a method")
         found = self.results
-        loaded = report_results.Results(found.samples, found.curves, {}, {}, {}, {}, ())  # no evaluation is needed
+        jobs = {method: resolve_job(self.config, self.domain, method) for method in self.methods}
+        records = {
+            (self.domain, method, seed): {"config": job.raw} for method, job in jobs.items() for seed in self.seeds
+        }
+        # No evaluation is needed.
+        loaded = report_results.Results(found.samples, found.curves, {}, records, {}, {}, ())
         best = build_domain(resolve_job(self.config, self.domain)).max_reward
         report = self.config["report"]
         figure = figures.learning_curves(loaded, self.domain, best, report["estimator"], report["resamples"])

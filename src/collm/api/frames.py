@@ -29,7 +29,8 @@ class Results:
         (`counts.env_step` and so on), whether it is evaluated, its folder.
     samples: a row an evaluated episode: task, sample, reward (raw, of the last turn), tokens, `metric.<name>`,
         `part.<name>`.
-    curves: a row a rollout or an evaluation while training (`event`): iteration, env_step, samples, reward.
+    curves: a row a rollout or an evaluation while training (`event`): iteration, env_step, samples, reward, return and
+        episodes (NaN where a run does not say).
     updates: a row an update of a trained run, with everything that metrics.jsonl says of it.
     """
 

@@ -162,6 +162,8 @@ class Domain(ABC):
     embedded_origin: ClassVar[str] = "shipped with collm"
     generated_label: ClassVar[str] = ""  # how tables call test rows of the generator that are not the benchmark's own
     metrics: ClassVar[tuple[Metric, ...]]
+    caution: ClassVar[str] = ""  # what the main metric does not see, said wherever it is shown
+    source_field: ClassVar[str] = ""  # of tasks: the text that responses retell; set where responses are prose
     max_turns: ClassVar[int | None] = None
     team_sizes: ClassVar[tuple[int, ...] | None] = (1, 2)
     declared_options: ClassVar[tuple[Option, ...]] = ()

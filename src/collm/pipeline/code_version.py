@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]  # of the sources
 STAGES: dict[PlayingStage, tuple[str, ...]] = {
     "warm_start": ("collm.training.warm_start",),
     "train": ("collm.training.trainer",),
-    "evaluate": ("collm.training.evaluation", "collm.training.setup"),
+    "evaluate": ("collm.training.evaluation", "collm.training.text_quality", "collm.training.setup"),
 }
 VLLM = "collm.llm.vllm"
 SANDBOX = "collm.sandbox"

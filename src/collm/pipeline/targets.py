@@ -19,6 +19,7 @@ from collm.methods.registry import METHODS, UNTRAINED, WARM_STARTS
 from collm.pipeline import machine, variants
 from collm.pipeline.places import Places
 
+SUFFIXES = ("png", "svg", "txt")  # of every figure; txt: its caption
 WORLDS = ("str_build", "house_build")  # domains whose final worlds are drawn
 REPORT = "collm.report"
 BESIDE_REPORT = ("methods/registry.py", "report/paper_results.csv", "runs/health.py", "runs/health_remarks.py")
@@ -89,7 +90,7 @@ def sample_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]
 
 
 def figure_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]:
-    """Figures of some domains, as PNG and SVG; of several variants, also those that show them together."""
+    """Figures of some domains, as PNG and SVG, with captions; of several variants, also those that show all of them."""
     domains = list(domains)
     kinds = {domain: ("curves", "bars", "health", *(["worlds"] if domain in WORLDS else [])) for domain in domains}
     return [
@@ -98,7 +99,7 @@ def figure_files(config: Mapping[str, Any], domains: Iterable[str]) -> list[str]
             for own in variants.each(config).values()
             for domain in domains
             for kind in kinds[domain]
-            for suffix in ("png", "svg")
+            for suffix in SUFFIXES
         ),
         *comparison_files(config, domains),
     ]
@@ -111,7 +112,7 @@ def comparison_files(config: Mapping[str, Any], domains: Iterable[str], kind: st
         return []
     if kind == "tables":
         return [f"{folder}/tables/variants.{suffix}" for suffix in ("md", "csv")]
-    return [f"{folder}/figures/variants_{domain}.{suffix}" for domain in domains for suffix in ("png", "svg")]
+    return [f"{folder}/figures/variants_{domain}.{suffix}" for domain in domains for suffix in SUFFIXES]
 
 
 def shown_files(config: Mapping[str, Any]) -> list[str]:
@@ -237,12 +238,12 @@ def report_modules(script: str, source: Path) -> list[str]:
         Paths that start with the name of `source`, sorted; the script comes first.
     """
     modules: set[str] = set()
-    waiting = _report_imports(source / script)
+    waiting = _report_imports(source / script, source)
     while waiting:
         name = waiting.pop()
         if name not in modules:
             modules.add(name)
-            waiting |= _report_imports(_file_of(name, source))
+            waiting |= _report_imports(_file_of(name, source), source)
     files = {_file_of(name, source) for name in modules}
     files |= {file for folder in {file.parent for file in files} for file in folder.glob("static/*")}
     files |= {source / "collm" / name for name in BESIDE_REPORT}
@@ -258,14 +259,13 @@ def _file_of(module: str, source: Path) -> Path:
     return source / f"{module.replace('.', '/')}.py"
 
 
-def _report_imports(file: Path) -> set[str]:
+def _report_imports(file: Path, source: Path) -> set[str]:
     """Modules of `collm.report` that a file imports, anywhere in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == REPORT:
-            names |= {f"{REPORT}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{REPORT}."):
-            names.add(node.module)
+        if isinstance(node, ast.ImportFrom) and node.module and f"{node.module}.".startswith(f"{REPORT}."):
+            package = not _file_of(node.module, source).is_file()
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} if package else {node.module}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names if alias.name.startswith(f"{REPORT}.")}
     return names

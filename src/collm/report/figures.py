@@ -27,8 +27,9 @@ from collm.domains import title
 from collm.domains.base import Metric
 from collm.methods.registry import METHODS, ROWS
 from collm.report import statistics
+from collm.report.evidence.captions import returns_at_evaluations
 from collm.report.results import Results
-from collm.report.tables import BOOTSTRAP_SEED, TIME, number, table_metrics
+from collm.report.tables import BOOTSTRAP_SEED, TIME, TOKENS, number, table_metrics
 
 
 class WithSpares(Mapping[str, str]):
@@ -113,44 +114,45 @@ def learning_curves(
     """Reward on the test split against joint actions evaluated in training, one line per trained method.
 
     Two seeds or more: estimate over seeds with its shaded 95 % interval. One seed: the evaluations, and
-    behind them the training reward of every rollout (mean over its turns), smoothed. `maximum` is the largest
-    reward of the domain. Raises DataError if a seed of a method was not evaluated where the others were.
+    behind them the training reward of every rollout (mean over its turns), smoothed. A dashed line from a star shows
+    what the runs started from, as they measured it themselves. Domains of several turns have a second panel with the
+    return. `maximum` is the largest reward of the domain. Raises DataError if a seed of a method was not evaluated
+    where the others were.
     """
-    figure = Figure(figsize=(6.4, 4.3), layout="constrained")
-    axes = figure.add_subplot()
     curves = results.curves[results.curves["domain"] == domain]
-    for method in [name for name in ROWS if name in set(curves["method"])]:
-        _draw_method(axes, curves[curves["method"] == method], method, estimator, resamples)
-    if "warm_start" in results.methods(domain):
-        level = results.of(domain, "warm_start")
-        reward = statistics.score_matrix(level, "reward").values.mean()
-        colour = COLOURS["warm_start"]
-        axes.axhline(reward, color=colour, linestyle="--", linewidth=1.2, label=ROWS["warm_start"].label)
-    axes.set_xlabel("Environment steps (joint actions whose reward was evaluated)")
-    axes.set_ylabel(f"Mean reward on the test split (maximum {maximum:g})")
-    axes.set_title(title(domain))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    axes.set_xlim(left=-0.01 * axes.get_xlim()[1])
-    handles, labels = axes.get_legend_handles_labels()
+    kinds = ["reward", *(["return"] if results.several_turns(domain) and curves["return"].notna().any() else [])]
+    figure = Figure(figsize=(6.4 if len(kinds) == 1 else 10.2, 4.3), layout="constrained")
+    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        _draw_curves(axes, results, curves, kind, (estimator, resamples))
+    last = " of the last turn" if len(kinds) > 1 else ""
+    panels[0].set_ylabel(f"Mean reward{last} on test tasks (maximum {maximum:g})")
+    if len(kinds) > 1:
+        where = "test tasks" if returns_at_evaluations(curves) else "training tasks, smoothed"
+        panels[1].set_ylabel(f"Mean return on {where}")
+    figure.suptitle(title(domain), fontsize=10)
+    handles, labels = panels[0].get_legend_handles_labels()
     if _seeds(curves) == 1:
         handles.append(Line2D([], [], color="#7F7F7F", alpha=0.45, linewidth=1.0))
         labels.append("training reward, smoothed")
     elif _seeds(curves):
         handles.append(Line2D([], [], color="#7F7F7F", alpha=0.3, linewidth=7))
         labels.append(f"95 % interval over {_seeds(curves)} seeds")
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, math.ceil(len(handles) / 2)))
+    columns = math.ceil(len(handles) / 2) if len(kinds) == 1 else len(handles)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4 * len(kinds), columns))
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def final_bars(main: pd.DataFrame, domain: str, metrics: Sequence[Metric]) -> Figure:
-    """Bars of the main table's numbers with their intervals, one panel per metric; diamonds: the paper.
+    """Bars of the main table's numbers with their intervals, a panel per metric, the domain's own first.
 
-    The paper's response time is left out: it was measured on another machine.
+    Diamonds are the paper's values. Its response time is left out: it was measured on another machine.
     """
     rows = main[main["domain"] == domain]
     methods = list(dict.fromkeys(rows["method"]))
-    columns = table_metrics(metrics, set(rows["metric"]))
+    columns = [metric for metric in table_metrics(metrics, set(rows["metric"])) if metric not in (TIME, TOKENS)]
+    columns += [TOKENS, TIME]
     figure = Figure(figsize=(1.5 + 2.3 * len(columns), 1.5 + 0.34 * len(methods)), layout="constrained")
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, columns, strict=True):
@@ -175,20 +177,22 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return written
 
 
-def evaluation_curve(curves: pd.DataFrame, estimator: str = "mean", resamples: int = 10_000) -> pd.DataFrame:
+def evaluation_curve(
+    curves: pd.DataFrame, estimator: str = "mean", resamples: int = 10_000, column: str = "reward"
+) -> pd.DataFrame:
     """Evaluations of one method as columns env_step, point, low, high, one row per evaluation.
 
     Seeds are matched by training iteration, and the ends of their runs with each other: runs that end after a number of
     updates need more or fewer iterations for it where episodes stop early. What only the longer runs have before their
-    end is left out. env_step is the mean over seeds. With one seed low and high are NaN. Raises DataError if a seed was
-    not evaluated at an iteration of the others.
+    end is left out. `column` is reward or return; env_step is the mean over seeds. With one seed low and high are NaN.
+    Raises DataError if a seed was not evaluated at an iteration of the others.
     """
     evaluations = curves[curves["event"] == "evaluation"].drop_duplicates(["seed", "iteration"], keep="last")
     ends = evaluations.groupby("seed")["iteration"].transform("max")
     last = evaluations["iteration"] == ends
     evaluations = evaluations.assign(iteration=evaluations["iteration"].where(~last, ends.max()))
     evaluations = evaluations[last | (evaluations["iteration"] < ends.min())]
-    rewards = evaluations.pivot(index="iteration", columns="seed", values="reward").sort_index()
+    rewards = evaluations.pivot(index="iteration", columns="seed", values=column).sort_index()
     steps = evaluations.pivot(index="iteration", columns="seed", values="env_step").sort_index()
     if rewards.isna().to_numpy().any():
         iteration = rewards.index[rewards.isna().any(axis="columns")][0]
@@ -209,26 +213,71 @@ def smoothed(values: pd.Series) -> pd.Series:
     return values.ewm(span=max(5.0, len(values) / 6)).mean()
 
 
-def _draw_method(axes: Axes, curves: pd.DataFrame, method: str, estimator: str, resamples: int) -> None:
-    colour = COLOURS[method]
-    line = evaluation_curve(curves, estimator, resamples)
+def starts(results: Results, curves: pd.DataFrame, column: str = "reward") -> dict[str, float]:
+    """What the runs of some curves started from, by row of the tables: the mean of their own evaluations at step 0.
+
+    So it is measured on the tasks and samples of the curves. Teams share one start, and agents alone another.
+    """
+    first = curves[(curves["event"] == "evaluation") & (curves["env_step"] == 0)].dropna(subset=column)
+    found: dict[str, list[float]] = {}
+    for (domain, method), own in first.groupby(["domain", "method"], sort=False):
+        records = [record for key, record in results.records.items() if key[:2] == (domain, method)]
+        warm = any(record["config"].get("warm_start", {}).get("enabled") for record in records)
+        team, alone = ("warm_start", "warm_start_single") if warm else ("parallel", "raw")
+        found.setdefault(alone if ROWS[str(method)].single else team, []).append(float(own[column].mean()))
+    return {row: float(np.mean(values)) for row, values in found.items()}
+
+
+def _draw_curves(axes: Axes, results: Results, curves: pd.DataFrame, column: str, bootstrap: tuple[str, int]) -> None:
+    """All methods in one panel; returns that no evaluation holds are those of training, a line per run."""
+    of_rollouts = column == "return" and not returns_at_evaluations(curves)
+    for method in [name for name in ROWS if name in set(curves["method"])]:
+        own = curves[curves["method"] == method]
+        if of_rollouts:
+            _draw_rollouts(axes, own, column, 0.9)
+        else:
+            _draw_method(axes, own, column, bootstrap)
+    for row, level in {} if of_rollouts else starts(results, curves, column).items():
+        axes.axhline(level, color=COLOURS[row], linestyle="--", linewidth=1.2)
+        look: dict[str, Any] = {
+            "color": COLOURS[row],
+            "linestyle": "--",
+            "linewidth": 1.2,
+            "marker": "*",
+            "markersize": 14,
+        }
+        axes.plot([0], [level], **look, markeredgecolor="white", zorder=5, clip_on=False, label=ROWS[row].label)
+    axes.set_xlabel("Environment steps (joint actions whose reward was evaluated)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    end = float(curves["env_step"].max()) if len(curves) else 1.0
+    axes.set_xlim(-0.01 * end, 1.01 * end)
+
+
+def _draw_method(axes: Axes, curves: pd.DataFrame, column: str, bootstrap: tuple[str, int]) -> None:
+    method = str(curves["method"].iloc[0])
+    line = evaluation_curve(curves, *bootstrap, column)
     if _seeds(curves) == 1:
-        rollouts = curves[curves["event"] == "rollout"].sort_values("env_step")
-        dot = "." if len(rollouts) == 1 else None  # a line of one point cannot be seen
-        axes.plot(
-            rollouts["env_step"], smoothed(rollouts["reward"]), color=colour, alpha=0.3, linewidth=1.0, marker=dot
-        )
+        _draw_rollouts(axes, curves, column, 0.3)
     else:
-        axes.fill_between(line["env_step"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(line["env_step"], line["low"], line["high"], color=COLOURS[method], alpha=0.18, linewidth=0)
     axes.plot(
         line["env_step"],
         line["point"],
-        color=colour,
+        color=COLOURS[method],
         marker=MARKERS[method],
         markersize=5,
         linewidth=1.6,
         label=ROWS[method].label,
     )
+
+
+def _draw_rollouts(axes: Axes, curves: pd.DataFrame, column: str, alpha: float) -> None:
+    """A thin line per run: the training rollouts, smoothed."""
+    rollouts = curves[curves["event"] == "rollout"].dropna(subset=column)
+    for _, own in rollouts.sort_values("env_step").groupby("seed"):
+        colour = COLOURS[str(own["method"].iloc[0])]
+        dot = "." if len(own) == 1 else None  # a line of one point cannot be seen
+        axes.plot(own["env_step"], smoothed(own[column]), color=colour, alpha=alpha, linewidth=1.0, marker=dot)
 
 
 def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
@@ -243,23 +292,29 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, metric: Metric) -> None:
     if metric is not TIME and rows["paper"].notna().any():
         axes.plot(rows["paper"], places, "D", markersize=4.5, color="white", markeredgecolor="black")
         ends = np.fmax(ends, rows["paper"].to_numpy(dtype=float))
-    span = np.nanmax([0.0, *ends]) or (100.0 if metric.unit == "%" else 1.0)  # nothing but zeros: the unit's range
-    column = axes.get_yaxis_transform()
-    for place, point in enumerate(rows["point"]):
-        if np.isfinite(point):
-            text = number(point, metric)
-            axes.text(1.0, place, text, transform=column, ha="right", va="center", fontsize=7.5)
+    for place, (point, end) in enumerate(zip(rows["point"], np.fmax(ends, 0.0), strict=True)):
+        if np.isfinite(point):  # right of its bar, whisker and diamond, outside of the axes if need be
+            beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "annotation_clip": False}
+            axes.annotate(number(point, metric), (end, place), **beside, va="center", fontsize=7.5)
     lowest = np.nanmin([0.0, *rows["point"], *rows["low"]])
-    axes.set_xlim(1.1 * lowest, 1.3 * span)
+    axes.set_xlim(*bar_range(lowest, np.nanmax([0.0, *ends]), metric.unit))
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
     axes.set_title("higher is better" if metric.higher_is_better else "lower is better", fontsize=8)
-    if metric.unit == "%" and lowest == 0 and span > 60:
+    if axes.get_xlim() == (0.0, 100.0):
         axes.set_xticks([0, 25, 50, 75, 100])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
+
+
+def bar_range(lowest: float, highest: float, unit: str) -> tuple[float, float]:
+    """Ends of the axis of bars between `lowest` (at most 0) and `highest`: per cent from 0 to 100, or to a bit more
+    than the longest bar where that is below 20."""
+    if unit == "%" and lowest == 0 and (highest == 0 or 20 <= highest <= 100):
+        return 0.0, 100.0
+    return 1.1 * lowest, 1.3 * highest or 1.0
 
 
 def _seeds(curves: pd.DataFrame) -> int:

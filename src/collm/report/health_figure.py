@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from collm.common.files import read_jsonl
 from collm.domains import title
+from collm.domains.base import Domain
 from collm.methods.registry import METHODS, ROWS
+from collm.report.evidence.pass_at_k import frame as pass_at_k
 from collm.report.figures import COLOURS, STYLE, smoothed
 from collm.report.results import Results
 from collm.runs.health import mean
@@ -43,13 +46,23 @@ PANELS = (
     Panel("Explained variance of critics", "update", "explained_variance", absent="no critics"),
     Panel("Invalid responses (%)", "rollout", "invalid", factor=100.0),
     Panel("Gradient norm of agents, before clipping", "update", "gradient_norm", members="agent", log=True),
+    Panel("Zero advantages (%)", "update", "zero_advantage_share", factor=100.0),
+    Panel("Return of training rollouts", "rollout", "return"),
 )
+SIGNED = ("kl_to_start", "return")  # their axes need not begin at 0
 
 
 @matplotlib.rc_context(STYLE)
-def health(results: Results, domain: str) -> Figure:
-    """Small multiples over updates for all trained runs of a domain; evaluations as points, the rest smoothed."""
-    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+def health(results: Results, of: Domain, estimator: str = "mean", resamples: int = 10_000) -> Figure:
+    """Small multiples over updates for all trained runs of a domain; evaluations as points, the rest smoothed.
+
+    Where tasks are passed or failed a last panel has pass@k of the final evaluation over k, baselines included.
+    """
+    domain = of.name
+    passed = pass_at_k(results, of, estimator, resamples)
+    columns = 4 if passed.empty else 3
+    lines_of_panels = math.ceil((len(PANELS) + (not passed.empty)) / columns)
+    figure = Figure(figsize=(3.1 * columns, 2.6 * lines_of_panels + 0.3), layout="constrained")
     methods = [row for row in results.methods(domain) if row in METHODS]
     runs = {
         (method, int(seed)): read_jsonl(results.folders[domain, method, int(seed)] / "metrics.jsonl")
@@ -57,11 +70,15 @@ def health(results: Results, domain: str) -> Figure:
         for seed in results.of(domain, method)["seed"].unique()
     }
     seeds = len({seed for _, seed in runs})
-    for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+    grid = list(figure.subplots(lines_of_panels, columns).flat)
+    for axes, panel in zip(grid, PANELS, strict=False):
         drawn = [_draw(axes, points(lines, panel), panel, method, seeds) for (method, _), lines in runs.items()]
         _finish(axes, panel, any(drawn))
-    for axes in figure.axes[3:]:
+    for axes in grid[-columns:]:
         axes.set_xlabel("Updates")
+    if not passed.empty:
+        _draw_passed(grid[-1], passed)
+        methods = results.methods(domain)
     handles = [Line2D([], [], color=COLOURS[method], label=ROWS[method].label) for method in methods]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
@@ -78,7 +95,8 @@ def points(lines: Iterable[Mapping[str, Any]], panel: Panel) -> pd.DataFrame:
     for line in lines:
         if line.get("event") == "update":
             update += 1
-        values = [value for name, value in line.items() if name.startswith(begin)]
+        whole = "" if panel.members else panel.metric  # of the team
+        values = [value for name, value in line.items() if name.startswith(begin) or name == whole]
         if line.get("event") == panel.event and values:
             rows.append((update, panel.factor * mean(values)))
     return pd.DataFrame(rows, columns=["update", "value"])
@@ -104,6 +122,17 @@ def _draw(axes: Axes, found: pd.DataFrame, panel: Panel, method: str, seeds: int
     return True
 
 
+def _draw_passed(axes: Axes, passed: pd.DataFrame) -> None:
+    for method, own in passed.groupby("method", sort=False):
+        colour = COLOURS[str(method)]
+        axes.fill_between(own["k"], own["low"], own["high"], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(own["k"], own["point"], color=colour, linewidth=1.4, marker=".", markersize=5)
+    axes.set_title("pass@k on test tasks (%)", fontsize=9)
+    axes.set_xlabel("k samples")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.set_ylim(0, 100)
+
+
 def _finish(axes: Axes, panel: Panel, drawn: bool) -> None:
     axes.set_title(panel.title, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -117,5 +146,5 @@ def _finish(axes: Axes, panel: Panel, drawn: bool) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif panel.metric == "explained_variance":
         axes.set_ylim(max(LOWEST, min(-0.05, axes.get_ylim()[0])), 1.0)
-    elif panel.metric != "kl_to_start":
+    elif panel.metric not in SIGNED:
         axes.set_ylim(bottom=0.0)

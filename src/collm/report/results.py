@@ -21,10 +21,13 @@ from collm.common.errors import DataError
 from collm.common.files import read_jsonl
 from collm.config.resolve import rows
 from collm.methods.registry import METHODS, ROWS
+from collm.methods.returns import episode_return
 from collm.pipeline.targets import result_names
 
 SAMPLE_KEYS = ("domain", "method", "seed", "task", "sample", "reward", "tokens")
 CURVE_KEYS = ("event", "iteration", "env_step", "samples", "reward")
+CURVE_EXTRAS = ("return", "episodes")  # of runs that keep them
+PAID = ("discount", "reward_scale", "reward_shift", "reward")  # of `rollout`, in the order of `episode_return`
 CURVE_EVENTS = ("rollout", "evaluation")
 CUTS = ("cut_prompts", "cut_responses")
 LISTED = 12  # missing files listed one by one in a message; the rest are counted
@@ -61,9 +64,11 @@ class Results:
 
     samples: one row a sample: domain, method, seed, task, sample, reward (raw, last turn), tokens (per agent
         and turn), `metric.<name>` and `part.<name>` (NaN where another domain has no such column), and counts
-        over turns and agents: `prompts`, `cut_prompts` (to fit the model), `cut_responses` (had not ended).
+        over turns and agents: `prompts`, `cut_prompts` (to fit the model), `cut_responses` (had not ended); also
+        `turns` (played), `return` (as training counts it, where the record says how) and of prose `text.<name>`.
     curves: one row a rollout or evaluation of a trained run: domain, method, seed, event, iteration, env_step
-        (joint actions whose reward was evaluated), samples, reward (mean, raw).
+        (joint actions whose reward was evaluated), samples, reward (mean, raw), return and number of episodes (NaN
+        where a run does not say).
     critic_cuts: by the same key the share of cut ones among the texts that the critics of a run have read.
     records: evaluation.json by (domain, method, seed); folders: where the run is; manifests: by domain.
     missing: files that should be there and are not; empty unless the caller asked for partial results.
@@ -85,6 +90,12 @@ class Results:
         """Methods of a domain that have samples, in the order of the tables."""
         present = set(self.samples.loc[self.samples["domain"] == domain, "method"])
         return [row for row in ROWS if row in present]
+
+    def several_turns(self, domain: str) -> bool:
+        """Whether an evaluated episode of a domain has more than one turn, so that returns are more than rewards."""
+        if self.samples.empty:
+            return False
+        return bool((self.samples.loc[self.samples["domain"] == domain, "turns"] > 1).any())
 
     def of(self, domain: str, method: str) -> pd.DataFrame:
         """Samples of one method in one domain."""
@@ -159,19 +170,33 @@ def collect(runs: Iterable[Run], data: Path | Mapping[str, Path], partial: bool 
     if not complete:
         raise DataError(f"no complete run to show; {_missing_message(missing)}")
     curves = [curve_frame(run) for run in complete if run.trained]
+    records = {run.key: read_json(run.folder / "evaluation.json") for run in complete}
     return Results(
-        samples=pd.concat([sample_frame(run) for run in complete], ignore_index=True),
+        samples=pd.concat([sample_frame(run, _paid(records, run)) for run in complete], ignore_index=True),
         curves=pd.concat(curves, ignore_index=True) if curves else _empty_curves(),
         critic_cuts={run.key: critic_cuts(run) for run in complete if run.trained},
-        records={run.key: read_json(run.folder / "evaluation.json") for run in complete},
+        records=records,
         manifests={run.domain: read_json(manifests[run.domain]) for run in complete},
         folders={run.key: run.folder for run in complete},
         missing=missing,
     )
 
 
-def sample_frame(run: Run) -> pd.DataFrame:
+def _paid(records: Mapping[tuple[str, str, int], Mapping[str, Any]], run: Run) -> tuple[Any, ...] | None:
+    """How the turns of a run's episodes are paid: of a baseline as the domain's trained methods are; None: not said.
+
+    What a baseline was evaluated with may be older: nothing of it depends on the discount.
+    """
+    trained = [key for key in records if key[0] == run.domain and key[1] in METHODS and not ROWS[key[1]].single]
+    key = run.key if run.trained or not trained else trained[0]
+    rollout = records[key]["config"].get("rollout", {})
+    return tuple(rollout[name] for name in PAID) if set(PAID) <= set(rollout) else None
+
+
+def sample_frame(run: Run, paid: tuple[Any, ...] | None = None) -> pd.DataFrame:
     """Samples of one run as a frame (columns of `Results.samples`); texts and worlds are left in the file.
+
+    `paid` holds the values of `PAID`, from which returns follow; None leaves them out.
 
     Raises DataError naming file and line if a field is missing or the line belongs to another run.
     """
@@ -187,6 +212,10 @@ def sample_frame(run: Run) -> pd.DataFrame:
             flat = {key: row[key] for key in SAMPLE_KEYS}
             flat |= {f"metric.{name}": value for name, value in row["metrics"].items()}
             flat |= {f"part.{name}": value for name, value in row["turns"][-1]["parts"].items()}
+            flat |= {f"text.{name}": value for name, value in row.get("text_quality", {}).items()}
+            flat["turns"] = len(row["turns"])
+            if paid is not None:
+                flat["return"] = episode_return([turn["reward"] for turn in row["turns"]], *paid)
             flat["prompts"] = sum(len(turn["responses"]) for turn in row["turns"])
             flat |= {cut: sum(sum(turn[cut]) for turn in row["turns"]) for cut in CUTS}
         except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -203,13 +232,13 @@ def curve_frame(run: Run) -> pd.DataFrame:
         if row.get("event") not in CURVE_EVENTS:
             continue
         try:
-            columns = {key: row[key] for key in CURVE_KEYS}
+            columns = {key: row[key] for key in CURVE_KEYS} | {key: row.get(key) for key in CURVE_EXTRAS}
         except KeyError as error:
             raise DataError(f"{path}:{number}: {row['event']} without {error}; train again") from error
         rows.append({"domain": run.domain, "method": run.method, "seed": run.seed, **columns})
     if not rows:
         raise DataError(f"{path} holds neither a rollout nor an evaluation; train again")
-    return pd.DataFrame(rows, columns=_empty_curves().columns)
+    return pd.DataFrame(rows, columns=_empty_curves().columns).astype(dict.fromkeys(CURVE_EXTRAS, float))
 
 
 def critic_cuts(run: Run) -> float:
@@ -239,7 +268,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _empty_curves() -> pd.DataFrame:
-    return pd.DataFrame(columns=["domain", "method", "seed", *CURVE_KEYS])
+    return pd.DataFrame(columns=["domain", "method", "seed", *CURVE_KEYS, *CURVE_EXTRAS])
 
 
 def _missing_message(missing: tuple[Path, ...]) -> str:

@@ -79,9 +79,12 @@ def overview_frame(main: pd.DataFrame, domains: Mapping[str, Domain], marks: Aga
     return pd.DataFrame(records).fillna(ABSENT)
 
 
-def overview(main: pd.DataFrame, domains: Mapping[str, Domain], marks: AgainstStart = NOTHING) -> str:
-    """The overview as a Markdown table; under it what its marks say."""
-    blocks = [aligned(overview_frame(main, domains, marks), left=2), *([listed(marks.notes)] if marks.notes else [])]
+def overview(
+    main: pd.DataFrame, domains: Mapping[str, Domain], marks: AgainstStart = NOTHING, further: Sequence[str] = ()
+) -> str:
+    """The overview as a Markdown table; under it what its marks say, and `further` notes."""
+    found = [*marks.notes, *further]
+    blocks = [aligned(overview_frame(main, domains, marks), left=2), *([listed(found)] if found else [])]
     return "\n\n".join(blocks) + "\n"
 
 

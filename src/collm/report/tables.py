@@ -75,11 +75,15 @@ def main_frame(
 
 
 def reward_frame(results: Results, estimator: str = "mean", resamples: int = 10_000) -> pd.DataFrame:
-    """Raw reward of the last turn (`metric` = reward) and each of its named parts, per domain and method."""
+    """Raw reward of the last turn (`metric` = reward) and each of its named parts, per domain and method.
+
+    Of domains with several turns also the return: what all turns pay together, as training counts it.
+    """
     rows = []
     for domain, method in _cells(results):
         frame = results.of(domain, method).dropna(axis="columns", how="all")
-        for column in ["reward", *(name for name in map(str, frame) if name.startswith("part."))]:
+        returns = ["return"] if "return" in frame and results.several_turns(domain) else []
+        for column in ["reward", *returns, *(name for name in map(str, frame) if name.startswith("part."))]:
             # A part that an early turn or another branch of the reward does not name adds nothing: zero.
             value = _from_samples(frame.fillna({column: 0.0}), column, estimator, resamples)
             rows.append(estimate_row(domain, method, column, value))
@@ -280,7 +284,8 @@ def _from_samples(frame: pd.DataFrame, column: str, estimator: str, resamples: i
 def _latency(
     results: Results, domain: str, method: str, seeds: Sequence[int], estimator: str, resamples: int
 ) -> Estimate:
-    """Response time: one mean over the timed tasks per seed, so only seeds are drawn; NaN if none was."""
+    """Response time: one mean over the timed tasks per seed, of which seeds are drawn; of one seed its timed tasks,
+    where the record has them. NaN if none was timed."""
     timed = []
     for seed in seeds:
         latency = results.records[domain, method, seed].get("latency")
@@ -294,6 +299,11 @@ def _latency(
     seconds = np.array([[float(latency["seconds"])] for latency in timed])
     matrix = statistics.ScoreMatrix(seconds, tuple(seeds), ("timed tasks",), len(seeds))
     value = statistics.estimate(matrix, _rng(), statistic=estimator, resamples=resamples)
+    each = timed[0].get("per_task", [])
+    if len(seeds) == 1 and len(each) > 1:
+        cells = statistics.ScoreMatrix(np.array([each]), tuple(seeds), tuple(map(str, range(len(each)))), len(each))
+        over = statistics.estimate(cells, _rng(), statistic=estimator, resamples=resamples)
+        value = dataclasses.replace(value, low=over.low, high=over.high, interval=over.interval)
     return dataclasses.replace(value, tasks=min(tasks), samples=sum(tasks))
 
 

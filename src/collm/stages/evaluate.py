@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
             provenance.check_run(settings, arguments.domain, job.method, folders.trained_out)
     with cli.loading():
         from collm.runs import distributed
-        from collm.training import evaluation, setup  # noqa: F401  `evaluate` needs them
+        from collm.training import evaluation, setup, text_quality  # noqa: F401  `evaluate` needs them
     distributed.launch("collm.stages.evaluate", cli.for_processes(argv), arguments.processes, arguments.threads)
     for job in jobs:
         folders = RunFolders.of(job.domain, job.method, arguments.seed, places=places)
@@ -73,7 +73,7 @@ def evaluate(
         adapters: in place of those that the run trained.
     """
     from collm.runs.record import RunRecord
-    from collm.training import evaluation
+    from collm.training import evaluation, text_quality
     from collm.training.setup import prepare_run
 
     setup = prepare_run(job, seed, folders, threads, device)
@@ -85,14 +85,19 @@ def evaluate(
     plan = job.evaluation
     mine = [setup.test[index] for index in setup.processes.share([1] * len(setup.test))]
     with setup.within_memory("playing"):
-        rows = evaluation.sample_rows(setup.rollout(team), mine, plan.samples, seed, facts, shown=plan.shown_samples)
+        quality = text_quality.TextQuality(team, setup.domain, job.training.micro_batch_tokens)
+        rows = evaluation.sample_rows(
+            setup.rollout(team), mine, plan.samples, seed, facts, note=quality.note, shown=plan.shown_samples
+        )
+        quality.put(rows)
     rows = setup.processes.gather(rows)
     if not setup.processes.main:
         return
     alone = setup.rollout(team, dataclasses.replace(job.rollout, decode="sequential"))
     timed = evaluation.latency(alone, setup.test[: plan.latency_tasks], seed)
     write_jsonl(folders.out / "samples.jsonl", rows)
-    write_json(folders.out / "evaluation.json", record.finish(latency=timed, summary=evaluation.summary(rows)))
+    found = evaluation.summary(rows) | text_quality.summary(rows)
+    write_json(folders.out / "evaluation.json", record.finish(latency=timed, summary=found))
 
 
 def _check_arguments(methods: list[str], adapters: Path | None) -> None:

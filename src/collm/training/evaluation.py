@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from collm.common.seeds import derive
+from collm.config.job import RolloutConfig
 from collm.domains.base import Task
+from collm.methods.returns import episode_return
 from collm.training.rollout import Node, Rollout
 
 
@@ -132,19 +134,35 @@ def _cut_shares(turns: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def journal_row(rows: Sequence[dict[str, Any]], examples: int, **counts: int) -> dict[str, Any]:
-    """The line of metrics.jsonl for an evaluation during training; `counts` say how far training has come."""
-    return {"event": "evaluation", **counts, **summary(rows, examples)}
+def journal_row(
+    rows: Sequence[dict[str, Any]], examples: int, settings: RolloutConfig | None = None, **counts: int
+) -> dict[str, Any]:
+    """The line of metrics.jsonl for an evaluation during training; `counts` say how far training has come.
+
+    `settings` of training add the mean `return` that they pay; a warm start, which knows none, leaves it out.
+    """
+    line = {"event": "evaluation", **counts, **summary(rows, examples)}
+    if settings is not None:
+        paid = settings.discount, settings.reward_scale, settings.reward_shift, settings.reward
+        returns = [episode_return([turn["reward"] for turn in row["turns"]], *paid) for row in rows]
+        line["return"] = sum(returns) / len(returns)
+    return line
 
 
 def latency(rollout: Rollout, tasks: Sequence[Task], seed: int) -> dict[str, Any]:
     """Response time in seconds per turn: tasks one by one, agents one by one.
 
     The slowest agent counts (in a pipeline: their sum), which is what a user waits for when every agent runs on a
-    machine like this one.
+    machine like this one. `seconds` is the mean over all turns, `per_task` holds the mean of each task's turns.
     """
-    seconds = []
+    timed = []
     for task in tasks:
         played = rollout.play([task], [derive("latency", seed, task.id)], generations=1)
-        seconds += [rollout.seconds(node) for node in played.nodes()]
-    return {"seconds": sum(seconds) / len(seconds) if seconds else None, "tasks": len(tasks), "turns": len(seconds)}
+        timed.append([rollout.seconds(node) for node in played.nodes()])
+    seconds = [turn for turns in timed for turn in turns]
+    return {
+        "seconds": sum(seconds) / len(seconds) if seconds else None,
+        "per_task": [sum(turns) / len(turns) for turns in timed],
+        "tasks": len(tasks),
+        "turns": len(seconds),
+    }

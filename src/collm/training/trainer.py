@@ -246,7 +246,8 @@ class Trainer:
         with self.resumable.changing():
             counts = {"iteration": done.iteration, "env_step": done.env_step, "samples": done.samples}
             moved = self.start_policy.distance(done.samples - done.compared) if self.start_policy else {}
-            self._log(evaluation.journal_row(rows, self.job.evaluation.examples, **counts) | moved)
+            line = evaluation.journal_row(rows, self.job.evaluation.examples, self.job.rollout, **counts)
+            self._log(line | moved)
             done.evaluated, done.compared = done.iteration, done.samples
 
     def _evaluate(self) -> list[dict[str, Any]]:

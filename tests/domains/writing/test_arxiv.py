@@ -13,9 +13,10 @@ from support.golden_rows import differences, golden
 
 from collm.common.errors import ConfigError, DataError, RowError
 from collm.domains.base import RawRow
+from collm.domains.prose import content_words, stopwords
 from collm.domains.writing.arxiv import Arxiv
 from collm.domains.writing.arxiv_writer import Shape, expand
-from collm.domains.writing.reward import DELIMITER, coherence, content_words, lexicon
+from collm.domains.writing.reward import DELIMITER, coherence, lexicon
 
 RELEASED = Arxiv({}, "released")
 PAPER = Arxiv({}, "paper")
@@ -68,7 +69,7 @@ def test_length_bands_of_both_profiles(first, second):
 
 
 def test_paper_counts_distinct_words_without_stop_words():
-    stop = sorted(lexicon().stopwords)[:30]
+    stop = sorted(stopwords())[:30]
     first = " ".join(made_up(60) + stop * 3)  # 60 content words, 90 words
     second = " ".join(made_up(90, 300) + made_up(50, 300))  # 90: ratio 1.5 in the paper
     case = {"completion1": first, "completion2": second}

@@ -14,10 +14,10 @@ from support.golden_rows import differences, golden
 from collm import domains
 from collm.common.errors import ConfigError, DataError, RowError, UnusableRow
 from collm.domains.base import RawRow
+from collm.domains.prose import content_words
 from collm.domains.writing.reward import (
     DELIMITER,
     coherence,
-    content_words,
     jaccard,
     lexicon,
     split_paragraphs,

@@ -40,12 +40,12 @@ from collm.domains.base import (
     printable,
 )
 from collm.domains.options import Option
+from collm.domains.prose import content_words, words
 
 MAX_REWARD = 3.0
 DELIMITER = "[PARAGRAPH_SPLIT]"
 PARTS = ("structure", "length", "vocabulary", "style")
 
-_WORD = re.compile(r"\w+")
 _FIRST_LABEL = re.compile(r"paragraph 1:", re.IGNORECASE)
 _SECOND_LABEL = re.compile(r"paragraph 2:", re.IGNORECASE)
 
@@ -91,9 +91,8 @@ class Cascade:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Stop words and the twelve categories of transition phrases (all lower case)."""
+    """The twelve categories of transition phrases (all lower case)."""
 
-    stopwords: frozenset[str]
     categories: Mapping[str, tuple[str, ...]]
     bounded: Mapping[str, re.Pattern[str]]
 
@@ -107,17 +106,7 @@ def lexicon() -> Lexicon:
         name: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, phrases))})(?!\w)")
         for name, phrases in categories.items()
     }
-    return Lexicon(frozenset(data["stopwords"]), categories, bounded)
-
-
-def words(text: str) -> list[str]:
-    """Runs of Unicode word characters of the lower-cased text."""
-    return _WORD.findall(text.lower())
-
-
-def content_words(text: str) -> set[str]:
-    """Distinct words without stop words."""
-    return set(words(text)) - lexicon().stopwords
+    return Lexicon(categories, bounded)
 
 
 def transition_categories(text: str, word_boundaries: bool = False) -> list[str]:
@@ -277,6 +266,10 @@ class WritingDomain(Domain):
     team_sizes = None
     max_reward = MAX_REWARD
     min_reward = 0.0
+    caution = (
+        "the published reward counts lengths, distinct words and transition phrases and does not look at meaning: "
+        "words in random order can earn 3.0 of 3 (100 %)"
+    )
     declared_options: ClassVar[tuple[Option, ...]] = (
         Option(
             "word_boundaries",
@@ -292,7 +285,6 @@ class WritingDomain(Domain):
         Metric("jaccard", "Shared words", "", higher_is_better=True, in_table=False),
     )
     cascades: ClassVar[Mapping[str, Cascade]]
-    source_field: ClassVar[str]
     prompts: ClassVar[tuple[tuple[str, str], ...]]
     bridge_prompt: ClassVar[tuple[str, str]]
     single_prompt: ClassVar[tuple[str, str]]

@@ -10,7 +10,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from collm.domains.writing.reward import content_words
+from collm.domains.prose import content_words
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,;:])\s+|\s+(?=--?\s)")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,7 +37,6 @@ def overview(main: pd.DataFrame, domains: Mapping[str, Domain]) -> Figure:
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
     panels[0][0].set_yticks(range(len(methods)), [ROWS[method].label for method in methods])
-    panels[0][0].invert_yaxis()
     return figure
 
 
@@ -56,13 +56,21 @@ def _panel(axes: Axes, rows: pd.DataFrame, domain: Domain, methods: list[str]) -
         place = methods.index(method)
         _dot(axes, place, method, point, (low, high))
         text = number(point, metric)
-        axes.text(1.0, place - 0.27, text, transform=axes.get_yaxis_transform(), ha="right", fontsize=7)
+        axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), ha="left", va="center", fontsize=7)
     axes.set_title(domain.title)
     axes.set_xlabel(_words(metric), fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.margins(x=0.12)
+    if metric.unit == "%":  # room beside the dots, but no per cent that there are none of
+        axes.set_xlim(*within(axes.get_xlim(), own[["point", "low", "high"]].to_numpy()))
     axes.set_ylim(len(methods) - 0.5, -0.6)
     axes.tick_params(axis="y", length=0)
+
+
+def within(limits: tuple[float, float], shown: np.ndarray) -> tuple[float, float]:
+    """Ends of an axis in per cent: `limits`, not below 0 or beyond 100 unless something shown is."""
+    low, high = min(0.0, np.nanmin(shown, initial=0.0)), max(100.0, np.nanmax(shown, initial=100.0))
+    return max(limits[0], low), min(limits[1], high)
 
 
 def _dot(axes: Axes, place: int, method: str, point: float, interval: tuple[float, float]) -> None:

@@ -14,6 +14,7 @@ from collm.domains.base import Domain
 from collm.methods.registry import ROWS
 from collm.report import health, table_text, tables
 from collm.report.against_start import AgainstStart
+from collm.report.evidence import captions, text_quality, timing
 from collm.report.front.claims import claims, counted, setting, what_it_is, who_reads_whom
 from collm.report.front.markup import estimates, facts, folded, picture, picture_file, sentences, table, text
 from collm.report.front.overview_figure import overview, svg
@@ -21,13 +22,10 @@ from collm.report.health import RunHealth
 from collm.report.results import Results
 
 KINDS = {
-    "curves": (
-        "Learning curves",
-        "Reward of the last turn on test tasks over environment steps, joint actions scored.",
-    ),
-    "bars": ("Final results", "The numbers of the table; whiskers are 95 % intervals."),
-    "worlds": ("Final worlds", "The last turn of the first test task, first seed, first sample; nothing was chosen."),
-    "health": ("Health of the training runs", "What happened inside the runs, over updates; one line per run."),
+    "curves": "Learning curves",
+    "bars": "Final results",
+    "worlds": "Final worlds",
+    "health": "Health of the training runs",
 }
 
 
@@ -40,6 +38,7 @@ class Numbers:
     differences: pd.DataFrame
     marks: AgainstStart
     runs: Sequence[RunHealth]
+    texts: pd.DataFrame  # of `evidence.text_quality`
     estimator: str
 
 
@@ -51,7 +50,8 @@ def page(results: Results, domains: Mapping[str, Domain], numbers: Numbers, fold
         "LINKS": _links(domains, folder),
         "OVERVIEW": _overview(results, domains, numbers),
         "CLAIMS": sentences(claims(numbers.main, numbers.differences, domains)),
-        "FIGURE": _figure(numbers, domains),
+        "CAUTIONS": _cautions(domains),
+        "FIGURE": _figure(results, numbers, domains),
         "NOTES": sentences([*table_text.notes(numbers.main, numbers.estimator), *numbers.marks.notes]),
         "MISSING": _missing(results),
         "SECTIONS": "\n".join(_section(results, domain, numbers, folder) for domain in domains.values()),
@@ -76,20 +76,47 @@ def _overview(results: Results, domains: Mapping[str, Domain], numbers: Numbers)
     return table(frame, "Every benchmark's own metric on its test tasks", heads=2, notes=notes)
 
 
-def _figure(numbers: Numbers, domains: Mapping[str, Domain]) -> str:
+def _figure(results: Results, numbers: Numbers, domains: Mapping[str, Domain]) -> str:
     words = "Every method on every benchmark, with 95 % intervals"
-    hollow = "Filled marks are trained methods, hollow ones baselines."
-    return picture(svg(overview(numbers.main, domains)), words, f"{words}. {hollow} Axes differ from panel to panel.")
+    return picture(svg(overview(numbers.main, domains)), words, captions.overview(results, numbers.main))
+
+
+def _cautions(domains: Mapping[str, Domain]) -> str:
+    found = [text_quality.caution(domain) for domain in domains.values() if domain.caution]
+    return f'<div class="warning">{sentences(found)}</div>' if found else ""
+
+
+def _captions(results: Results, domain: Domain, numbers: Numbers) -> dict[str, str]:
+    """What stands below each picture of a section; beside its file the same."""
+    return {
+        "curves": captions.learning_curves(results, domain.name, numbers.estimator),
+        "bars": captions.final_bars(results, domain, numbers.main),
+        "worlds": captions.worlds(results, domain.name),
+        "health": captions.health(results, domain),
+    }
+
+
+def _texts(domain: Domain, numbers: Numbers) -> str:
+    """The measures beside the score of a writing benchmark, with what the score does not see."""
+    if not domain.caution and not domain.source_field:
+        return ""
+    warning = f'<div class="warning"><p>{text(text_quality.caution(domain))}</p></div>' if domain.caution else ""
+    if not text_quality.measured(numbers.texts, domain.name):
+        return f'{warning}<p class="note">Texts were not measured beside their score: evaluate again for it.</p>'
+    shown = table(text_quality.display_frame(numbers.texts, domain), f"{domain.title}: texts beside their score")
+    return warning + shown + folded("What these measures are", sentences(text_quality.NOTES))
 
 
 def _section(results: Results, domain: Domain, numbers: Numbers, folder: Path) -> str:
     name = domain.name
     final = table_text.display_frame(numbers.main, name, domain.metrics, numbers.marks)
+    below = _captions(results, domain, numbers)
     drawings = {
-        kind: picture_file(folder / "figures" / f"{kind}_{name}.svg", f"{domain.title}: {words.lower()}", caption)
-        for kind, (words, caption) in KINDS.items()
+        kind: picture_file(folder / "figures" / f"{kind}_{name}.svg", f"{domain.title}: {words.lower()}", below[kind])
+        for kind, words in KINDS.items()
         if kind != "worlds" or (folder / "figures" / f"worlds_{name}.svg").is_file()
     }
+    notes = [*timing.notes(results), *tables.cut_notes(results), *numbers.marks.notes]
     runs = [run for run in numbers.runs if run.domain == name]
     episodes = f'<p><a href="episodes.html#domain={name}">Read what the teams said on {text(domain.title)}</a></p>'
     return "\n".join(
@@ -98,7 +125,8 @@ def _section(results: Results, domain: Domain, numbers: Numbers, folder: Path) -
             f"<p>{text(what_it_is(domain))}</p>",
             facts(setting(results, name, _label(results, domain))),
             table(final, f"{domain.title}: final results"),
-            sentences(_about(domain.title, [*tables.cut_notes(results), *numbers.marks.notes])),
+            _texts(domain, numbers),
+            sentences(_about(domain.title, notes)),
             drawings["curves"],
             drawings["bars"],
             drawings.get("worlds", ""),
