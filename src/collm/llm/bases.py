@@ -17,6 +17,11 @@ class Bases:
         self._loaded: dict[Hashable, Base] = {}
         self._teams = 0
 
+    @property
+    def loaded(self) -> bool:
+        """Whether a team has brought one."""
+        return bool(self._loaded)
+
     def join(self) -> str:
         """What the names of a further team's adapters begin with."""
         self._teams += 1

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
 
 def _parse(argv: Sequence[str] | None, makes_inputs: bool) -> argparse.Namespace:
     parser = cli.parser(__doc__)
-    parser.add_argument("--method", nargs="+", required=True, help="methods, e.g. collm_cc; several: one after another")
+    parser.add_argument("--method", nargs="+", required=True, help="methods, e.g. collm_cc")
     parser.add_argument("--seed", nargs="+", type=cli.seed_number, default=[0], help="seeds, a run of every method each")
     cli.add_variant(parser)
     cli.add_threads(parser)

@@ -28,7 +28,7 @@ from collm.llm.bases import Bases
 from collm.llm.team import Team
 from collm.pipeline import code_version
 from collm.pipeline.dependencies import KNOBS
-from collm.planning import counts, data_estimate, memory_check
+from collm.planning import counts, data_estimate, memory, memory_check
 from collm.runs import device as devices
 from collm.runs import out_of_memory
 from collm.runs.distributed import PATIENCE, Processes
@@ -76,6 +76,8 @@ class RunSetup:
         needed = memory_check.estimate(
             self.job, self.model_folders, critics, lengths, len(self.test), device.type, trained
         )
+        if bases is not None and bases.loaded:  # by a team that this one joins
+            needed |= dict.fromkeys(memory.OF_BASES, 0.0)
         memory_check.check(self.job, needed, device)
         self.memory = needed
         maps = {name: spec.get("device_map") for name, spec in self.job.models.items()}

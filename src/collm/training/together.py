@@ -65,7 +65,7 @@ class Turns:
                 self._answer([run.ask for run in waiting if run.ask is not None])
         finally:
             for run in self._runs:
-                run.leave()
+                run.end()
         for run in self._runs:
             if run.error is not None:
                 raise run.error
@@ -139,15 +139,12 @@ class _Run:
         self._go.acquire()
         self.ask = None
 
-    def leave(self) -> None:
-        """Let the thread end. Processes of the sandbox die with the thread that began them: no run's ends before."""
-        while not self._over and self.thread.ident is not None:  # something went wrong between the turns
-            if self.ask is not None and self.ask.error is None:
-                self.ask.error = CollmError("the process of this run ends; run the same command again")
+    def end(self) -> None:
+        """Bring it to its end if it is not there: something went wrong between the turns."""
+        while not self._over and self.thread.ident is not None:
+            if self.ask is not None:
+                self.ask.error = self.ask.error or CollmError("its process ends; run the same command again")
             self.take_turn()
-        self._go.release()
-        if self.thread.ident is not None:
-            self.thread.join()
 
     def _main(self) -> None:
         if self._device is not None:
@@ -160,7 +157,7 @@ class _Run:
             self.error = error
         self._over = True
         self._back.release()
-        self._go.acquire()
+        self._go.acquire()  # for good: processes of the sandbox, which all runs use, die with the thread that began them
 
 
 def _decode(asks: Sequence[_Ask]) -> None:
