@@ -177,9 +177,7 @@ def test_adapters_on_a_shared_base_have_the_names_and_numbers_of_a_team_alone(mo
         alone = make_team(models_folder, "joint", seed, randomise=False)
         for own, other in zip(alone.members, team.members, strict=True):
             assert [name for name, _ in own.parameters()] == [name for name, _ in other.parameters()]
-            assert all(
-                torch.equal(a, b) for (_, a), (_, b) in zip(own.parameters(), other.parameters(), strict=True)
-            )
+            assert all(torch.equal(a, b) for (_, a), (_, b) in zip(own.parameters(), other.parameters(), strict=True))
         team.save(tmp_path / str(seed))
         alone.save(tmp_path / f"alone{seed}")
         files = [
@@ -207,6 +205,7 @@ class Asking:
     """A stand-in for a team: what it asks is answered by its own number."""
 
     agents = ()
+    device = torch.device("cpu")
 
 
 def play(works, answer):

@@ -25,7 +25,9 @@ OVERLAY = {
     "baselines": [],
     "seeds": list(SEEDS),
     "defaults": {"warm_start": {"enabled": False}},
-    "domain": {"tldr": {"training": TRAINING, "methods": {"magrpo": {"training": {"max_updates": UPDATES}}}}},
+    "domain": {
+        "tldr": {"training": TRAINING, "methods": {"magrpo": {"training": {"max_updates": UPDATES, "epochs": 20}}}}
+    },
 }
 
 

@@ -281,7 +281,8 @@ class Team:
         for agent in self.agents:
             if agent.adapter is None:
                 raise ModelError(f"{agent.name} is a whole model: no copy of it is kept; use team.adapter lora")
-            name, settings = f"{self._prefix}reference_of_{agent.name}", cast(LoraConfig, agent.model.peft_config[agent.adapter])
+            name = f"{self._prefix}reference_of_{agent.name}"
+            settings = cast(LoraConfig, agent.model.peft_config[agent.adapter])
             with torch.random.fork_rng():  # its initial numbers are overwritten
                 agent.base.add_adapter(name, copy.deepcopy(settings))
             reference = Member(name, agent.base, agent.model, name, with_head=False)

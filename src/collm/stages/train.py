@@ -1,8 +1,8 @@
 """Stage `train`: fine-tune a team with one method on one domain; goes on where an interrupted run stopped.
 
-Several methods or seeds are trained one after another, each as if it were alone: of a short run the start of its process
-is half the time. Those that `training.together` joins are trained side by side on bases that are loaded once, and decoded
-together.
+Several methods or seeds are trained one after another, each as if it were alone: of a short run the start of its
+process is half the time. Those that `training.together` joins are trained side by side, on bases that are loaded once,
+and decoded together.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None, provide: Provide | None = None) -> i
 def _parse(argv: Sequence[str] | None, makes_inputs: bool) -> argparse.Namespace:
     parser = cli.parser(__doc__)
     parser.add_argument("--method", nargs="+", required=True, help="methods, e.g. collm_cc")
-    parser.add_argument("--seed", nargs="+", type=cli.seed_number, default=[0], help="seeds, a run of every method each")
+    parser.add_argument(
+        "--seed", nargs="+", type=cli.seed_number, default=[0], help="seeds, a run of every method each"
+    )
     cli.add_variant(parser)
     cli.add_threads(parser)
     cli.add_device(parser)

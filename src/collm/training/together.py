@@ -8,6 +8,7 @@ others but the rounding of sums: what is drawn follows from keys of its own.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import traceback
@@ -100,7 +101,7 @@ class Turns:
             alike.setdefault(ask.settings, []).append(ask)
         for group in alike.values():
             try:
-                with self.signals.at_once():
+                with self.signals.at_once(), _current(group[0].team.device):
                     _decode(group)
             except Interrupted as stop:
                 _fail(asks, stop)
@@ -118,7 +119,6 @@ class _Run:
         self.result: Any = None
         self.error: BaseException | None = None
         self._work, self._over = work, False
-        self._device = torch.cuda.current_device() if torch.cuda.is_available() else None
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self.thread = threading.Thread(target=self._main, daemon=True)
 
@@ -147,8 +147,6 @@ class _Run:
             self.take_turn()
 
     def _main(self) -> None:
-        if self._device is not None:
-            torch.cuda.set_device(self._device)  # every thread has its own
         self._go.acquire()
         try:
             self.result = self._work()
@@ -157,7 +155,12 @@ class _Run:
             self.error = error
         self._over = True
         self._back.release()
-        self._go.acquire()  # for good: processes of the sandbox, which all runs use, die with the thread that began them
+        self._go.acquire()  # for good: the sandbox, which all runs use, dies with the thread that began it
+
+
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """A block in which a GPU is the current one: every thread has its own, and runs have chosen theirs."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _decode(asks: Sequence[_Ask]) -> None:
