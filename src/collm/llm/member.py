@@ -56,10 +56,10 @@ class Member:
         if self.adapter is None:
             own = list(self.model.named_parameters())
         else:
-            own = []
-            for path, part in self.model.named_parameters():
-                if self.adapter in (names := path.split(".")):
-                    own.append((".".join(self.name if name == self.adapter else name for name in names), part))
+            # The name may end a path, and files and checkpoints have the member's in its place.
+            mine, named = f".{self.adapter}.", f".{self.name}."
+            paths = ((f"{path}.", part) for path, part in self.model.named_parameters())
+            own = [(path.replace(mine, named)[:-1], part) for path, part in paths if mine in path]
         head = [(f"value_head.{name}", part) for name, part in self.head.named_parameters()] if self.head else []
         return own + head
 
