@@ -45,19 +45,21 @@ def test_all_runs_of_a_killed_job_go_on(tmp_path):
         os.killpg(running.pid, signal.SIGKILL)
         running.communicate()
     assert not [run for run in RUNS if (copy / "results" / run / "run.json").exists()], "too late to show anything"
+    begun = {run: (copy / "checkpoints" / run / "metrics.jsonl").read_text().splitlines()[:3] for run in RUNS}
     snakemake(copy, "--unlock", overlays=files)
     output = snakemake(copy, "-n", "all_train", "--rerun-incomplete", overlays=files)
     assert Counter(rule for rule, _ in planned(output))["train_together_all"] == 1
     snakemake(copy, "--cores", "1", "all_train", "--rerun-incomplete", overlays=files)
     for run in RUNS:
-        rows = [json.loads(line) for line in (copy / "results" / run / "metrics.jsonl").read_text().splitlines()]
+        lines = (copy / "results" / run / "metrics.jsonl").read_text().splitlines()
+        assert lines[:3] == begun[run], "its seconds say that it went on, and did not begin again"
+        rows = [json.loads(line) for line in lines]
         assert [row["update"] for row in rows if row["event"] == "update"] == [*range(1, UPDATES + 1)], run
         assert [row["iteration"] for row in rows if row["event"] == "evaluation"][0] == 0
         record = json.loads((copy / "results" / run / "run.json").read_text())
         assert (record["seed"], record["counts"]["update"]) == (int(run[-1]), UPDATES)
         assert (copy / "results" / run / "adapters/agent_1/adapter_model.safetensors").is_file()
-        log = (copy / "logs/train" / f"{run}.log").read_text()
-        assert log.count("memory: ") == 2 and f" {UPDATES}/{UPDATES} " in log, "begun, gone on"
+        assert f"{UPDATES}/{UPDATES} " in (copy / "logs/train" / f"{run}.log").read_text()
     assert NOTHING in snakemake(copy, "-n", "all_train", overlays=files)
 
 
