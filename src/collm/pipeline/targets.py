@@ -217,7 +217,7 @@ class TrainingJobs:
     @property
     def joined(self) -> dict[str, tuple[Any, ...]]:
         """By wildcard what a job has all of, in the order of its runs."""
-        parts = {"method": self.methods, "seed": self.seeds}
+        parts: dict[str, tuple[Any, ...]] = {"method": self.methods, "seed": self.seeds}
         return {name: values for name, values in parts.items() if values}
 
     @property
@@ -242,7 +242,11 @@ def training_jobs(config: Mapping[str, Any]) -> list[TrainingJobs]:
     of_kind: dict[str, list[str]] = {}
     for domain in config["domains"] if methods else ():
         of_kind.setdefault(_together(config, domain), []).append(domain)
-    parts = {"seeds": ((), seeds), "methods": (methods, ()), "all": (methods, seeds)}
+    parts: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+        "seeds": ((), seeds),
+        "methods": (methods, ()),
+        "all": (methods, seeds),
+    }
     made = [
         TrainingJobs(f"together_{kind}", tuple(of_kind[kind]), *part)
         for kind, part in parts.items()

@@ -43,7 +43,7 @@ class PackedStepper:
         self._groups: torch.Tensor | None = None  # [rows] the group of each, where they are of any size
         if prompts is not None:
             self._groups = torch.arange(len(prompts), device=device).repeat_interleave(torch.tensor(prompts).to(device))
-        kind = _RowLinear if prompts is None else _GroupedLinear
+        kind: type[_RowLinear] | type[_GroupedLinear] = _RowLinear if prompts is None else _GroupedLinear
         self._steps = [tuple(kind(linear, self.adapters) for linear in layer.linears) for layer in decoder.layers]
 
     # prompts
