@@ -11,7 +11,7 @@ import torch
 from collm.llm.sampling import Sampling
 from on_gpu import models
 from on_gpu.common import Context, copy_rate, matmul_rate
-from on_gpu.runs import Run, job_of, tasks_of
+from on_gpu.runs import Run, job_of, seconds_side_by_side, tasks_of
 
 ROWS, NEW_TOKENS, PROMPT = 32, 128, 256  # of the batch whose share of the bandwidth is measured
 LEARN_AT_ONCE = {"micro_batch_tokens": 16_384}
@@ -50,6 +50,7 @@ TINY_OVERLAY: dict[str, Any] = {
     "rollout": {"max_new_tokens": 8},
     "training": {},
 }
+SEEDS = 5  # trained together
 NOBODY = 1 << 40  # an end token that is never drawn
 SHAPE_OF = {"qwen2.5-coder-3b": "qwen2.5-3b"}  # the same sizes
 
@@ -69,7 +70,32 @@ def run(context: Context) -> None:
                 context.skip(f"{case.domain} {case.method}", "no time left")
                 continue
             _guarded(context, case, share, rate)
-    context.skip("five seeds together", "training.together is not part of this version")
+        _seeds(context)
+
+
+def _seeds(context: Context) -> None:
+    """Several seeds of a job in one process against one; the goal is five in twice the time of one."""
+    if context.deadline.left < (1 if context.smoke else 30):
+        context.skip("five seeds together", "no time left")
+        return
+    plain = TINY_OVERLAY if context.smoke else ROOMY
+    rollout = {**plain["rollout"], "max_rows": 1024}  # of all seeds
+    overlay = {**plain, "rollout": rollout, "training": {"epochs": 1000, **plain["training"]}}
+    job = job_of(("config.yaml", "paper.yaml"), "tldr", "magrpo", overlay)
+    folders = {name: _folder(context, name) for name in {*job.team.agents, job.team.critic}}
+    rollouts, tasks = (1 if context.smoke else 4), tasks_of(job)
+    try:
+        seconds = {count: seconds_side_by_side(context, job, folders, tasks, count, rollouts) for count in (1, SEEDS)}
+    except Exception as error:  # what was measured before is kept
+        context.add(what="seeds together", error=f"{type(error).__name__}: {str(error)[:300]}")
+        return
+    context.add(
+        what=f"{SEEDS} seeds together",
+        seconds_of_one=seconds[1],
+        seconds_of_all=seconds[SEEDS],
+        times_one=seconds[SEEDS] / seconds[1],
+        peak_gb=context.peak_gb(),
+    )
 
 
 def _guarded(context: Context, case: Case, seconds: float, rate: float) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +20,13 @@ from collm.config.read_files import read_files
 from collm.config.resolve import merge, resolve_job
 from collm.data import prepare
 from collm.domains.base import Task
+from collm.llm.bases import Bases
 from collm.planning import memory
 from collm.runs.folders import RunFolders
+from collm.runs.signals import Signals
 from collm.training.rollout import Node
 from collm.training.setup import RunSetup, accelerator
+from collm.training.together import Turns
 from collm.training.trainer import Trainer
 from on_gpu.common import Context
 
@@ -74,8 +80,16 @@ class Measured:
 class Run:
     """One run, step by step."""
 
-    def __init__(self, context: Context, job: Job, folders: Mapping[str, Path], tasks: Sequence[Task], seed: int = 0):
-        """Load the team; `folders`: of the job's models."""
+    def __init__(
+        self,
+        context: Context,
+        job: Job,
+        folders: Mapping[str, Path],
+        tasks: Sequence[Task],
+        seed: int = 0,
+        bases: Bases | None = None,
+    ):
+        """Load the team; `folders`: of the job's models, `bases`: those of runs beside this one."""
         self.context, self.job = context, job
         self._scratch = tempfile.TemporaryDirectory()
         scratch = Path(self._scratch.name)
@@ -85,7 +99,7 @@ class Run:
         places = RunFolders(scratch, scratch, scratch / "results", scratch / "checkpoints")
         self.setup = RunSetup(job, seed, places, made, build_domain(job), tasks, tasks[:2], dict(folders))
         context.fresh_peak()
-        self.trainer = Trainer(self.setup, None)
+        self.trainer = Trainer(self.setup, None, bases)
         for name in KEPT_OUT:
             if not hasattr(self.trainer.resumable, name):
                 raise AttributeError(f"ResumableRun.{name} is gone; the benchmark would time it: name the new one here")
@@ -127,3 +141,29 @@ class Run:
         del self.trainer, self.setup, self.work
         self._scratch.cleanup()
         self.context.fresh_peak()
+
+
+def seconds_side_by_side(
+    context: Context, job: Job, folders: Mapping[str, Path], tasks: Sequence[Task], seeds: int, rollouts: int
+) -> float:
+    """Seconds in which so many seeds do so many rollouts each after their first, in turns and decoded together."""
+    bases, runs, begun, ended = Bases(), [], [], []
+
+    def work(turns: Turns, seed: int) -> None:
+        run = Run(context, job, folders, tasks, seed, bases)
+        runs.append(run)
+        run.trainer.team.neighbours = turns
+        run.rollout()
+        begun.append(time.perf_counter())
+        for _ in range(rollouts):
+            run.rollout()
+        ended.append(time.perf_counter())
+
+    with Signals() as signals:
+        turns = Turns(signals)
+        for seed in range(seeds):
+            turns.add(functools.partial(work, turns, seed), contextlib.nullcontext)
+        turns.play()
+    for run in runs:
+        run.close()
+    return max(ended) - max(begun)

@@ -230,6 +230,23 @@ def test_one_model_name_serves_all_agents(overlay):
             ["training.kl_coefficient is 0.1 with team.adapter full", "use team.adapter lora or set it to 0"],
         ),
         (
+            "defaults: {team: {adapter: full}, training: {together: seeds}}",
+            ["training.together is seeds with team.adapter full", "use team.adapter lora, or set training.together to"],
+        ),
+        (
+            "report: {tracker: wandb}\ndefaults: {training: {together: all}}",
+            ["training.together is all with report.tracker wandb", "use tensorboard or none"],
+        ),
+        (
+            "domain: {tldr: {methods: {collm_cc: {training: {together: methods}}}}}",
+            ["tldr: training.together is none for magrpo and methods for collm_cc", "set it under defaults"],
+        ),
+        (
+            "defaults: {training: {together: methods}}\n"
+            "domain: {tldr: {methods: {collm_cc: {team: {precision: bf16}}}}}",
+            ["tldr: training.together is methods, and team.precision is fp32 for magrpo and bf16 for collm_cc"],
+        ),
+        (
             "defaults: {warm_start: {source: best_of_n}}\n"
             "domain: {tldr: {warm_start: {enabled: true, source: best_of_n}}}",
             ["best_of_n needs a pretrained model", "use demonstrations"],

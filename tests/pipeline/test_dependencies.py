@@ -226,6 +226,52 @@ def test_short_runs_share_jobs(default, paper):
     assert set(targets.trained_together(brief)) - set(fewer) == {"mbpp", "algebra"}
 
 
+def joined(config, kind, **more):
+    """Training jobs of several runs, where a kind of them is set for all benchmarks."""
+    own = merge(config, {"defaults": {"training": {"together": kind}}}) | more
+    return targets.training_jobs(own)
+
+
+def test_jobs_that_train_seeds_or_methods_together(default):
+    assert targets.training_jobs(default) == [], "everything alone"
+    seeds, domains, methods = [3, 4], tuple(default["domains"]), tuple(default["methods"])
+    (of_seeds,) = joined(default, "seeds", seeds=seeds)
+    assert (of_seeds.name, of_seeds.domains, of_seeds.joined) == ("together_seeds", domains, {"seed": (3, 4)})
+    assert of_seeds.runs("magrpo", None) == [("magrpo", 3), ("magrpo", 4)]
+    assert of_seeds.place == "{domain}/{method}/together_seeds"
+    (of_methods,) = joined(default, "methods", seeds=seeds)
+    assert of_methods.joined == {"method": methods} and of_methods.place == "{domain}/together_methods/seed{seed}"
+    assert of_methods.runs(None, "4") == [(method, "4") for method in methods]
+    (of_all,) = joined(default, "all", seeds=seeds)
+    assert of_all.runs(None, None) == [(method, seed) for method in methods for seed in seeds]
+    assert of_all.place == "{domain}/together_all"
+    assert joined(default, "seeds", seeds=[0]) == [], "one seed is alone"
+    assert joined(default, "all", seeds=[0], methods=["magrpo"]) == []
+    tldr = merge(default, {"domain": {"tldr": {"training": {"together": "seeds"}}}}) | {"seeds": seeds}
+    assert [jobs.domains for jobs in targets.training_jobs(tldr)] == [("tldr",)]
+
+
+def test_short_runs_are_trained_as_they_are_told(default):
+    brief = merge(default, {"defaults": {"training": {"max_updates": 4}}})
+    names = [jobs.name for jobs in targets.training_jobs(brief)]
+    assert names == ["together_0", "together_1"]
+    assert targets.training_jobs(brief)[1].place == "{domain}/together_1/seed{seed}"
+    kinds = {jobs.name: jobs.domains for jobs in joined(brief, "methods")}
+    assert kinds == {"together_methods": tuple(default["domains"])}, "no second mechanism beside it"
+
+
+def test_variants_train_the_same_together(default):
+    def variants_of(**changes):
+        together = {"defaults": {"training": {"together": "seeds"}}}
+        return merge(default, together) | {"seeds": [0, 1], "variants": {"a": {}, "b": changes}}
+
+    targets.training_jobs(variants_of(defaults={"rollout": {"discount": 1.0}}))
+    with pytest.raises(ConfigError, match="tldr: training.together is seeds in variant a, none in variant b"):
+        targets.training_jobs(variants_of(defaults={"training": {"together": "none"}}))
+    with pytest.raises(ConfigError, match="variant b has methods or seeds of its own"):
+        targets.training_jobs(variants_of(seeds=[0, 2]))
+
+
 def test_shares_are_all_methods_in_two_parts_of_about_the_same_cost():
     assert targets.shares(["magrpo", "collm_dc", "collm_cc"]) == [["collm_dc"], ["collm_cc", "magrpo"]]
     first, second = targets.shares([*METHODS])

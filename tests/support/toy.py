@@ -175,6 +175,7 @@ def training_settings(**changes) -> TrainingConfig:
         "score": "raw",
         "global_information": True,
         "micro_batch_tokens": 4096,
+        "together": "none",
         "checkpoint_every": 1,
         "keep_checkpoints": 2,
         "critic_type": "v",

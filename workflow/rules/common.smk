@@ -101,7 +101,11 @@ COMPARE = f"python {SCRIPTS}/compare_variants.py --config $COLLM_CONFIGURATION "
 
 ROWS = targets.all_rows(config)
 EVALUATED_TOGETHER = targets.evaluated_together(config)
-TRAINED_TOGETHER = targets.trained_together(config)
+try:
+    TRAINING_JOBS = targets.training_jobs(config)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+TRAINED_ALONE = set(config["domains"]) - {name for jobs in TRAINING_JOBS for name in jobs.domains}
 
 
 # Without a limit on submissions Snakemake looks for work when a job ends. With its default limit every such look starts
@@ -270,16 +274,29 @@ def get_start(wildcards) -> list[str]:
     return targets.start_files(settings_of(wildcards), wildcards.seed, places_of(wildcards))
 
 
-def get_starts_of(methods: list[str]):
-    """A function that gives the warm-started adapters of these methods."""
+def runs_of(wildcards, jobs) -> list[tuple[str, int | str]]:
+    return jobs.runs(wildcards.get("method"), wildcards.get("seed"))
+
+
+def get_starts_of_jobs(jobs):
+    """A function that gives the warm-started adapters of the runs of a job."""
 
     def files(wildcards) -> list[str]:
-        jobs, at = [job_settings(wildcards, name) for name in methods], places_of(wildcards)
-        return sorted(
-            {file for settings in jobs for file in targets.start_files(settings, wildcards.seed, at)}
-        )
+        at = places_of(wildcards)
+        runs = [(job_settings(wildcards, method), seed) for method, seed in runs_of(wildcards, jobs)]
+        return sorted({file for settings, seed in runs for file in targets.start_files(settings, seed, at)})
 
     return files
+
+
+def get_models_of_jobs(jobs):
+    """A function that gives the models of the runs of a job."""
+    return lambda wildcards: get_models_of([method for method, _ in runs_of(wildcards, jobs)])(wildcards)
+
+
+def get_runtime_of_jobs(jobs):
+    """A function that gives the minutes of a job that trains several runs."""
+    return lambda wildcards, attempt: get_runtime(wildcards, attempt) * len(runs_of(wildcards, jobs))
 
 
 def get_models_of(methods: list[str]):
@@ -335,6 +352,11 @@ def get_settings_of(stage: str, rows: list[str]):
         return {row: dependencies.stage_settings(stage, job_settings(wildcards, row)) for row in rows}
 
     return settings
+
+
+def get_settings_of_jobs(jobs):
+    """A function that gives, by method, the settings that the runs of a training job depend on."""
+    return lambda wildcards: get_settings_of("train", [*dict(runs_of(wildcards, jobs))])(wildcards)
 
 
 def get_scratch_model_settings(wildcards) -> dict:

@@ -17,7 +17,7 @@ rule train:
     benchmark:
         in_benchmarks("train/{domain}_{method}_seed{seed}.tsv")
     wildcard_constraints:
-        domain=any_of(set(config["domains"]) - set(TRAINED_TOGETHER)),
+        domain=any_of(TRAINED_ALONE),
         method="|".join(config["methods"]) or "none",
     priority: 20
     conda:
@@ -37,55 +37,49 @@ rule train:
         "--threads {threads} --processes {resources.processes} > {log} 2>&1"
 
 
-# Short runs of a seed in two jobs, each of which trains several methods one after another: to start a process takes as
+# Jobs that train several runs: those that `training.together` joins, and short ones, since to start a process takes as
 # long as such a run. All else is as above: every run has its log, its checkpoints and its outputs.
-if TRAINED_TOGETHER:
-    for number, methods in enumerate(targets.shares(config["methods"])):
+for jobs in TRAINING_JOBS:
 
-        rule:
-            name:
-                f"train_together_{number}"
-            input:
-                get_data,
-                get_models_of(methods),
-                get_starts_of(methods),
-            output:
-                adapters=directory(
-                    expand(
-                        in_results("{domain}/{method}/seed{seed}/adapters"),
-                        method=methods,
-                        allow_missing=True,
-                    )
-                ),
-                run=expand(
-                    in_results("{domain}/{method}/seed{seed}/run.json"), method=methods, allow_missing=True
-                ),
-                metrics=expand(
-                    in_results("{domain}/{method}/seed{seed}/metrics.jsonl"),
-                    method=methods,
-                    allow_missing=True,
-                ),
-            log:
-                runs=expand(
-                    in_logs("train/{domain}/{method}/seed{seed}.log"), method=methods, allow_missing=True
-                ),
-                job=in_logs(f"train/{{domain}}/together_{number}/seed{{seed}}.log"),
-            benchmark:
-                in_benchmarks(f"train/{{domain}}_together_{number}_seed{{seed}}.tsv")
-            wildcard_constraints:
-                domain=any_of(TRAINED_TOGETHER),
-            priority: 20
-            conda:
-                "../envs/collm.yaml"
-            threads: 1
-            resources:
-                mem_mb=get_memory,
-                runtime=get_runtime,
-            params:
-                methods=methods,
-                settings=get_settings_of("train", methods),
-            shell:
-                "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 "
-                + stage("train")
-                + "--domain {wildcards.domain} --method {params.methods} --seed {wildcards.seed} --threads {threads} "
-                "--logs {log.runs} > {log.job} 2>&1"
+    rule:
+        name:
+            f"train_{jobs.name}"
+        input:
+            get_data,
+            get_models_of_jobs(jobs),
+            get_starts_of_jobs(jobs),
+        output:
+            adapters=directory(
+                expand(
+                    in_results("{domain}/{method}/seed{seed}/adapters"), **jobs.joined, allow_missing=True
+                )
+            ),
+            run=expand(in_results("{domain}/{method}/seed{seed}/run.json"), **jobs.joined, allow_missing=True),
+            metrics=expand(
+                in_results("{domain}/{method}/seed{seed}/metrics.jsonl"), **jobs.joined, allow_missing=True
+            ),
+        log:
+            runs=expand(in_logs("train/{domain}/{method}/seed{seed}.log"), **jobs.joined, allow_missing=True),
+            job=in_logs(f"train/{jobs.place}.log"),
+        benchmark:
+            in_benchmarks(f"train/{jobs.place.replace('/', '_')}.tsv")
+        wildcard_constraints:
+            domain=any_of(jobs.domains),
+            method="|".join(config["methods"]),
+        priority: 20
+        conda:
+            "../envs/collm.yaml"
+        threads: get_threads
+        resources:
+            gpu=get_gpu,
+            mem_mb=get_memory,
+            runtime=get_runtime_of_jobs(jobs),
+        params:
+            methods=lambda wildcards, jobs=jobs: jobs.methods or wildcards.method,
+            seeds=lambda wildcards, jobs=jobs: jobs.seeds or wildcards.seed,
+            settings=get_settings_of_jobs(jobs),
+        shell:
+            "OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 "
+            + stage("train")
+            + "--domain {wildcards.domain} --method {params.methods} --seed {params.seeds} --threads {threads} "
+            "--logs {log.runs} > {log.job} 2>&1"

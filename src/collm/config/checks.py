@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collm import domains
@@ -118,6 +118,7 @@ def check_job(job: Job) -> None:
         _check_groups(job, where)
         _check_critics(job, where)
         _check_options(job, where)
+        _check_together(job, where)
     _check_early_stop(job, where)
     _check_turns(job, where)
     if job.method in UNTRAINED or not job.warm_start.enabled:
@@ -249,6 +250,45 @@ def _check_options(job: Job, where: str) -> None:
             f"{where}: training.kl_coefficient is {job.training.kl_coefficient} with team.adapter full; the reference "
             "is the base with its adapters off, which whole copies do not keep: use team.adapter lora or set it to 0"
         )
+
+
+def _check_together(job: Job, where: str) -> None:
+    """What runs of one process cannot share."""
+    kind = job.training.together
+    if kind == "none":
+        return
+    obstacles = {
+        "team.adapter full: whole copies share no base; use team.adapter lora": job.team.adapter == "full",
+        "rollout.backend vllm: its engines serve one run; use rollout.backend transformers": (
+            job.rollout.backend == "vllm"
+        ),
+        "report.tracker wandb: it follows one run of a process; use tensorboard or none": job.tracker == "wandb",
+    }
+    for words, there in obstacles.items():
+        if there:
+            raise ConfigError(f"{where}: training.together is {kind} with {words}, or set training.together to none")
+
+
+def check_joined(domain: str, jobs: Sequence[Job]) -> None:
+    """Refuse methods of a domain that say different things of what is trained in one process, or that cannot be.
+
+    Raises:
+        ConfigError: names the domain, two methods and what to set.
+    """
+    trained = [job for job in jobs if job.method in METHODS]
+    for job in trained[1:]:
+        first, kind, other = trained[0], trained[0].training.together, job.training.together
+        if other != kind:
+            raise ConfigError(
+                f"{domain}: training.together is {kind} for {first.method} and {other} for {job.method}; set it under "
+                "defaults or for the whole domain"
+            )
+        if kind in ("methods", "all") and job.team.precision != first.team.precision:
+            raise ConfigError(
+                f"{domain}: training.together is {kind}, and team.precision is {first.team.precision} for "
+                f"{first.method} and {job.team.precision} for {job.method}; a process has one: make them the same, or "
+                "set training.together to seeds or none"
+            )
 
 
 def _check_early_stop(job: Job, where: str) -> None:

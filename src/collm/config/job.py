@@ -121,6 +121,10 @@ class TrainingConfig:
     )
     global_information: bool = setting("Critics see m_t.")
     micro_batch_tokens: int = setting("Padded tokens per forward and backward pass.", minimum=16)
+    together: str = setting(
+        "Runs of a benchmark that share a process and are decoded together.",
+        choices=("none", "seeds", "methods", "all"),
+    )
     checkpoint_every: int = setting("Rollouts between checkpoints.", minimum=1)
     keep_checkpoints: int = setting("Checkpoints kept.", minimum=2)
     critic_type: str = setting("Critics value histories or joint actions.", choices=("v", "q"))

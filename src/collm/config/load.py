@@ -12,7 +12,7 @@ import jsonschema
 
 from collm.common.errors import ConfigError
 from collm.config import plugins, variants
-from collm.config.checks import check_model
+from collm.config.checks import check_joined, check_model
 from collm.config.messages import describe
 from collm.config.numbers import check_numbers, whole_numbers
 from collm.config.read_files import read_files
@@ -92,6 +92,7 @@ def _check_variants(config: Mapping[str, Any]) -> None:
 def _check_rows(config: Mapping[str, Any], domain: str) -> None:
     """Resolve, and so check, every row of a domain and the warm starts that rows start from."""
     jobs = [resolve_job(config, domain, row) for row in (*config["methods"], *config["baselines"])]
+    check_joined(domain, jobs)
     starts = {starts_from(job.method, job.warm_start.enabled) for job in jobs if job.method in config["methods"]}
     for start in sorted(start for start in starts if start):
         resolve_job(config, domain, start)

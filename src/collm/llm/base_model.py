@@ -94,10 +94,15 @@ class Base:
             ) from error
         return self.adapted
 
+    @property
+    def ready(self) -> bool:
+        """Whether its passes are chosen."""
+        return hasattr(self, "passes")
+
     def choose_passes(self, settings: PassSettings) -> None:
         """Take packed passes, or padded ones if the model needs them, which is announced with the reason.
 
-        To be called when all adapters are there.
+        To be called when all adapters are there, or one of each kind: further ones in the same modules are found.
 
         Raises:
             ModelError: padded passes do not give what the model gives.

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Member:
     """One trainable part of a team: an agent, or a critic with a value head.
 
-    `model` is PEFT's model with the adapter called `adapter`, or with `adapter` None the whole copy of the base.
+    `model` is PEFT's model with the adapter called `adapter`, or with `adapter` None the whole copy of the base. Where
+    several teams share a base, the adapter has another name than the member, which files and checkpoints never see.
     """
 
     def __init__(self, name: str, base: Base, model: PeftModel | PreTrainedModel, adapter: str | None, with_head: bool):
@@ -55,7 +56,10 @@ class Member:
         if self.adapter is None:
             own = list(self.model.named_parameters())
         else:
-            own = [item for item in self.model.named_parameters() if self.adapter in item[0].split(".")]
+            # The name may end a path, and files and checkpoints have the member's in its place.
+            mine, named = f".{self.adapter}.", f".{self.name}."
+            paths = ((f"{path}.", part) for path, part in self.model.named_parameters())
+            own = [(path.replace(mine, named)[:-1], part) for path, part in paths if mine in path]
         head = [(f"value_head.{name}", part) for name, part in self.head.named_parameters()] if self.head else []
         return own + head
 
@@ -106,6 +110,8 @@ class Member:
             if not isinstance(settings.target_modules, str):  # PEFT keeps a set: another order in every process
                 settings.target_modules = sorted(settings.target_modules)
             self.model.save_pretrained(str(folder), selected_adapters=[self.adapter])
+            if self.adapter != self.name:
+                (folder / self.adapter).rename(folder / self.name)
         if self.head is not None:
             state = self.head.state_dict()
             for name, part in state.items():

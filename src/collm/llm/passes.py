@@ -10,6 +10,8 @@ bare base of adapters, or a whole copy that is trained itself.
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -46,6 +48,42 @@ def rounding(dtype: torch.dtype) -> float:
     return {torch.bfloat16: 0.2, torch.float16: 0.2}.get(dtype, 0.02)
 
 
+class Decode(Protocol):
+    """What samples the responses of groups of equal size: see `Passes.decode`."""
+
+    def __call__(
+        self, adapters: Sequence[str | None], requests: Sequence[Request], sampling: Sampling, ends: frozenset[int]
+    ) -> list[list[Generated]]: ...
+
+
+def evened(
+    decode: Decode,
+    adapters: Sequence[str | None],
+    requests: Sequence[Request],
+    sampling: Sampling,
+    ends: frozenset[int],
+) -> list[list[Generated]]:
+    """`Passes.decode_uneven` by a `decode` that takes groups of equal size.
+
+    Groups with less than half of the requests of the largest one are decoded after it; the others are filled up with
+    requests of theirs whose answers are thrown away.
+    """
+    sizes = Counter(request.group for request in requests)
+    most = max(sizes.values())
+    large = [group for group in sorted(sizes) if 2 * sizes[group] >= most]
+    batch: list[Request] = []
+    for place, group in enumerate(large):
+        own = [dataclasses.replace(request, group=place) for request in requests if request.group == group]
+        batch += [*own, *own[:1] * (most - len(own))]
+    generated = iter(decode([adapters[group] for group in large], batch, sampling, ends))
+    answers = {group: [next(generated) for _ in range(most)] for group in large}
+    if rest := [request for request in requests if request.group not in answers]:
+        left = iter(evened(decode, adapters, rest, sampling, ends))
+        answers |= {group: [next(left) for _ in range(sizes[group])] for group in sorted(sizes) if group not in large}
+    following = {group: iter(items) for group, items in answers.items()}
+    return [next(following[request.group]) for request in requests]
+
+
 class Passes(Protocol):
     """Everything that a team asks of a model."""
 
@@ -70,6 +108,16 @@ class Passes(Protocol):
         Returns:
             For every request one `Generated` per key, in order; their log-probabilities are of float32 logits.
         """
+        ...
+
+    def decode_uneven(
+        self,
+        adapters: Sequence[str | None],
+        requests: Sequence[Request],
+        sampling: Sampling,
+        ends: frozenset[int],
+    ) -> list[list[Generated]]:
+        """The same of groups that may differ in their number of requests, as those of several teams do."""
         ...
 
     def logprobs(

@@ -187,12 +187,18 @@ def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def decode(
-    stepper: Stepper, requests: Sequence[Request], sampling: Sampling, ends: frozenset[int], device: torch.device
+    stepper: Stepper,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    ends: frozenset[int],
+    device: torch.device,
+    uneven: bool = False,
 ) -> list[list[Generated]]:
     """Sample all responses of `requests` in one batch.
 
     Args:
         requests: grouped by adapter, the same number of requests per adapter and of keys per request.
+        uneven: the stepper takes groups of any sizes, also when rows leave.
     Returns:
         For every request one `Generated` per key, in order.
     """
@@ -207,7 +213,7 @@ def decode(
         tokens = rows.accept(logits.float(), count)
         if rows.finished or count + 1 == sampling.max_new_tokens:
             break
-        keep = rows.compact(groups)
+        keep = rows.open() if uneven else rows.compact(groups)
         if keep is not None:
             keep = keep.to(device)
             stepper.select(keep)
@@ -266,6 +272,14 @@ class _Rows:
         if need == 0 or need * 2 > size:
             return None
         keep = [row for group in range(groups) for row in (open_rows[group] + ended_rows[group])[:need]]
+        self._live = [self._live[row] for row in keep]
+        return torch.tensor(keep)
+
+    def open(self) -> torch.Tensor | None:
+        """Rows to keep as soon as at most half are open: those that are."""
+        keep = [row for row, index in enumerate(self._live) if not self._ended[index]]
+        if len(keep) * 2 > len(self._live):
+            return None
         self._live = [self._live[row] for row in keep]
         return torch.tensor(keep)
 

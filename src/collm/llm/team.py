@@ -4,11 +4,11 @@ score and value. Above this module nobody knows tokenizers, adapters or devices.
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from accelerate import Accelerator
@@ -18,12 +18,15 @@ from collm.common.errors import ModelError
 from collm.common.seeds import derive
 from collm.config.job import TeamConfig
 from collm.domains.base import Message
+from collm.llm import responding
 from collm.llm.base_model import Base
-from collm.llm.batching import Pair, PromptKeys, decoding_batches, merge_prompts
+from collm.llm.bases import Bases
+from collm.llm.batching import Pair, PromptKeys
 from collm.llm.encoding import TooLong
 from collm.llm.member import Member
 from collm.llm.passes import PassSettings
-from collm.llm.sampling import Generated, Request, Sampling
+from collm.llm.responding import Response
+from collm.llm.sampling import Sampling
 
 if TYPE_CHECKING:
     from collm.llm.vllm import Engines
@@ -31,17 +34,14 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
-@dataclass(frozen=True)
-class Response:
-    """One agent's answer: text, its tokens (end token included if drawn), the prompt's tokens, the sum of the tokens'
-    log-probabilities as the decoder saw them, whether the end token was drawn, and seconds that its batch took."""
+class Neighbours(Protocol):
+    """What decodes for several teams in one batch."""
 
-    text: str
-    tokens: tuple[int, ...]
-    prompt: tuple[int, ...]
-    logprob: float
-    ended: bool
-    seconds: float
+    def respond(
+        self, team: Team, prompts: Sequence[PromptKeys], sampling: Sampling, decode_mode: str, max_rows: int
+    ) -> list[list[Response]]:
+        """See `Team.respond`."""
+        ...
 
 
 class Team:
@@ -58,6 +58,7 @@ class Team:
         device_maps: Mapping[str, str | None] | None = None,
         recompute: bool = False,
         cache: str = "growing",
+        bases: Bases | None = None,
     ):
         """Load all bases and initialise all members, each by a seed of its own.
 
@@ -66,24 +67,29 @@ class Team:
             device_maps: of bases that are spread over GPUs.
             recompute: layers are computed again for gradients.
             cache: of decoding: growing, static or auto (`PassSettings`).
+            bases: of the teams of this process, where they share them; None: this team has its own.
         Raises:
             ModelError: a model is not there or cannot be used, or parts of its adapters would never be trained.
         """
         self.accelerator = accelerator or Accelerator(cpu=True)
         self.settings, self.device, self.seed = settings, self.accelerator.device, seed
         self._folders, self._device_maps = folders, device_maps or {}
+        self._passes = self._pass_settings(recompute, cache)
         self._bases: dict[str, Base] = {}
+        self._shared, self._prefix = bases, bases.join() if bases else ""
         shared = critics == "shared"
         self.agents = [self._member(f"agent_{i}", name, shared) for i, name in enumerate(settings.agents)]
         names = {"joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}.get(critics or "", [])
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         for base in dict.fromkeys(member.base for member in self.members):
-            base.choose_passes(self._pass_settings(recompute, cache))
+            if not base.ready:
+                base.choose_passes(self._passes)
         for member in self.members:
             member.check_trained(speaks=member in self.agents)
         self._references: list[Member] = []  # of the agents, if any are kept
         self.critic_texts: dict[str, list[bool]] = {}  # by critic: whether each text it has read was cut
         self.engines: Engines | None = None  # decode here, unless a backend of their own serves the agents
+        self.neighbours: Neighbours | None = None  # or teams of other runs are decoded in the same batches
 
     @property
     def members(self) -> list[Member]:
@@ -98,7 +104,7 @@ class Team:
                 base.model.requires_grad_(True)
                 return Member(name, base, base.model, None, with_head)
             if model not in self._bases:
-                self._bases[model] = self._base(model, DTYPES[self.settings.dtype])
+                self._bases[model] = self._frozen_base(model)
             base = self._bases[model]
             lora = LoraConfig(
                 r=self.settings.lora["rank"],
@@ -106,7 +112,22 @@ class Team:
                 target_modules=self.settings.lora["targets"],
                 task_type="CAUSAL_LM",
             )
-            return Member(name, base, base.add_adapter(name, lora), name, with_head)
+            adapter = self._prefix + name
+            return Member(name, base, base.add_adapter(adapter, lora), adapter, with_head)
+
+    def _frozen_base(self, model: str) -> Base:
+        """The base of adapters; of several teams those share one that agree in all that it is made and run by."""
+
+        def load() -> Base:
+            return self._base(model, DTYPES[self.settings.dtype])
+
+        if self._shared is None:
+            return load()
+        own, passes = self.settings, self._passes
+        agreed = (own.dtype, own.lora, own.chat_template, own.chat_template_arguments, self._device_maps.get(model))
+        run_by = (str(self.device), str(passes.product_dtype), passes.recompute, passes.static)
+        key = (str(self._folders[model].resolve()), json.dumps(agreed, sort_keys=True, default=list), *run_by)
+        return self._shared.get(key, load)
 
     def _base(self, model: str, dtype: torch.dtype) -> Base:
         template = self.settings.chat_template_arguments if self.settings.chat_template else None
@@ -197,25 +218,9 @@ class Team:
         """
         if self.engines is not None:
             return self._respond_by_engines(self.engines, prompts, sampling, decode_mode)
-        mixed = decode_mode == "mixed"
-        share = len(self.agents) if mixed else 1  # of the rows of a batch
-        distinct = merge_prompts(prompts, max(1, max_rows // share))
-        pools = [
-            id(member.model) if mixed and member.adapter and member.base.passes.mixes else agent
-            for agent, member in enumerate(self.agents)
-        ]
-        parts: list[list[Response]] = [[] for _ in distinct]
-        for batch in decoding_batches(distinct, pools, max_rows):
-            started = time.perf_counter()
-            generated = self._decode([distinct[index] for index in batch], sampling)
-            seconds = time.perf_counter() - started
-            for index, items in zip(batch, generated, strict=True):
-                parts[index] = [self._response(distinct[index], item, seconds) for item in items]
-        answers: dict[tuple[int, tuple[int, ...]], list[Response]] = {}
-        for (agent, prompt, _), part in zip(distinct, parts, strict=True):
-            answers.setdefault((agent, prompt), []).extend(part)
-        following = {key: iter(responses) for key, responses in answers.items()}
-        return [[next(following[agent, prompt]) for _ in keys] for agent, prompt, keys in prompts]
+        if self.neighbours is not None:
+            return self.neighbours.respond(self, prompts, sampling, decode_mode, max_rows)
+        return responding.respond(self.agents, prompts, sampling, decode_mode, max_rows)
 
     def _respond_by_engines(
         self, engines: Engines, prompts: Sequence[PromptKeys], sampling: Sampling, decode_mode: str
@@ -230,25 +235,8 @@ class Team:
             generated = engines.generate([prompts[index] for index in indices], sampling)
             seconds = time.perf_counter() - started
             for index, items in zip(indices, generated, strict=True):
-                answers[index] = [self._response(prompts[index], item, seconds) for item in items]
+                answers[index] = [responding.response(self.agents, prompts[index], item, seconds) for item in items]
         return answers
-
-    def _response(self, asked: PromptKeys, item: Generated, seconds: float) -> Response:
-        agent, prompt, _ = asked
-        words = item.tokens[:-1] if item.ended else item.tokens
-        text = self.agents[agent].base.encoder.decode(words)
-        return Response(text, item.tokens, prompt, item.logprob, item.ended, seconds)
-
-    def _decode(self, prompts: Sequence[PromptKeys], sampling: Sampling) -> list[list[Generated]]:
-        """One batch; agents that bring fewer prompts than others are decoded on their own."""
-        agents = [agent for agent, _, _ in prompts]
-        groups = sorted(set(agents))
-        if len({agents.count(agent) for agent in groups}) > 1:
-            parts = {agent: iter(self._decode([p for p in prompts if p[0] == agent], sampling)) for agent in groups}
-            return [next(parts[agent]) for agent in agents]
-        base = self.agents[groups[0]].base
-        requests = [Request(groups.index(agent), prompt, tuple(keys)) for agent, prompt, keys in prompts]
-        return base.passes.decode([self.agents[agent].adapter for agent in groups], requests, sampling, base.ends)
 
     # scoring
 
@@ -293,7 +281,8 @@ class Team:
         for agent in self.agents:
             if agent.adapter is None:
                 raise ModelError(f"{agent.name} is a whole model: no copy of it is kept; use team.adapter lora")
-            name, settings = f"reference_of_{agent.name}", cast(LoraConfig, agent.model.peft_config[agent.adapter])
+            name = f"{self._prefix}reference_of_{agent.name}"
+            settings = cast(LoraConfig, agent.model.peft_config[agent.adapter])
             with torch.random.fork_rng():  # its initial numbers are overwritten
                 agent.base.add_adapter(name, copy.deepcopy(settings))
             reference = Member(name, agent.base, agent.model, name, with_head=False)

@@ -49,6 +49,7 @@ LEFT_OUT = (
     "collm.planning",
     "collm.report",
     "collm.common.cli",
+    "collm.common.clock",
     "collm.common.errors",
     "collm.common.files",
     "collm.common.mappings",

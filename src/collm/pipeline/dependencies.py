@@ -32,6 +32,7 @@ MEMORY_KNOBS = (
     "training.micro_batch_tokens",
     "training.gradient_checkpointing",
     "training.offload_optimiser",
+    "training.together",
 )
 BOOKKEEPING = ("training.checkpoint_every", "training.keep_checkpoints")
 # What a checkpoint's fingerprint leaves out: a run goes on after one of these (or a key below it) has changed.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,88 @@ def evaluated_together(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class TrainingJobs:
+    """Jobs that train several runs each, alike in what they join: all of some methods, all seeds, or both.
+
+    Attributes:
+        name: of the jobs, as files and rules have it.
+        domains: whose training they are.
+        methods: those that a job trains; none: there is a job for every method.
+        seeds: the same of seeds.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def joined(self) -> dict[str, tuple[Any, ...]]:
+        """By wildcard what a job has all of, in the order of its runs."""
+        parts: dict[str, tuple[Any, ...]] = {"method": self.methods, "seed": self.seeds}
+        return {name: values for name, values in parts.items() if values}
+
+    @property
+    def place(self) -> str:
+        """What is left of the path of a run's log or times, with the name of the jobs in place of what is joined."""
+        parts = ["{domain}", *([] if self.methods else ["{method}"]), self.name]
+        return "/".join([*parts, *([] if self.seeds else ["seed{seed}"])])
+
+    def runs(self, method: str | None, seed: int | str | None) -> list[tuple[str, int | str]]:
+        """Method and seed of every run of a job, given its wildcards; None for one that it lacks."""
+        methods, seeds = self.methods or (str(method),), self.seeds or (seed if seed is not None else 0,)
+        return [(name, number) for name in methods for number in seeds]
+
+
+def training_jobs(config: Mapping[str, Any]) -> list[TrainingJobs]:
+    """All jobs that train several runs: as `training.together` says, and short runs as it suits them.
+
+    Raises:
+        ConfigError: variants say different things of what is to be trained in one process.
+    """
+    methods, seeds = tuple(config["methods"]), tuple(config["seeds"])
+    of_kind: dict[str, list[str]] = {}
+    for domain in config["domains"] if methods else ():
+        of_kind.setdefault(_together(config, domain), []).append(domain)
+    parts: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+        "seeds": ((), seeds),
+        "methods": (methods, ()),
+        "all": (methods, seeds),
+    }
+    made = [
+        TrainingJobs(f"together_{kind}", tuple(of_kind[kind]), *part)
+        for kind, part in parts.items()
+        if kind in of_kind and max(map(len, part)) > 1
+    ]
+    if short := trained_together(config):
+        made += [
+            TrainingJobs(f"together_{number}", tuple(short), tuple(share))
+            for number, share in enumerate(shares(config["methods"]))
+        ]
+    return made
+
+
+def _together(config: Mapping[str, Any], domain: str) -> str:
+    """What `training.together` is for a domain, in all variants."""
+    kinds: dict[str, str] = {}
+    for name, own in variants.each(config).items():
+        kind = resolve_settings(own, domain, own["methods"][0])["training"]["together"] if own["methods"] else "none"
+        if kind != "none" and (own["methods"], own["seeds"]) != (config["methods"], config["seeds"]):
+            raise ConfigError(
+                f"{domain}: training.together is {kind}, and variant {name} has methods or seeds of its own; a job "
+                "trains the same of each: give all variants the same ones, or set training.together to none"
+            )
+        kinds[kind] = name
+    if len(kinds) > 1:
+        said = ", ".join(f"{kind} in variant {name}" for kind, name in kinds.items())
+        raise ConfigError(f"{domain}: training.together is {said}; set it once for all variants")
+    return next(iter(kinds))
+
+
 def trained_together(config: Mapping[str, Any]) -> list[str]:
-    """Domains whose training runs of a seed are two jobs (see `shares`): all are short, one process can do several.
+    """Domains whose training runs of a seed are two jobs (see `shares`): all are short, one process can do several, and
+    `training.together` says nothing else.
 
     Where runs are longer, a start hardly counts, and many jobs fill the cores better than few, in all variants.
     """
@@ -208,7 +289,8 @@ def trained_together(config: Mapping[str, Any]) -> list[str]:
 
     def fit(domain: str, own: Mapping[str, Any]) -> bool:
         jobs = [resolve_settings(own, domain, name) for name in names]
-        return machine.in_one_process(jobs) and all(machine.short(settings) for settings in jobs)
+        fitting = all(machine.short(job) and job["training"]["together"] == "none" for job in jobs)
+        return machine.in_one_process(jobs) and fitting
 
     return [domain for domain in config["domains"] if len(names) > 2 and all(fit(domain, own) for own in each)]
 

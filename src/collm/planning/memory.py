@@ -26,6 +26,7 @@ RETAINED = {"cpu": 0.5, "cuda": 0.0}  # share of one phase's memory that the all
 WORKING = {"float32": 1.0, "bfloat16": 1.5}  # what passes take on a CPU, relative to the tensors counted (oneDNN)
 GRADIENT, ADAM = 4, 12  # bytes of a gradient, and of a gradient and two moments, per trained number
 GENERATION = ("cache", "prefill", "drawing")
+OF_BASES = ("runtime", "weights", "packed weights")  # there once for all teams of a process that share a base
 UPDATE = ("activations", "attention weights", "backward", "logits")
 
 

@@ -21,7 +21,7 @@ from collm.runs.folders import RunFolders
 from collm.runs.journal import Journal
 from collm.runs.lock import FolderLock
 from collm.runs.record import RunRecord, threads_of_attempts, versions_of_attempts
-from collm.runs.signals import Stopping
+from collm.runs.signals import Signals, Stopping
 
 
 class Work(Protocol):
@@ -82,6 +82,7 @@ class ResumableRun:
         self._whole = True  # no change is half done
         self._saved = -1  # position of the newest checkpoint
         self.listener: Callable[[Mapping[str, Any]], None] | None = None  # hears every line of metrics.jsonl
+        self.signals: Signals | None = None  # of the process, where its runs take turns
 
     def begin(self, work: Work) -> None:
         """Bring `work` to where the newest checkpoint left it, and the journal to its length at that time.
@@ -119,7 +120,7 @@ class ResumableRun:
         If it is left early, by a signal or an error, the newest whole state is kept, unless it is kept already or the
         work is half changed. No process waits for another then.
         """
-        with Stopping(self.processes) as stopping:
+        with Stopping(self.processes, self.signals) as stopping:
             try:
                 yield stopping
             except BaseException:

@@ -13,6 +13,48 @@ from collm.runs.distributed import Processes
 FAILED = 1 << 10  # sent in place of a signal's number by a process that ends with an error
 
 
+class Signals:
+    """SIGTERM and Ctrl-C of a process whose runs take turns, for the `Stopping` of each.
+
+    A signal is Interrupted within `at_once`, and elsewhere known to every run at its next `check`.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._at_once = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        if self._at_once:
+            self._at_once = False
+            raise Interrupted(number)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A block of the main thread that may be left at any point.
+
+        Raises:
+            Interrupted: a signal has come, now or before.
+        """
+        try:
+            self._at_once = True
+            if self.received is not None:
+                raise Interrupted(self.received)
+            yield
+        finally:
+            self._at_once = False
+
+
 class Stopping:
     """Turns signals into Interrupted: at once inside `interruptible`, elsewhere at the next `check`.
 
@@ -20,14 +62,15 @@ class Stopping:
     signal to one of them stops all. A second signal then changes nothing: a launcher repeats what a terminal sends.
     """
 
-    def __init__(self, processes: Processes | None = None) -> None:
-        self._processes = processes or Processes()
+    def __init__(self, processes: Processes | None = None, signals: Signals | None = None) -> None:
+        """`signals`: of a process whose runs take turns; None: this run listens itself."""
+        self._processes, self._signals = processes or Processes(), signals
         self._received: int | None = None
         self._at_once = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Stopping:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in () if self._signals else (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -48,7 +91,8 @@ class Stopping:
         Raises:
             OtherProcessFailed: another process ends with an error.
         """
-        number = self._processes.largest(self._received or 0)
+        received = self._signals.received if self._signals else self._received
+        number = self._processes.largest(received or 0)
         if number == FAILED:
             raise OtherProcessFailed("another process of this run failed; its own message says why")
         if number:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from collm.common import clock
 from collm.common.seeds import derive
 from collm.config.job import RolloutConfig
 from collm.domains import contract
@@ -152,7 +153,7 @@ class Rollout:
             NonFiniteReward: the domain scored a joint action with NaN or infinity; its texts are in `evidence`.
             ContractError: the first step of a turn is not what every domain owes (`contract.check_step`).
         """
-        started = time.perf_counter()
+        started = clock.now()
         copies = generations or self.settings.generations
         roots = [self._root(task, seed) for task, seed in zip(tasks, seeds, strict=True)]
         frontier, tokens, reward_seconds = roots, 0, 0.0
@@ -164,7 +165,7 @@ class Rollout:
             reward_seconds += time.perf_counter() - before
             if not frontier:
                 break
-        return Played(roots, tokens, time.perf_counter() - started, reward_seconds)
+        return Played(roots, tokens, clock.now() - started, reward_seconds)
 
     def seconds(self, node: Node) -> float:
         """What a user waits for a node's answers if every agent runs on a machine like this one: the slowest agent."""

@@ -25,10 +25,11 @@ from collm.config.trackers import check_tracker
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
+from collm.llm.bases import Bases
 from collm.llm.team import Team
 from collm.pipeline import code_version
 from collm.pipeline.dependencies import KNOBS
-from collm.planning import counts, data_estimate, memory_check
+from collm.planning import counts, data_estimate, memory, memory_check
 from collm.runs import device as devices
 from collm.runs import out_of_memory
 from collm.runs.distributed import PATIENCE, Processes
@@ -60,12 +61,13 @@ class RunSetup:
         """The processes that this one works with."""
         return Processes.of(self.accelerator)
 
-    def team(self, critics: str | None = None, trained: bool = True) -> Team:
+    def team(self, critics: str | None = None, trained: bool = True, bases: Bases | None = None) -> Team:
         """Print the memory that is needed and load the team.
 
         Args:
             critics: "joint", "local" or "shared", as in `Team`; None makes agents alone.
             trained: whether the run takes gradients; playing alone needs less memory.
+            bases: those that other runs of this process have loaded or will use.
         Raises:
             ModelError: the machine has too little memory, or a model cannot be used as the job says.
             ConfigError: a base is spread over all GPUs and there are several processes.
@@ -75,6 +77,8 @@ class RunSetup:
         needed = memory_check.estimate(
             self.job, self.model_folders, critics, lengths, len(self.test), device.type, trained
         )
+        if bases is not None and bases.loaded:  # by a team that this one joins
+            needed |= dict.fromkeys(memory.OF_BASES, 0.0)
         memory_check.check(self.job, needed, device)
         self.memory = needed
         maps = {name: spec.get("device_map") for name, spec in self.job.models.items()}
@@ -82,7 +86,7 @@ class RunSetup:
             raise ConfigError("device_map gives all GPUs to one process; set it to null or start one process")
         again, cache, folders = self.job.training.gradient_checkpointing, self.job.rollout.cache, self.model_folders
         with self.within_memory("loading"):
-            team = Team(self.job.team, folders, self.seed, critics, self.accelerator, maps, again, cache)
+            team = Team(self.job.team, folders, self.seed, critics, self.accelerator, maps, again, cache, bases)
         if self.job.rollout.backend == "vllm":
             team.engines = self._engines(team)
         return team

@@ -9,16 +9,17 @@ import dataclasses
 import math
 import random
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from collm.common import clock
 from collm.common.errors import ConfigError
 from collm.common.files import sha256
 from collm.common.seeds import derive
 from collm.config.checks import fixed_in_words
 from collm.domains.base import Task
+from collm.llm.bases import Bases
 from collm.methods import monte_carlo
 from collm.methods.registry import METHODS
 from collm.runs import member_state
@@ -48,11 +49,12 @@ class Counters:
 class Trainer:
     """One run: a method on a domain with a seed."""
 
-    def __init__(self, setup: RunSetup, start: Path | None):
+    def __init__(self, setup: RunSetup, start: Path | None, bases: Bases | None = None):
         """Load the team, and go to where an interrupted attempt stopped.
 
         Args:
             start: folder of warm-started adapters; None starts from the bare base.
+            bases: of the runs of this process that share them; None: this run has its own.
         Raises:
             ConfigError: the job's row is not trained.
             CheckpointError: an unfinished run with other settings left checkpoints.
@@ -66,7 +68,7 @@ class Trainer:
         self.resumable = setup.resumable("train", setup.fingerprint("train", start=_digests(start)))
         setup.start_tracker()
         shared = self.settings.shared_backbone and method.critics == "local"
-        self.team = setup.team("shared" if shared else method.critics)
+        self.team = setup.team("shared" if shared else method.critics, bases=bases)
         refers = start is not None and self.settings.kl_coefficient > 0 and self.settings.kl_reference == "start"
         adapters = self.job.team.adapter == "lora"  # read again when a run goes on: what it has moved away from
         if start is not None and (adapters or not self.resumable.resumes):
@@ -82,7 +84,7 @@ class Trainer:
         self.counters = Counters()
         self.resumable.begin(self)
         self._earlier_seconds = self.counters.seconds  # spent by interrupted attempts
-        self._started = time.monotonic() - self._earlier_seconds
+        self._started = clock.now() - self._earlier_seconds
 
     def _context(self) -> Context:
         """What learning has to know of the episodes; rewards are those after scale and shift."""
@@ -125,7 +127,7 @@ class Trainer:
         counts = {name: getattr(counters, name) for name in ("env_step", "samples", "update", "tokens", "iteration")}
         run.write_outputs(
             self.team.save,
-            self._earlier_seconds,
+            self._earlier_seconds - clock.waited(),
             counts=counts | {"optimiser_steps": self.learner.steps},
             training_seconds=round(counters.seconds, 2),
             processes=self.processes.count,
@@ -277,7 +279,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Members, optimisers, counters and what the learner keeps from one rollout to the next."""
-        self.counters.seconds = time.monotonic() - self._started
+        self.counters.seconds = clock.now() - self._started
         return member_state.state_of(self.team, self.learner.optimisers) | {
             "progress": dataclasses.asdict(self.counters),
             "learner": self.learner.state(),

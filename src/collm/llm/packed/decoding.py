@@ -19,14 +19,32 @@ from collm.llm.packed.lora_linear import FrozenLinear, Gate, StackedLinear
 class PackedStepper:
     """Runs one batch of rows by a `PackedDecoder`; see `Stepper`. Without gradients."""
 
-    def __init__(self, decoder: PackedDecoder, adapters: Sequence[str | None], room: int, device: torch.device):
-        """`adapters`: one per group of rows; `room`: tokens that will be appended at most."""
+    def __init__(
+        self,
+        decoder: PackedDecoder,
+        adapters: Sequence[str | None],
+        room: int,
+        device: torch.device,
+        prompts: Sequence[int] | None = None,
+    ):
+        """A batch that is about to be read.
+
+        Args:
+            adapters: one per group of rows.
+            room: tokens that will be appended at most.
+            prompts: how many there are of each group, for groups that may differ in size and shrink apart; None: all
+                are and stay of the same size.
+        """
         self.decoder, self.adapters, self.room, self.device = decoder, list(adapters), room, device
         self.gate = Gate()
         decoder.refresh()
         self.dtype = decoder.layers[0].qkv.weight.dtype
         self._copies = 1
-        self._steps = [tuple(_RowLinear(linear, self.adapters) for linear in layer.linears) for layer in decoder.layers]
+        self._groups: torch.Tensor | None = None  # [rows] the group of each, where they are of any size
+        if prompts is not None:
+            self._groups = torch.arange(len(prompts), device=device).repeat_interleave(torch.tensor(prompts).to(device))
+        kind: type[_RowLinear] | type[_GroupedLinear] = _RowLinear if prompts is None else _GroupedLinear
+        self._steps = [tuple(kind(linear, self.adapters) for linear in layer.linears) for layer in decoder.layers]
 
     # prompts
 
@@ -34,9 +52,8 @@ class PackedStepper:
         """Logits after each prompt, [prompts, vocabulary]; keys and values are kept."""
         lengths = [len(prompt) for prompt in prompts]
         rows = Rows(lengths, self.device)
-        per_group = len(prompts) // len(self.adapters)
-        ends = rows.lengths.cumsum(0).tolist()
-        bounds = [0, *ends[per_group - 1 :: per_group]]
+        ends = [0, *rows.lengths.cumsum(0).tolist()]
+        bounds = [ends[place] for place in self._bounds(len(prompts))]
         groups = list(zip(self.adapters, bounds[:-1], bounds[1:], strict=True))
         tables = self.decoder.tables(token_positions(lengths, [0] * len(lengths), self.device))
         states = functional.embedding(token_ids(prompts, self.device), self.decoder.transformer.embed_tokens.weight)
@@ -92,12 +109,22 @@ class PackedStepper:
         """Let the batch consist of the rows with the indices `rows`."""
         self.positions = self.positions[rows]
         self.hidden = None if self.hidden is None else self.hidden[rows]
+        self._groups = None if self._groups is None else self._groups[rows]
         self._own(len(rows))
 
+    def _bounds(self, rows: int) -> list[int]:
+        """Where each group of the rows begins, and where the last one ends."""
+        if self._groups is None:
+            size = rows // len(self.adapters)
+            return [group * size for group in range(len(self.adapters) + 1)]
+        sizes = torch.bincount(self._groups, minlength=len(self.adapters))
+        return [0, *sizes.cumsum(0).tolist()]
+
     def _own(self, rows: int) -> None:
+        bounds = self._bounds(rows)
         for linears in self._steps:
             for linear in linears:
-                linear.own_rows(rows)
+                linear.own_rows(bounds)
 
     # one token
 
@@ -255,10 +282,10 @@ class _RowLinear:
                 place += part.shape[1]
         self.second = FrozenLinear(second, None, linear.pack and self.first is not None)
 
-    def own_rows(self, rows: int) -> None:
-        """Expect `rows` rows, the same number for every adapter."""
+    def own_rows(self, bounds: Sequence[int]) -> None:
+        """Expect the rows of a group from one of `bounds` to the next, the same number for every adapter."""
         if len(self._groups) > 1:
-            self.own = self._groups.repeat_interleave(rows // len(self._groups), 0)
+            self.own = self._groups.repeat_interleave(bounds[1], 0)
 
     def __call__(self, h: torch.Tensor) -> torch.Tensor:
         """[rows, out] from [rows, in]."""
@@ -268,3 +295,40 @@ class _RowLinear:
         if self.own is not None:
             inner.mul_(self.own)
         return self.linear(h, self.second(inner))
+
+
+class _GroupedLinear:
+    """The same for rows of many adapters, in groups of any size: two products per group.
+
+    A product with all A's would cost as many times more as there are groups.
+    """
+
+    def __init__(self, linear: StackedLinear, names: Sequence[str | None]):
+        self.linear = linear
+        self._parts = [self._stacked(name) for name in names]
+        self._groups: list[tuple[int, int, torch.Tensor, torch.Tensor]] = []  # rows that are there
+
+    def _stacked(self, name: str | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """A's of all layers [ranks, in], and their s B [ranks, out] with zeros at the columns of other layers."""
+        lora, weight = self.linear.lora(name), self.linear.weight
+        if lora is None:
+            return None
+        first, seconds = lora.stacked(weight.dtype)
+        second = weight.new_zeros(len(first), weight.shape[0])
+        place = 0
+        for (left, right), part in zip(lora.columns, seconds, strict=True):
+            second[place : place + part.shape[1], left:right] = part.t()
+            place += part.shape[1]
+        return first.t(), second
+
+    def own_rows(self, bounds: Sequence[int]) -> None:
+        """Expect the rows of a group from one of `bounds` to the next."""
+        ranges = zip(self._parts, bounds[:-1], bounds[1:], strict=True)
+        self._groups = [(start, stop, *part) for part, start, stop in ranges if part is not None and start < stop]
+
+    def __call__(self, h: torch.Tensor) -> torch.Tensor:
+        """[rows, out] from [rows, in]."""
+        result = self.linear(h)
+        for start, stop, first, second in self._groups:
+            result[start:stop].addmm_(h[start:stop] @ first, second)
+        return result

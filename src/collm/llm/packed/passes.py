@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from collm.llm.packed.decoder import PackedDecoder
 from collm.llm.packed.decoding import PackedStepper
 from collm.llm.packed.logprobs import last_states, logprobs
 from collm.llm.packed.static import StaticPacked
-from collm.llm.passes import PassSettings
+from collm.llm.passes import PassSettings, evened
 from collm.llm.sampling import Generated, Request, Sampling, decode
 from collm.llm.static.decoding import StaticDecoder
 
@@ -44,6 +45,17 @@ class PackedPasses:
             return self._static.decode(model, requests, sampling, ends)
         stepper = PackedStepper(self._decoder, adapters, sampling.max_new_tokens, device)
         return decode(stepper, requests, sampling, ends, device)
+
+    def decode_uneven(
+        self, adapters: Sequence[str | None], requests: Sequence[Request], sampling: Sampling, ends: frozenset[int]
+    ) -> list[list[Generated]]:
+        """See `Passes.decode_uneven`."""
+        if self._static is not None:
+            return evened(self.decode, adapters, requests, sampling, ends)
+        sizes = Counter(request.group for request in requests)
+        each, device = [sizes[group] for group in range(len(adapters))], self._settings.device
+        stepper = PackedStepper(self._decoder, adapters, sampling.max_new_tokens, device, each)
+        return decode(stepper, requests, sampling, ends, device, uneven=True)
 
     def logprobs(
         self,

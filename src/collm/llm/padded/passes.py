@@ -19,7 +19,7 @@ from collm.llm.padded.kv_cache import shares_prompts
 from collm.llm.padded.logprobs import last_states, logprobs
 from collm.llm.padded.multi_lora import Grouping, grouped, ungrouped
 from collm.llm.padded.static import StaticPadded
-from collm.llm.passes import PassSettings
+from collm.llm.passes import PassSettings, evened
 from collm.llm.sampling import Generated, Request, Sampling, decode
 from collm.llm.static.decoding import StaticDecoder
 
@@ -50,6 +50,12 @@ class PaddedPasses:
         with self._grouped(adapters):
             stepper = PaddedStepper(self._causal, sampling.max_new_tokens, self._pad, self._settings.device)
             return decode(stepper, requests, sampling, ends, self._settings.device)
+
+    def decode_uneven(
+        self, adapters: Sequence[str | None], requests: Sequence[Request], sampling: Sampling, ends: frozenset[int]
+    ) -> list[list[Generated]]:
+        """See `Passes.decode_uneven`."""
+        return evened(self.decode, adapters, requests, sampling, ends)
 
     def _grouped(self, adapters: Sequence[str | None]) -> contextlib.AbstractContextManager[Any]:
         if self._adapted is None:
