@@ -47,6 +47,7 @@ class StopOrGo:
     """One agent; the word stop ends an episode."""
 
     num_agents = 1
+    metrics = ()
 
     def observe(self, task, agent, turn, history, feedback):
         return [{"role": "user", "content": f"turn {turn}"}]

@@ -178,7 +178,7 @@ class Fixed(Toy):
         j = places[id(move.world)] = places.get(id(move.world), -1) + 1
         reward = self.REWARDS[move.turn][j]
         step = super().step(move.task, move.turn, move.joint_action, move.world)
-        return replace(step, reward=reward, done=self.ends and (move.turn, j) == (0, 1))
+        return replace(step, reward=reward, parts={"fixed": reward}, done=self.ends and (move.turn, j) == (0, 1))
 
 
 class Ends(Fixed):
