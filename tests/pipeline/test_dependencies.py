@@ -94,6 +94,7 @@ def test_what_fingerprints_leave_out():
     assert set(dependencies.KNOBS) == {
         "plugins",
         "rollout.cache",
+        "training.together",
         "configuration",
         "tracker",
         "sandbox",
