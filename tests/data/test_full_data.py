@@ -63,7 +63,7 @@ def name(request: pytest.FixtureRequest) -> str:
     except DataError as error:
         if domain(request.param).hub is not None or any(file.startswith(f"{request.param}/") for file in counted()):
             raise
-        pytest.skip(str(error))
+        pytest.skip(f"{request.param} has no public set and the collection no rows of it: {error}")
     return request.param
 
 
