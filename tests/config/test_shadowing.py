@@ -240,6 +240,7 @@ def test_examples_inside_sentences(load):
     mentioned = {*inline("README.md"), *inline("config/README.md")}
     assert mentioned == {
         "data: {source: path, path: FOLDER}",
+        "defaults: {training: {together: seeds}}",  # tests/workflow/test_side_by_side.py
         "defaults: {warm_start: {epochs: 10}}",
         "domain: {tldr: {warm_start: {epochs: 10}}}",
         "plugins: [my_module]",  # tests/config/test_plugins.py
@@ -249,6 +250,9 @@ def test_examples_inside_sentences(load):
     merged, _ = load("data: {source: path, path: FOLDER}")
     assert all(resolve_settings(merged, name)["data"]["path"] == "FOLDER" for name in NAMES)
     assert {resolve_settings(merged, name)["data"]["source"] for name in NAMES} == {"path"}
+    merged, lines = load("defaults: {training: {together: seeds}}")
+    assert lines == []
+    assert {resolve_settings(merged, name, "collm_cc")["training"]["together"] for name in NAMES} == {"seeds"}
     merged, lines = load("defaults: {warm_start: {epochs: 10}}")
     assert [resolve_job(merged, "tldr", name).warm_start.epochs for name in ("collm_cc", "magrpo")] == [4, 4]
     assert len(lines) == 1
