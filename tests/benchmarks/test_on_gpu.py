@@ -58,7 +58,8 @@ def test_a_cpu_is_right_against_itself(results):
 
 
 def test_fast_measures_decoding_both_ways_and_jobs(results):
-    card, *decoding = [line for line in results["fast"]["lines"] if "what" in line]
+    card, *lines = [line for line in results["fast"]["lines"] if "what" in line]
+    decoding = [line for line in lines if "cache" in line]
     assert card["matmul_tera"] > 0 and card["bandwidth_gb"] > 0
     assert {(line["cache"], line["sampling"]) for line in decoding} == {
         (cache, sampling) for cache in ("static", "growing") for sampling in ("plain", "top-p 0.9")
@@ -69,6 +70,11 @@ def test_fast_measures_decoding_both_ways_and_jobs(results):
     for line in jobs:
         assert line["rollouts"] >= 1 and line["samples_per_second"] > 0 and line["planned_gb"] > 0
         assert 0 < line["update_share_of_matmul"] and 0 < line["play_share"] < 1
+
+
+def test_fast_measures_five_seeds_together(results):
+    (line,) = (line for line in results["fast"]["lines"] if line.get("what") == "5 seeds together")
+    assert line["times_one"] == line["seconds_of_all"] / line["seconds_of_one"] > 0
 
 
 def test_peers_that_are_missing_are_skipped_by_name(results):

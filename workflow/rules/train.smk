@@ -62,7 +62,7 @@ for jobs in TRAINING_JOBS:
             runs=expand(in_logs("train/{domain}/{method}/seed{seed}.log"), **jobs.joined, allow_missing=True),
             job=in_logs(f"train/{jobs.place}.log"),
         benchmark:
-            in_benchmarks(f"train/{jobs.place.replace('/', '_')}.tsv")
+            in_benchmarks(f"train/{jobs.flat_place}.tsv")
         wildcard_constraints:
             domain=any_of(jobs.domains),
             method="|".join(config["methods"]),

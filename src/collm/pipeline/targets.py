@@ -227,6 +227,11 @@ class TrainingJobs:
         parts = ["{domain}", *([] if self.methods else ["{method}"]), self.name]
         return "/".join([*parts, *([] if self.seeds else ["seed{seed}"])])
 
+    @property
+    def flat_place(self) -> str:
+        """The same as one name, not folders."""
+        return self.place.replace("/", "_")
+
     def runs(self, method: str | None, seed: int | str | None) -> list[tuple[str, int | str]]:
         """Method and seed of every run of a job, given its wildcards; None for one that it lacks."""
         methods, seeds = self.methods or (str(method),), self.seeds or (seed if seed is not None else 0,)
