@@ -17,6 +17,7 @@ from markup import fenced, in_yaml, table
 from settings import allowed
 
 from collm import domains
+from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
 from collm.domains.base import PROFILES, Domain, Exchange, Step, Task
@@ -118,9 +119,15 @@ def _facts(domain: Domain) -> Iterator[str]:
         ("Reward", ranges),
         ("Rows that ship", ", ".join(f"{len(found)} ({split})" for split, found in rows.items())),
         ("Public set", f"`{hub}`" if hub else "none on the hub"),
-        ("Licence", kind.licence),
+        ("Licence of the rows that ship", _licences(kind)),
+        ("Licence of the public set", kind.public_licence),
     ]
     yield from table(("In the configuration", f"`{kind.name}`"), facts)
+
+
+def _licences(kind: type[Domain]) -> str:
+    generated = f"; generated rows: {kind.generated_licence}" if kind.generated_licence else ""
+    return kind.licence + generated
 
 
 def _constants(domain: Domain) -> Iterator[str]:
@@ -221,7 +228,7 @@ def _default_run(name: str, config: Mapping[str, Any]) -> Iterator[str]:
     """What `config.yaml` changes for models made from scratch, and the first prompts that follow from it."""
     job = resolve_job(config, name, "collm_cc")
     kind = domains.get(name)
-    domain = kind(job.options, job.profile, job.team.num_agents)
+    domain = build_domain(job)
     changed = {key: value for key, value in domain.options.items() if value != kind.default_options()[key]}
     if not changed:
         return
