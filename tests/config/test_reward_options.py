@@ -12,7 +12,7 @@ from collm.config.checks import reward_bounds
 from collm.config.job import build_domain
 from collm.config.resolve import resolve_job, resolve_settings
 from collm.domains import NAMES
-from collm.domains.reward import DEFAULTS
+from collm.domains.options import COMMON
 from collm.pipeline import code_version, variants
 from collm.pipeline.dependencies import DEPENDS, stage_settings
 
@@ -40,11 +40,11 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("domain", NAMES)
 def test_at_their_defaults_they_are_not_there(overlay, domain):
-    options = yaml.safe_dump(DEFAULTS, default_flow_style=True, width=1000).strip()
+    options = yaml.safe_dump(COMMON, default_flow_style=True, width=1000).strip()
     text = f"domains: [{domain}]\n"
     plain, same = overlay(text), overlay(text + f"domain: {{{domain}: {{options: {options}}}}}")
     settings = resolve_settings(plain, domain)
-    assert not set(DEFAULTS) & set(settings["options"])
+    assert not set(COMMON) & set(settings["options"])
     assert resolve_settings(same, domain)["options"] == settings["options"]
     for stage in DEPENDS:
         assert stage_settings(stage, resolve_settings(same, domain)) == stage_settings(stage, settings)

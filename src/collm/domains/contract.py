@@ -11,9 +11,8 @@ from typing import Any
 
 from collm.common.errors import ContractError
 from collm.domains.base import Domain, Metric, Step
-from collm.domains.options import Option
+from collm.domains.options import COMMON, Option
 
-RESERVED = ("weights", "reward", "reward_mode")  # options that every domain has, see `collm.domains.reward`
 TOLERANCE = 1e-6  # of parts and reward, relative where they are above 1
 
 
@@ -43,7 +42,7 @@ def check_class(kind: type[Domain]) -> None:
     metrics = getattr(kind, "metrics", None)
     if not isinstance(metrics, tuple) or not metrics or not all(isinstance(metric, Metric) for metric in metrics):
         raise ContractError(f"{where}.metrics is {metrics!r}; write a tuple of Metric, that of the overview first")
-    reserved = [option.name for option in kind.declared_options if getattr(option, "name", None) in RESERVED]
+    reserved = [option.name for option in kind.declared_options if getattr(option, "name", None) in COMMON]
     if reserved:
         raise ContractError(
             f"{where}.declared_options has {reserved[0]!r}, an option of every domain (docs/new_domain.md); give it "

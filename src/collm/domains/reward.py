@@ -18,10 +18,9 @@ from collm.common import modules
 from collm.common.errors import ConfigError, ContractError, RowError
 from collm.domains.base import Domain, Move, Step
 from collm.domains.contract import TOLERANCE, is_finite
-from collm.domains.options import nearest
+from collm.domains.options import COMMON, nearest
 from collm.domains.parts import Range
 
-DEFAULTS: dict[str, Any] = {"weights": {}, "reward": None, "reward_mode": "add"}
 SCHEMA: dict[str, Any] = {
     "weights": {
         "type": "object",
@@ -91,12 +90,12 @@ def reward_parts(**ranges: Range) -> Callable[[_Function], _Function]:
 
 def changed(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of this module that are not at their defaults."""
-    return {key: options[key] for key in DEFAULTS if key in options and options[key] != DEFAULTS[key]}
+    return {key: options[key] for key in COMMON if key in options and options[key] != COMMON[key]}
 
 
 def without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a domain without those of this module that change nothing."""
-    return {key: value for key, value in options.items() if key not in DEFAULTS or value != DEFAULTS[key]}
+    return {key: value for key, value in options.items() if key not in COMMON or value != COMMON[key]}
 
 
 def build(kind: type[Domain], options: Mapping[str, Any], profile: str = "paper", agents: int | None = None) -> Domain:
@@ -105,16 +104,16 @@ def build(kind: type[Domain], options: Mapping[str, Any], profile: str = "paper"
     Raises:
         ConfigError: an option, a part, a function or a number of agents that cannot be; says what can.
     """
-    unknown = [key for key in options if key not in DEFAULTS and key not in kind.default_options()]
+    unknown = [key for key in options if key not in COMMON and key not in kind.default_options()]
     if unknown:
-        allowed = [*kind.default_options(), *DEFAULTS]
+        allowed = [*kind.default_options(), *COMMON]
         key = f"domain.{kind.name}.options.{unknown[0]}"
         raise ConfigError(f"{key}: unknown option; {nearest(unknown[0], allowed)}")
-    own = {key: value for key, value in options.items() if key not in DEFAULTS}
+    own = {key: value for key, value in options.items() if key not in COMMON}
     asked, number = changed(options), kind.team_size() if agents is None else agents
     if not asked:
         return kind(own, profile, number)
-    return _rewarded(kind)(own, profile, number, {**DEFAULTS, **asked})
+    return _rewarded(kind)(own, profile, number, {**COMMON, **asked})
 
 
 def load(place: Any, key: str) -> RewardFunction:
@@ -157,7 +156,7 @@ class RewardedDomain(Domain):
         self._place = asked["reward"]
         if self._mode not in SCHEMA["reward_mode"]["enum"]:
             raise ConfigError(f"{self._where}.reward_mode: {self._mode!r} is unknown; allowed are add and replace")
-        if self._place is None and self._mode != DEFAULTS["reward_mode"]:
+        if self._place is None and self._mode != COMMON["reward_mode"]:
             raise ConfigError(
                 f"{self._where}.reward_mode is {self._mode} without a reward that could replace the domain's; set "
                 f"{self._where}.reward to a function, or leave reward_mode out"

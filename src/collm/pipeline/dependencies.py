@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from collm.common.mappings import flatten
+from collm.domains.options import COMMON
 
 Stage = Literal["data", "scratch_model", "warm_start", "train", "evaluate"]
 
@@ -50,7 +51,7 @@ KNOBS = (
 # Keys of `PLAYED` that mean something in training alone.
 OF_TRAINING = ("team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode", "rollout.reward")
 # Options that change what is paid and neither rows nor prompts; see `collm.domains.reward`.
-PAID = ("options.weights", "options.reward", "options.reward_mode")
+PAID = tuple(f"options.{name}" for name in COMMON)
 # Keys, with those below them, inside a stage's blocks that do not change what it computes.
 NEUTRAL: dict[Stage, frozenset[str]] = {
     "data": frozenset(PAID),
