@@ -17,8 +17,10 @@ from markup import fenced, in_yaml, table
 from settings import allowed
 
 from collm import domains
+from collm.config.job import build_domain
 from collm.config.load import load_config
 from collm.config.resolve import resolve_job
+from collm.domains import reward
 from collm.domains.base import PROFILES, Domain, Exchange, Step, Task
 from collm.domains.coding import reading
 from collm.domains.coding.base import CodingDomain
@@ -112,15 +114,23 @@ def _facts(domain: Domain) -> Iterator[str]:
     hub = " / ".join(part for part in (domain.hub or ()) if part)
     bounds = {profile: kind({}, profile) for profile in PROFILES}
     ranges = ", ".join(f"{d.min_reward:g} to {d.max_reward:g} (`{profile}`)" for profile, d in bounds.items())
+    parts = [f"`{name}` {low:g} to {high:g}" for name, (low, high) in domain.parts.items()]
     facts = [
         ("Agents", f"{', '.join(f'`{role}`' for role in domain.roles)}; possible: {sizes}"),
         ("Turns", "any number" if kind.max_turns is None else f"at most {kind.max_turns}"),
         ("Reward", ranges),
+        (f"Its parts (`{domain.profile}`)", ", ".join(parts)),
         ("Rows that ship", ", ".join(f"{len(found)} ({split})" for split, found in rows.items())),
         ("Public set", f"`{hub}`" if hub else "none on the hub"),
-        ("Licence", kind.licence),
+        ("Licence of the rows that ship", _licences(kind)),
+        ("Licence of the public set", kind.public_licence),
     ]
     yield from table(("In the configuration", f"`{kind.name}`"), facts)
+
+
+def _licences(kind: type[Domain]) -> str:
+    generated = f"; generated rows: {kind.generated_licence}" if kind.generated_licence else ""
+    return kind.licence + generated
 
 
 def _constants(domain: Domain) -> Iterator[str]:
@@ -221,7 +231,7 @@ def _default_run(name: str, config: Mapping[str, Any]) -> Iterator[str]:
     """What `config.yaml` changes for models made from scratch, and the first prompts that follow from it."""
     job = resolve_job(config, name, "collm_cc")
     kind = domains.get(name)
-    domain = kind(job.options, job.profile, job.team.num_agents)
+    domain = build_domain(job)
     changed = {key: value for key, value in domain.options.items() if value != kind.default_options()[key]}
     if not changed:
         return
@@ -237,10 +247,9 @@ def _default_run(name: str, config: Mapping[str, Any]) -> Iterator[str]:
 
 def _options(kind: type[Domain]) -> Iterator[str]:
     yield "\n## Options\n"
-    if not kind.declared_options:
-        yield "None."
-        return
-    yield f"Keys of `domain.{kind.name}.options`.\n"
+    others = ", ".join(f"`{name}`" for name in reward.SCHEMA)
+    yield f"Keys of `domain.{kind.name}.options`. Beside them {others}: "
+    yield "[another reward](../new_domain.md#another-reward).\n"
     rows = []
     for option in kind.declared_options:
         cells = (f"`{option.name}`", allowed(option.json_schema()), f"`{in_yaml(option.default)}`", option.description)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,11 +13,11 @@ from support.places import ROOT
 
 PAGE = (ROOT / "docs" / "new_domain.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
-MODULE, METHOD = [text for kind, text in BLOCKS if kind == "python"]
-OWN = next(text for kind, text in BLOCKS if kind == "yaml")
+MODULE, REWARD, METHOD = [text for kind, text in BLOCKS if kind == "python"]
+OWN, WEIGHTS = [text for kind, text in BLOCKS if kind == "yaml"]
 TRAIN = """
 import collm
-files = [{tiny!r}, "own.yaml"]
+files = [{tiny!r}, "own.yaml", "reward.yaml"]
 run = collm.train("count_on", "collm_cc", config=files, device="cpu")
 table = run.table()
 print(table.to_string())
@@ -31,7 +32,9 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("own")
     (made / "count_on.py").write_text(MODULE)
     (made / "my_method.py").write_text(METHOD)
+    (made / "my_reward.py").write_text(REWARD)
     (made / "own.yaml").write_text(OWN)
+    (made / "reward.yaml").write_text(WEIGHTS)
     return made
 
 
@@ -52,12 +55,25 @@ def test_the_template_keeps_the_contract(folder):
     assert said == "count_on:CountOn: nothing is wrong (teams of 1, 3 agents)\n"
 
 
-def test_the_template_is_trained_and_evaluated_outside_the_clone(folder):
+def test_the_reward_of_the_page_keeps_the_contract(folder):
+    options = '{"reward": "my_reward:short", "weights": {"all": 0, "short": 2}}'
+    said = call(folder, "-m", "collm", "check-domain", "count_on:CountOn", "--options", options)
+    assert said == "count_on:CountOn: nothing is wrong (teams of 1, 3 agents)\n"
+
+
+def test_the_template_is_trained_and_evaluated_outside_the_clone_with_the_reward_of_the_page(folder):
     said = call(folder, "-c", TRAIN.format(tiny=str(ROOT / "tests" / "workflow" / "tiny.yaml")))
     assert "collm_cc" in said
     assert (folder / "curve.png").stat().st_size > 1000
     team = folder / "results" / "count_on" / "collm_cc" / "seed0" / "adapters"
     assert sorted(path.name for path in team.glob("agent_*")) == ["agent_0", "agent_1", "agent_2"]
+    samples = folder / "results" / "count_on" / "collm_cc" / "seed0" / "samples.jsonl"
+    for row in map(json.loads, samples.read_text().splitlines()):
+        parts = row["turns"][-1]["parts"]
+        assert set(parts) == {"share", "all", "short"} and parts["all"] == 0.0
+        assert parts["short"] == 2 * row["record"]["function_parts"]["short"]
+        assert parts["share"] == row["record"]["domain_parts"]["share"]
+        assert row["reward"] == pytest.approx(sum(parts.values()))
     assert '"licence": "MIT"' in (folder / "data" / "count_on" / "manifest.json").read_text()
 
 

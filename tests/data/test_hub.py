@@ -215,6 +215,8 @@ commit = answers["commit"] = hub.resolve("dataset", "owner/posts", None, lock)
 hub.announce("dataset", "owner/posts", commit)
 splits = hub.load_splits("owner/posts", None, commit, {"train"})
 answers["rows"] = {name: list(rows) for name, rows in splits.items()}
+answers["licence"] = hub.stated_licence("owner/posts", commit)
+answers["none"] = hub.stated_licence("owner/bare", commit)
 answers["again"] = hub.announce("dataset", "owner/posts", commit)
 model = hub.download_model("owner/tiny", hub.resolve("model", "owner/tiny", None, lock))
 answers["model"] = sorted(path.name for path in model.iterdir())
@@ -259,6 +261,7 @@ def test_downloads_are_pinned_and_then_served_by_the_cache(tmp_path):
     tiny = {"config.json": b"{}", "model.safetensors": b"w" * 100, "pytorch_model.bin": b"w", "onnx/x.json": b"{}"}
     repositories = {
         ("dataset", "owner/posts"): (OLD, posts),
+        ("dataset", "owner/bare"): (OLD, {"data/train.jsonl": lines[0]}),
         ("model", "owner/tiny"): (NEW, tiny),
         ("model", "owner/pickled"): ("d" * 40, {"config.json": b"{}", "pytorch_model.bin": b"w"}),
     }
@@ -266,6 +269,8 @@ def test_downloads_are_pinned_and_then_served_by_the_cache(tmp_path):
         answers, messages = run_clients(tmp_path, HF_ENDPOINT=address)
     assert answers["commit"] == OLD
     assert answers["rows"] == {"train": rows, "test": []}
+    assert (answers["licence"], answers["none"]) == ("mit (card of owner/posts)", "")
+    assert "no card of owner/bare can be read, its licence counts as not stated" in messages
     assert answers["model"] == ["config.json", "model.safetensors"]
     assert (
         "dataset owner/posts at aaaaaaaaaaaa" in messages
@@ -277,6 +282,7 @@ def test_downloads_are_pinned_and_then_served_by_the_cache(tmp_path):
 
     offline, messages = run_clients(tmp_path, HF_ENDPOINT=address, HF_HUB_OFFLINE="1")
     assert (offline["commit"], offline["rows"], offline["model"]) == (OLD, answers["rows"], answers["model"])
+    assert (offline["licence"], offline["none"]) == (answers["licence"], "")
     assert f"using the commit of owner/posts recorded in revisions.json: {OLD}" in messages
     # Without this check `datasets` would quietly serve the commit it has for the one that was asked for.
     assert f"has dataset owner/posts at {OLD}, not {'c' * 40}" in offline["errors"][1]

@@ -82,7 +82,7 @@ def test_a_changed_key_reaches_the_stages_that_compute_with_it(default, key, sta
 
 def test_every_named_block_and_key_is_one_of_the_settings(default):
     settings = resolve_settings(default, "str_build", "collm_dc")
-    keys = set(flatten(settings)) | set(settings)
+    keys = set(flatten(settings)) | set(settings) | {*dependencies.PAID}  # there only where they change something
     listed = {*dependencies.KNOBS, *dependencies.OF_TRAINING}
     listed |= {key for blocks in dependencies.DEPENDS.values() for key in blocks}
     listed |= {key for neutral in dependencies.NEUTRAL.values() for key in neutral}

@@ -81,3 +81,17 @@ def test_what_a_run_leaves_follows_the_umask(models_folder, tmp_path, umask):
         if mode != (0o777 if path.is_dir() else 0o666) & ~umask:
             wrong[path.name] = oct(mode)
     assert wrong == {}
+
+
+def test_a_changed_reward_function_changes_the_fingerprint_of_a_run(models_folder, tmp_path, monkeypatch):
+    """A checkpoint of another fingerprint is refused, see test_resume."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_paid.py").write_text("def paid(turn):\n    return {'a': 1.0}\n")
+    made = session(models_folder, tmp_path)
+    plain = made.code("train")
+    made.job = dataclasses.replace(made.job, options={**made.job.options, "reward": "my_paid:paid"})
+    before = made.code("train")
+    assert set(before) - set(plain) >= {"my_paid", "collm.domains.reward"}
+    (tmp_path / "my_paid.py").write_text("def paid(turn):\n    return {'a': 2.0}\n")
+    after = made.code("train")
+    assert {name for name in after if after[name] != before[name]} == {"my_paid"}

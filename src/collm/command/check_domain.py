@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from collm.common import cli
-from collm.common.errors import ConfigError
 from collm.config import plugins
 from collm.domains import trial
 from collm.domains.base import PROFILES
@@ -23,23 +21,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="paper", choices=PROFILES, help="reward definition")
     arguments = parser.parse_args(argv)
     kind = plugins.find_class(arguments.place)
-    found = trial.problems(kind, _options(arguments.options), arguments.agents, arguments.profile, arguments.turns)
+    found = trial.problems(
+        kind, cli.json_object("--options", arguments.options), arguments.agents, arguments.profile, arguments.turns
+    )
     for line in found:
         print(line)
     sizes = arguments.agents or kind.team_sizes or "any number of"
     if not found:
         print(f"{arguments.place}: nothing is wrong (teams of {_words(sizes)} agents)")
     return cli.USER_ERROR if found else 0
-
-
-def _options(text: str) -> dict[str, Any]:
-    try:
-        options = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"--options {text!r} is no JSON ({error}); write an object like '{{\"name\": 1}}'") from None
-    if not isinstance(options, dict):
-        raise ConfigError(f"--options {text!r} is no JSON object; write one like '{{\"name\": 1}}'")
-    return options
 
 
 def _words(sizes: Any) -> str:

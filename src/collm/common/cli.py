@@ -7,12 +7,13 @@ import atexit
 import contextlib
 import errno
 import gc
+import json
 import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from collm.common import shipped
 from collm.common.errors import CollmError, ConfigError, Interrupted
@@ -64,6 +65,17 @@ def rate(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is refused; write a number above 0")
     return number
+
+
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """What an option says as a JSON object; ConfigError if it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r} is no JSON ({error}); write an object like '{{\"name\": 1}}'") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{option} {text!r} is no JSON object; write one like '{{\"name\": 1}}'")
+    return found
 
 
 def each_once(option: str, names: Iterable[object]) -> None:

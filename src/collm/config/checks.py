@@ -86,7 +86,7 @@ def reward_bounds(domain: str, options: Mapping[str, Any], profile: str, num_age
 
 @functools.cache
 def _reward_bounds(domain: str, options: str, profile: str, num_agents: int) -> tuple[float, float]:
-    built = domains.get(domain)(json.loads(options), profile, num_agents)
+    built = domains.build(domain, json.loads(options), profile, num_agents)
     contract.check_instance(built)
     return built.min_reward, built.max_reward
 

@@ -210,7 +210,7 @@ def build_domain(job: Job) -> Domain:
     Raises:
         ConfigError: an option or a number of agents that the domain refuses.
     """
-    return domains.get(job.domain)(job.options, job.profile, job.team.num_agents)
+    return domains.build(job.domain, job.options, job.profile, job.team.num_agents)
 
 
 def model_of(job: Job, name: str) -> Mapping[str, Any]:

@@ -8,64 +8,42 @@ into the tables; nothing else has to be registered. An entry point of the group 
 from __future__ import annotations
 
 import functools
-import importlib
-import os
-import sys
 from importlib import metadata
 from types import ModuleType
 from typing import Any
 
 from collm import domains
-from collm.common.errors import CollmError, ConfigError
+from collm.common import modules
+from collm.common.errors import ConfigError
 from collm.domains.base import Domain
 from collm.methods import registry
 
 DOMAINS, METHODS = "collm.domains", "collm.methods"  # groups of entry points
 
 
-def load(modules: Any) -> None:
+def load(names: Any) -> None:
     """Enter what installed packages and these modules bring; what is there already stays.
 
     Args:
-        modules: names as in `import`; a module beside the configuration's runs, in the working directory, is found too.
+        names: as in `import`; a module beside the configuration's runs, in the working directory, is found too.
             Anything but a list of texts is left to the schema, which says what is wrong.
     Raises:
         ConfigError: a module is not there, fails while it is loaded, or holds neither a domain nor a method.
         ContractError: a class is no whole domain.
     """
     _load_entry_points()
-    for name in modules if isinstance(modules, (list, tuple)) else ():
+    for name in names if isinstance(names, (list, tuple)) else ():
         if isinstance(name, str):
-            _enter(_module(name))
+            _enter(modules.load(name, "plugins"))
 
 
 def find_class(place: str) -> type[Domain]:
     """The class "module:Class"; ConfigError if there is none."""
     module, _, name = place.partition(":")
-    kind = getattr(_module(module), name, None) if name else None
+    kind = getattr(modules.load(module, "plugins"), name, None) if name else None
     if not (isinstance(kind, type) and issubclass(kind, Domain)):
         raise ConfigError(f"{place!r} is no Domain; write MODULE:CLASS, like my_module:MyDomain")
     return kind
-
-
-def _module(name: str) -> ModuleType:
-    """A module by its name, looked for in the working directory as well."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)  # behind all others, so that no file here stands for an installed module
-    try:
-        return importlib.import_module(name)
-    except CollmError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigError(
-                f"plugins: there is no module {name!r}; it is looked for among installed modules and in {here}: start "
-                "there, or set PYTHONPATH to its folder"
-            ) from None
-        raise ConfigError(f"plugins: {name} needs a module that is not installed: {error}") from error
-    except Exception as error:
-        raise ConfigError(f"plugins: {name} fails while it is loaded: {type(error).__name__}: {error}") from error
 
 
 def _enter(module: ModuleType) -> None:

@@ -24,6 +24,7 @@ from collm.config.messages import known
 from collm.config.numbers import whole_numbers
 from collm.config.setting import names
 from collm.config.snapshot import digest
+from collm.domains import reward
 from collm.methods.registry import BASELINES, METHODS, ROWS, WARM_STARTS, lineage, start_of
 
 
@@ -39,7 +40,8 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm_start") -> dict[str, Any]:
     """Resolve the settings of one job from the layers that are meant for it (see `_layers`).
 
-    Options of the domain that no file names have their declared defaults. A null `rollout.reward_shift` becomes minus
+    Options of the domain that no file names have their declared defaults; those that change its reward
+    (`domains.reward`) are there only where they do. A null `rollout.reward_shift` becomes minus
     the domain's best reward (under the profile), scaled. The released update rule fixes some keys last
     (`checks.fix`); what they were is kept under "fixed". "configuration" is the digest of the whole, that of
     all variants together for one of them.
@@ -55,7 +57,8 @@ def resolve_settings(config: Mapping[str, Any], domain: str, method: str = "warm
         resolved = merge(resolved, layer)
     resolved = copy.deepcopy(resolved)
     _check_complete(resolved, domain)
-    resolved["options"] = {**domains.get(domain).default_options(), **resolved.get("options", {})}
+    own = reward.without_defaults(resolved.get("options", {}))
+    resolved["options"] = {**domains.get(domain).default_options(), **own}
     team = resolved["team"]
     if isinstance(team["agents"], str):
         team["agents"] = [team["agents"]] * team["num_agents"]

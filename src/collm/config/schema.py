@@ -19,6 +19,7 @@ from collm import domains
 from collm.config.job import BLOCKS, SOURCES
 from collm.config.setting import block_schema, setting
 from collm.config.trackers import TRACKERS
+from collm.domains import reward
 from collm.domains.base import PROFILES
 from collm.methods import registry
 from collm.methods.registry import BASELINES, METHODS
@@ -179,7 +180,7 @@ def _variants(keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _domain_block(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
-    options = {option.name: option.json_schema() for option in domains.get(name).declared_options}
+    options = {option.name: option.json_schema() for option in domains.get(name).declared_options} | reward.SCHEMA
     return _mapping({**layer, "options": _mapping(options, "The domain's own options.")}, "Settings of one domain.")
 
 

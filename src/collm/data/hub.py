@@ -149,6 +149,25 @@ def load_splits(
     return splits
 
 
+def stated_licence(repository: str, sha: str) -> str:
+    """The licence that a data set's card states at a commit, as "NAME (card of OWNER/SET)"; "" if it states none.
+
+    The card is README.md, which the local cache has where `load_splits` has downloaded the set.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, HTTPError
+    from yaml import YAMLError
+
+    try:
+        path = huggingface_hub.hf_hub_download(repository, "README.md", repo_type="dataset", revision=sha)
+        stated = huggingface_hub.DatasetCard.load(path, ignore_metadata_errors=True).data.license
+    except (EntryNotFoundError, HTTPError, OSError, ValueError, YAMLError) as error:
+        _say(f"no card of {repository} can be read, its licence counts as not stated ({_brief(error)})")
+        return ""
+    names = [str(name) for name in (stated if isinstance(stated, list) else [stated]) if name and name != "unknown"]
+    return f"{', '.join(names)} (card of {repository})" if names else ""
+
+
 def readable(size: int) -> str:
     """Bytes as a short text in decimal units: 1.2 GB."""
     value = float(size)

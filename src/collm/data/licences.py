@@ -1,4 +1,7 @@
-"""Whose licence the rows of a folder have: that of the public set if they are its files, byte for byte."""
+"""Whose licence rows have: that of their own source, never of another set of the same benchmark.
+
+Rows that ship and rows of a generator have those that the class states, rows of the hub what the data set's card says,
+files of a folder that of the public set if they are its files, byte for byte."""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from pathlib import Path
 from collm.common.files import sha256
 from collm.domains.base import Domain
 
-OWN = "the user's own rows ({files}): licence not known"
+UNSTATED = "not stated"
+OWN = f"{UNSTATED} (own rows: {{files}})"
+GENERATED = "generated"  # origins of rows that a generator made
 # Files of the public data collection that the domains read; docs/paper_index.md and README say where they are from.
 PUBLIC = frozenset(
     {
@@ -36,19 +41,34 @@ PUBLIC = frozenset(
 )
 
 
-def licence(domain: Domain, folder: Path | None, origins: Iterable[str]) -> str:
-    """The licence of the rows that were taken, for the manifest.
+def licence(domain: Domain, source: str, origins: Iterable[str], folder: Path | None = None, card: str = "") -> str:
+    """The licence of the rows that were taken, for the manifest: what their own source states, or that it states none.
 
     Args:
-        folder: where `data.path` points; None for rows of another source, which are the domain's own.
-        origins: of the rows, "folder/file:line"; generated rows have no file.
+        source: embedded, path or hub.
+        origins: of the rows, "folder/file:line"; of generated ones "generated:number".
+        folder: where `data.path` points.
+        card: what the data set's card on the hub states; "": nothing.
     """
-    if folder is None:
-        return domain.licence
+    stated: dict[str, None] = {}
     names = dict.fromkeys(origin.split(":")[0] for origin in origins)
-    files = [name for name in names if (folder / name).is_file()]
-    unknown = [name for name in files if sha256(folder / name) not in PUBLIC]
-    if not unknown:
-        return domain.licence
-    own = OWN.format(files=", ".join(unknown))
-    return own if len(unknown) == len(names) else f"{own}; others: {domain.licence}"
+    if GENERATED in names:
+        stated[domain.generated_licence or domain.licence] = None
+    files = [name for name in names if name != GENERATED]
+    if source == "hub" and files:
+        stated[card or UNSTATED] = None
+    elif source == "path":
+        own = [name for name in files if not _public(folder, name)]
+        if len(own) < len(files):
+            stated[domain.public_licence or UNSTATED] = None
+        if own:
+            stated[OWN.format(files=", ".join(own))] = None
+    elif files:
+        stated[domain.licence] = None
+    return "; ".join(stated)
+
+
+def _public(folder: Path | None, name: str) -> bool:
+    """Whether rows of this origin are those of a public file."""
+    file = None if folder is None else folder / name
+    return file is not None and file.is_file() and sha256(file) in PUBLIC

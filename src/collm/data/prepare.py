@@ -42,6 +42,7 @@ class Source:
     splits: Mapping[str, Sequence[RawRow]]
     origin: str
     revision: str | None = None
+    licence: str = ""  # that a data set's card on the hub states
 
 
 def parse_slices(expression: str) -> tuple[Slice, ...]:
@@ -127,12 +128,13 @@ def prepare(
     source = _load(domain, settings, chosen, seed, Path(lock))
     kept, dropped, replaced = _split(domain, source, chosen)
     folder = Path(settings["path"]) if name == "path" else None
+    origins = [origin for rows in kept.values() for _, origin in rows]
     manifest = {
         "domain": domain.name,
         "source": name,
         "origin": source.origin,
         "revision": source.revision,
-        "licence": licences.licence(domain, folder, (origin for rows in kept.values() for _, origin in rows)),
+        "licence": licences.licence(domain, name, origins, folder, source.licence),
         "seed": seed,
         "label": _label(domain, name, kept["test"]),
         "splits": {split: {"slice": chosen[split], "rows": len(rows)} for split, rows in kept.items()},
@@ -243,7 +245,7 @@ def _load_hub(domain: Domain, settings: Mapping[str, Any], expressions: Mapping[
     loaded = hub.load_splits(repository, configuration, revision, needed)
     splits = {split: domain.hub_rows(split, rows) for split, rows in loaded.items()}
     origin = repository if configuration is None else f"{repository}/{configuration}"
-    return Source(splits, origin, revision)
+    return Source(splits, origin, revision, hub.stated_licence(repository, revision))
 
 
 def _split(

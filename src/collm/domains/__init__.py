@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from collm.common.errors import ConfigError
-from collm.domains import contract
+from collm.domains import contract, reward
 from collm.domains.base import Domain
 from collm.domains.building.house_build import HouseBuild
 from collm.domains.building.str_build import StrBuild
@@ -69,6 +72,15 @@ def get(name: str) -> type[Domain]:
     if name not in _TABLE:
         raise DomainError(f"domain {name!r} is unknown; {nearest(name, _TABLE)}")
     return _TABLE[name]
+
+
+def build(name: str, options: Mapping[str, Any], profile: str = "paper", agents: int | None = None) -> Domain:
+    """The domain `name` with its options, those that change its reward among them (`reward.build`).
+
+    Raises:
+        ConfigError: no such domain, or an option or a number of agents that it refuses.
+    """
+    return reward.build(get(name), options, profile, agents)
 
 
 def title(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from collm.common.errors import ConfigError, DataError, RowError
 from collm.domains.options import Option, check_options
+from collm.domains.parts import RewardParts
 from collm.domains.thoughts import without_thoughts
 
 __all__ = [
@@ -147,7 +148,7 @@ class RawRow:
     origin: str
 
 
-class Domain(ABC):
+class Domain(RewardParts):
     """One benchmark: data, prompts, deterministic simulator, reward, demonstrations.
 
     `options` are the keys of `domain.<name>.options`, declared in `declared_options`; unknown or ill-typed ones raise
@@ -157,7 +158,9 @@ class Domain(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]  # in tables and figures; by default the name with a capital and blanks
-    licence: ClassVar[str]
+    licence: ClassVar[str]  # of the rows that ship; `collm.data.licences` says which one a manifest states
+    public_licence: ClassVar[str] = ""  # of the public data set; empty: not stated
+    generated_licence: ClassVar[str] = ""  # of generated rows; empty: `licence`
     hub: tuple[str, str | None] | None = None  # data set and its configuration on the hub
     embedded_origin: ClassVar[str] = "shipped with collm"
     generated_label: ClassVar[str] = ""  # how tables call test rows of the generator that are not the benchmark's own
@@ -342,11 +345,7 @@ class Domain(ABC):
         return episode
 
     def _last_response(self, task: Task, turn: int, history: Sequence[Exchange]) -> str:
-        """What the agent answered at the turn before, printable and without its thoughts.
-
-        Raises:
-            ValueError: there is no past (a programming error).
-        """
+        """The agent's answer of the turn before, printable and without thoughts; ValueError if there is none."""
         if not history:
             raise ValueError(f"turn {turn} of {task.id} needs the agent's own history")
         return printable(without_thoughts(history[-1].response))

@@ -6,12 +6,12 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from collm.common.errors import ContractError
 from collm.domains.base import Domain, Metric, Step
-from collm.domains.options import Option
+from collm.domains.options import COMMON, Option
 
 TOLERANCE = 1e-6  # of parts and reward, relative where they are above 1
 
@@ -42,6 +42,12 @@ def check_class(kind: type[Domain]) -> None:
     metrics = getattr(kind, "metrics", None)
     if not isinstance(metrics, tuple) or not metrics or not all(isinstance(metric, Metric) for metric in metrics):
         raise ContractError(f"{where}.metrics is {metrics!r}; write a tuple of Metric, that of the overview first")
+    reserved = [option.name for option in kind.declared_options if getattr(option, "name", None) in COMMON]
+    if reserved:
+        raise ContractError(
+            f"{where}.declared_options has {reserved[0]!r}, an option of every domain (docs/new_domain.md); give it "
+            "another name"
+        )
     if not all(isinstance(option, Option) for option in kind.declared_options):
         raise ContractError(f"{where}.declared_options is {kind.declared_options!r}; write a tuple of Option")
     sizes = kind.team_sizes
@@ -59,8 +65,26 @@ def check_instance(domain: Domain) -> None:
     if not isinstance(roles, tuple) or len(roles) != domain.num_agents or len(set(roles)) != len(roles):
         raise ContractError(f"{where}.roles is {roles!r} for {domain.num_agents} agents; give each one name of its own")
     least, most = (getattr(domain, field, None) for field in ("min_reward", "max_reward"))
-    if least is None or most is None or not (_finite(least) and _finite(most) and least <= most):
+    if least is None or most is None or not (is_finite(least) and is_finite(most) and least <= most):
         raise ContractError(f"{where}.min_reward and max_reward are {least!r} and {most!r}; write two numbers")
+    _check_parts(domain, where)
+
+
+def _check_parts(domain: Domain, where: str) -> None:
+    """Parts that are declared have ranges, and the bounds of the reward lie in those of their sum."""
+    if not isinstance(domain.parts, Mapping):
+        raise ContractError(f"{where}.parts is {domain.parts!r}; write a dict like {{NAME: (LEAST, GREATEST)}}")
+    for name, pair in domain.parts.items():
+        good = isinstance(pair, tuple) and len(pair) == 2 and all(map(is_finite, pair)) and pair[0] <= pair[1]
+        if not good:
+            raise ContractError(f"{where}.parts[{name!r}] is {pair!r}; write the least and the greatest value")
+    if domain.parts:
+        least, most = (math.fsum(pair[end] for pair in domain.parts.values()) for end in (0, 1))
+        if domain.min_reward < least - TOLERANCE or domain.max_reward > most + TOLERANCE:
+            raise ContractError(
+                f"{where}.parts sum to {least:g} at least and {most:g} at most; min_reward and max_reward are "
+                f"{domain.min_reward:g} and {domain.max_reward:g}: mend one of them"
+            )
 
 
 def check_step(domain: Domain, step: Step) -> None:
@@ -80,6 +104,7 @@ def step_faults(domain: Domain, step: Any) -> Iterator[str]:
         yield f"it returned {type(step).__name__}; return a Step"
         return
     yield from _number_faults(step)
+    yield from _part_faults(domain, step)
     known = [metric.name for metric in domain.metrics if metric.draws == 1]
     unknown = [name for name in step.metrics if name not in known]
     if unknown:
@@ -117,10 +142,10 @@ def _number_faults(step: Step) -> Iterator[str]:
             yield f"{field} is a {type(entries).__name__}; return a dict of numbers by name"
             return
         for name, value in entries.items():
-            if not _finite(value):
+            if not is_finite(value):
                 yield f"{field}[{name!r}] is {value!r}; return a finite number"
                 return
-    if not _finite(step.reward):
+    if not is_finite(step.reward):
         yield f"reward is {step.reward!r}; return a finite number"
         return
     total = math.fsum(step.parts.values())
@@ -128,7 +153,23 @@ def _number_faults(step: Step) -> Iterator[str]:
         yield f"parts sum to {total:g} and reward is {step.reward:g}; return parts that sum to the reward"
 
 
-def _finite(value: Any) -> bool:
+def _part_faults(domain: Domain, step: Step) -> Iterator[str]:
+    """Parts that the class declares, but not as they are."""
+    if not domain.parts or not isinstance(step.parts, dict):
+        return
+    odd = sorted(str(name) for name in set(step.parts) ^ set(domain.parts))
+    if odd:
+        yield f"parts and those that the class declares differ in {odd[0]!r}; declared are {', '.join(domain.parts)}"
+        return
+    for name, (low, high) in domain.parts.items():
+        value = step.parts[name]
+        slack = TOLERANCE * max(1.0, abs(low), abs(high))
+        if is_finite(value) and not low - slack <= value <= high + slack:
+            yield f"parts[{name!r}] is {value:g}; declared is {low:g} to {high:g}"
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number, neither NaN nor infinite."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 

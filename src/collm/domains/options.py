@@ -15,6 +15,9 @@ from collm.common.errors import ConfigError, suggestion
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 
+COMMON: dict[str, Any] = {"weights": {}, "reward": None, "reward_mode": "add"}
+"""Defaults of the options that every domain has beside its own; `collm.domains.reward` says what they do."""
+
 
 @dataclass(frozen=True)
 class Option:

@@ -155,6 +155,10 @@ class RowDomain(Domain):
         parts = self.score(row, self.check_joint_action(texts))
         return math.fsum(parts.values()), dict(parts)
 
+    def case_parts(self, components: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+        """The components, which are the parts."""
+        return {name: components[name] for name in (*names,) or components}
+
 
 def _object(line: str, origin: str) -> dict[str, Any]:
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collm.common.errors import CollmError, RowError
-from collm.domains import contract
+from collm.domains import contract, reward
 from collm.domains.base import Domain, Exchange, RawRow, Task
 
 ROWS = 4  # of each split that are played
@@ -67,7 +67,7 @@ def problems(
         return [str(error)]
     for size in sizes or kind.team_sizes or (1, 2, 3, 4):
         try:
-            domain = kind(options, profile, size)
+            domain = reward.build(kind, options, profile, size)
             contract.check_instance(domain)
         except Exception as error:
             found.append(f"{size} agents: {contract.title(kind)}: {_words(error)}")

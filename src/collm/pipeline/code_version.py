@@ -22,10 +22,12 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from collm import domains
 from collm.config.resolve import resolve_settings
+from collm.domains import reward
 from collm.methods.registry import METHODS, WARM_STARTS
 from collm.pipeline import variants
 from collm.pipeline.places import Places
@@ -53,6 +55,7 @@ LEFT_OUT = (
     "collm.common.errors",
     "collm.common.files",
     "collm.common.mappings",
+    "collm.common.modules",
     "collm.common.progress",
     "collm.llm.sources",
     "collm.runs.checkpoint",
@@ -68,19 +71,30 @@ LEFT_OUT = (
 UNKNOWN = "(not recorded)"
 
 
-def modules(stage: PlayingStage, domain: str, backend: str = "transformers", method: str = "") -> dict[str, str]:
+def modules(
+    stage: PlayingStage,
+    domain: str,
+    backend: str = "transformers",
+    method: str = "",
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, str]:
     """Digests of the modules that decide what a stage computes, by their names.
 
     Args:
         domain: the job's benchmark; one that is not in the table adds nothing.
         backend: `rollout.backend` of the job.
         method: the job's row; counts where a plugin brought it. Of a plugin its own module counts, not those beside it.
+        options: of the domain; a function named by `reward` counts with its module, as what pays by it does.
     """
     waiting = list(STAGES[stage])
     if domain in domains.names():
         waiting.append(domains.get(domain).__module__)
     if method in METHODS and (advantage := METHODS[method].advantage) is not None:
         waiting.append(advantage.partition(":")[0])
+    if reward.changed(options):
+        waiting.append(reward.__name__)
+    if place := options.get("reward"):
+        waiting.append(place.partition(":")[0])
     digests: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
@@ -129,7 +143,7 @@ def notices(config: Mapping[str, Any], root: Path = Path(".")) -> list[str]:
         if facts["config"].get("revision") != settings["revision"]:
             continue
         then = facts.get("code", {}).get("modules")
-        now = modules(stage, domain, settings["rollout"]["backend"], row)
+        now = modules(stage, domain, settings["rollout"]["backend"], row, settings["options"])
         names = (UNKNOWN,) if then is None else tuple(changed(then, now))
         if names:
             named.add(folder)

@@ -6,10 +6,11 @@ files. All functions are pure: they take resolved settings (`resolve.resolve_set
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from collm.common.mappings import flatten
+from collm.domains.options import COMMON
 
 Stage = Literal["data", "scratch_model", "warm_start", "train", "evaluate"]
 
@@ -49,10 +50,12 @@ KNOBS = (
 )
 # Keys of `PLAYED` that mean something in training alone.
 OF_TRAINING = ("team.critic", "rollout.generations", "rollout.discount", "rollout.joint_mode", "rollout.reward")
-# Keys inside a stage's blocks that do not change what it computes.
+# Options that change what is paid and neither rows nor prompts; see `collm.domains.reward`.
+PAID = tuple(f"options.{name}" for name in COMMON)
+# Keys, with those below them, inside a stage's blocks that do not change what it computes.
 NEUTRAL: dict[Stage, frozenset[str]] = {
-    "data": frozenset(),
-    "scratch_model": frozenset(),
+    "data": frozenset(PAID),
+    "scratch_model": frozenset(PAID),
     "warm_start": frozenset((*MEMORY_KNOBS, *OF_TRAINING, "warm_start.enabled")),
     "train": frozenset((*MEMORY_KNOBS, *BOOKKEEPING)),
     "evaluate": frozenset((*MEMORY_KNOBS, *OF_TRAINING)),
@@ -94,4 +97,9 @@ def run_settings(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _depends(stage: Stage, key: str) -> bool:
     """Whether a dotted key is in one of the stage's blocks and counts there."""
     blocks = DEPENDS[stage]
-    return key not in NEUTRAL[stage] and any(key == block or key.startswith(f"{block}.") for block in blocks)
+    return _within(key, blocks) and not _within(key, NEUTRAL[stage])
+
+
+def _within(key: str, blocks: Iterable[str]) -> bool:
+    """Whether a key is one of the blocks or below one."""
+    return any(key == block or key.startswith(f"{block}.") for block in blocks)

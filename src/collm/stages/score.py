@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--domain", required=True, help=f"one of {', '.join(domains.NAMES)}, or of a plugin")
     parser.add_argument("--plugins", nargs="+", default=[], metavar="MODULE", help="modules with domains of your own")
     parser.add_argument("--agents", type=cli.count, help="size of the team; default: that of the domain")
+    parser.add_argument("--options", default="{}", metavar="JSON", help='such as {"weights": {"style": 0}}')
     parser.add_argument("--profile", default="paper", help=f"reward definition: {' or '.join(PROFILES)}")
     parser.add_argument("--sandbox", default="refuse", help=f"for model-written code: {' or '.join(shared.POLICIES)}")
     parser.add_argument("cases", type=Path, metavar="CASES.jsonl", help="one object with id and inputs per line")
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     shared.check_policy(arguments.sandbox)
     plugins.load(arguments.plugins)
     kind = domains.get(arguments.domain)
-    domain = kind({}, arguments.profile, arguments.agents or kind.team_size())
+    options = cli.json_object("--options", arguments.options)
+    domain = domains.build(arguments.domain, options, arguments.profile, arguments.agents or kind.team_size())
     try:
         lines = arguments.cases.read_bytes().split(b"\n")
     except OSError as error:

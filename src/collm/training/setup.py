@@ -129,7 +129,8 @@ class RunSetup:
 
     def code(self, stage: code_version.PlayingStage) -> dict[str, str]:
         """Digests of the modules that decide what a stage computes for this job."""
-        return code_version.modules(stage, self.job.domain, self.job.rollout.backend, self.job.method)
+        job = self.job
+        return code_version.modules(stage, job.domain, job.rollout.backend, job.method, job.options)
 
     def start_tracker(self) -> None:
         """Open the job's tracker, if it has one, in the main process; its files lie in `RunFolders.trackers`."""

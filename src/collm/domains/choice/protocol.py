@@ -117,6 +117,9 @@ def brier(replies: Sequence[Reply], answer: int, options: int) -> float:
     return sum(errors) / len(errors)
 
 
+_OF_TEAMS = re.compile(r"(own|form)_(solver|checker|voter_\d+)")  # parts of teams of any size
+
+
 class ReasoningDomain(Domain):
     """A multiple-choice question that solver, checker and further voters answer apart, once more where they differ."""
 
@@ -147,7 +150,9 @@ class ReasoningDomain(Domain):
         super().__init__(options, profile, num_agents)
         self.roles = ("solver", "checker", *(f"voter_{number}" for number in range(3, num_agents + 1)))[:num_agents]
         best = [Reply(0, max(CONFIDENCES), True)] * num_agents
-        self.max_reward = fsum(self._parts(best, 0).values())
+        earned = self._parts(best, 0)
+        self.max_reward = fsum(earned.values())
+        self.parts = {name: (0.0, most) for name, most in earned.items()}
 
     @abstractmethod
     def embedded(self, seed: int) -> dict[str, list[RawRow]]:
@@ -222,6 +227,14 @@ class ReasoningDomain(Domain):
                 for role, reply in zip(self.roles, replies, strict=True)
             }
         return parts
+
+    def knows_part(self, name: str) -> bool:
+        """Those of its agents; one agent alone also knows those of a team."""
+        return name in self.parts or (self.num_agents == 1 and _OF_TEAMS.fullmatch(name) is not None)
+
+    def case_row(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The question as in tasks."""
+        return question_fields(inputs, "")
 
     def _metrics(self, replies: Sequence[Reply], answer: int, options: int) -> dict[str, float]:
         """In per cent but for the Brier score; one agent alone agrees with itself and has no checker.

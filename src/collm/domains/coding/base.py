@@ -38,7 +38,7 @@ from collm.domains.coding.demonstrations import scripted, solutions
 from collm.domains.coding.generated_problems import IDS, LEVELS, NAME, Problem, generate, practice
 from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
 from collm.domains.coding.options import DECLARED, FEWEST, TURNS
-from collm.domains.coding.reading import Outcome, Reading, components, kind, parts
+from collm.domains.coding.reading import CodingCases, Outcome, Reading, components, kind, parts, ranges
 from collm.domains.coding.rows import coding_fields, identifier
 from collm.domains.coding.syntax import AUX, Unparsable, parse, usable
 from collm.domains.options import Option
@@ -61,7 +61,7 @@ def shipped_rows(name: str) -> tuple[RawRow, ...]:
     return tuple(readers.read_rows(embedded_path(f"{name}.jsonl")))
 
 
-class CodingDomain(Domain):
+class CodingDomain(CodingCases, Domain):
     """Agent 0 writes a helper, agent 1 the function that is tested.
 
     Under `feedback_tests: disjoint` at least one assert is left to score with, whatever `feedback_slice` says.
@@ -91,6 +91,7 @@ class CodingDomain(Domain):
         self.rules = {"paper": reward_paper, "released": reward_released}[profile]
         self.roles = (AUX, "main") if num_agents == 2 else ("main",)
         self.max_reward = 4.0 if num_agents == 2 else 2.1
+        self.parts = ranges(num_agents)
 
     def _check_generated(self) -> None:
         levels, count = self.options["difficulty"], self.options["generated"]

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from collm.domains.parts import Range, RewardParts
 from collm.sandbox import Verdict
 
 AUX_DEFINED, MAIN_DEFINED, SYNTAX, AUX_USED, NOT_WRAPPER, IGNORED = 0.4, 0.6, 0.5, 0.5, 1.0, -0.5
 TESTS = 1.0
 OWN_KINDS = ("TimeLimit", "Died", "Skipped", "Malformed", "Unsendable", "Opaque", "SetupFailed", "TooLong", "Lost")
+
+
+COMPLETIONS = ("aux_completion", "main_completion")
+GOLDEN = {
+    "tests": "test_reward",
+    "aux_used": "aux_used_bonus",
+    "not_wrapper": "not_wrapper_bonus",
+    "ignored_call": "ignored_deduction",
+}  # parts that golden rows call otherwise
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,36 @@ def parts(reading: Reading, outcome: Outcome) -> dict[str, float]:
             rewards["not_wrapper"] = 0.0 if reading.wrapper else NOT_WRAPPER
             rewards["ignored_call"] = IGNORED if reading.ignored else 0.0
     return rewards
+
+
+def ranges(agents: int) -> dict[str, Range]:
+    """Least and greatest value of each part; one agent alone has no helper."""
+    helper = {"aux_used": (0.0, AUX_USED), "not_wrapper": (0.0, NOT_WRAPPER), "ignored_call": (IGNORED, 0.0)}
+    if agents == 1:
+        helper = dict.fromkeys(helper, (0.0, 0.0))
+    return {
+        "aux_defined": (0.0, AUX_DEFINED if agents > 1 else 0.0),
+        "main_defined": (0.0, MAIN_DEFINED),
+        "syntax": (0.0, SYNTAX),
+        "tests": (0.0, TESTS),
+        **helper,
+    }
+
+
+class CodingCases(RewardParts):
+    """Where cases of the golden rows hold parts and answers."""
+
+    def case_parts(self, components: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+        """The parts under their own names."""
+        return {name: components[GOLDEN.get(name, name)] for name in names}
+
+    def case_row(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The problem without the two completions."""
+        return {key: value for key, value in inputs.items() if key not in COMPLETIONS}
+
+    def case_answers(self, inputs: Mapping[str, Any]) -> list[str | None]:
+        """The completions that are there, the helper's first."""
+        return [inputs[key] for key in COMPLETIONS if key in inputs]
 
 
 def components(rewards: dict[str, float], outcome: Outcome) -> dict[str, float | int | bool]:

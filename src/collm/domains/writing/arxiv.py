@@ -16,7 +16,17 @@ from typing import Any
 
 from collm.domains.base import Demonstration, RawRow, Task, printable, require, require_text
 from collm.domains.writing.arxiv_writer import Shape, expand
-from collm.domains.writing.reward import DELIMITER, Band, Cascade, WritingDomain, measure, measure_all, score, score_all
+from collm.domains.writing.reward import (
+    DELIMITER,
+    MAX_REWARD,
+    Band,
+    Cascade,
+    WritingDomain,
+    measure,
+    measure_all,
+    score,
+    score_all,
+)
 from collm.domains.writing.tldr_writer import clean, sentences
 
 _ONLY = "Answer with running text alone: no title, no list, no comment."
@@ -40,7 +50,8 @@ class Arxiv(WritingDomain):
 
     name = "arxiv"
     title = "arXiv"
-    licence = "arXiv metadata CC0 1.0; embedded abstracts written for this project (MIT)"
+    licence = "MIT (written for this project)"
+    public_licence = "arXiv metadata CC0 1.0"
     hub = ("OpenMLRL/arXiv_abstract", None)
     cascades = {
         "paper": _cascade(Band(0.8, 1.0, 1.3, 1.5), content_only=True, searched="both", log_factor=0.4),
@@ -123,7 +134,7 @@ class Arxiv(WritingDomain):
             reward = sum(parts.values())
             if reward > best_reward:
                 best, best_reward = pair, reward
-            if reward >= self.max_reward - 1e-6:
+            if reward >= MAX_REWARD - 1e-6:
                 break
         return best
 

@@ -44,7 +44,8 @@ from collm.domains.prose import content_words, words
 
 MAX_REWARD = 3.0
 DELIMITER = "[PARAGRAPH_SPLIT]"
-PARTS = ("structure", "length", "vocabulary", "style")
+RANGES = {"structure": (0.0, 0.5), "length": (0.0, 1.0), "vocabulary": (0.0, 0.5), "style": (0.0, 1.0)}
+PARTS = tuple(RANGES)
 
 _FIRST_LABEL = re.compile(r"paragraph 1:", re.IGNORECASE)
 _SECOND_LABEL = re.compile(r"paragraph 2:", re.IGNORECASE)
@@ -266,6 +267,7 @@ class WritingDomain(Domain):
     team_sizes = None
     max_reward = MAX_REWARD
     min_reward = 0.0
+    parts = RANGES
     caution = (
         "the published reward counts lengths, distinct words and transition phrases and does not look at meaning: "
         "words in random order can earn 3.0 of 3 (100 %)"

@@ -16,7 +16,17 @@ from typing import Any
 from collm.common.errors import UnusableRow
 from collm.domains.base import Demonstration, RawRow, Task, printable, require, require_text
 from collm.domains.options import Option
-from collm.domains.writing.reward import DELIMITER, Band, Cascade, WritingDomain, measure, measure_all, score, score_all
+from collm.domains.writing.reward import (
+    DELIMITER,
+    MAX_REWARD,
+    Band,
+    Cascade,
+    WritingDomain,
+    measure,
+    measure_all,
+    score,
+    score_all,
+)
 from collm.domains.writing.tldr_writer import Faults, clean, elaborate, sentences
 
 _ONLY = "Answer with the summary alone: no title, no list, no comment."
@@ -39,7 +49,8 @@ class Tldr(WritingDomain):
 
     name = "tldr"
     title = "TLDR"
-    licence = "posts CC BY 4.0 (Webis-TLDR-17); embedded posts written for this project (MIT)"
+    licence = "MIT (written for this project)"
+    public_licence = "posts CC BY 4.0 (Webis-TLDR-17)"
     hub = ("trl-lib/tldr", None)
     cascades = {
         "paper": _cascade(content_only=True, searched="both", log_factor=0.6),
@@ -131,7 +142,7 @@ class Tldr(WritingDomain):
             reward = sum(parts.values())
             if reward > best_reward:
                 best, best_reward = text, reward
-            if reward >= self.max_reward - 1e-6:
+            if reward >= MAX_REWARD - 1e-6:
                 break
         return best
 
