@@ -139,8 +139,18 @@ def test_claims_follow_from_the_intervals(tmp_path):
     domains = {"tldr": get("tldr")({})}
     main, differences = (frame(loaded, domains, resamples=200) for frame in (main_frame, difference_frame))
     (sentence,) = claims(main, differences, domains)
-    assert sentence.startswith("TLDR: of the trained methods CoLLM-CC stands first, Score ")
-    assert "against Warm start (2 seeds: read the interval as a range)." in sentence
+    assert sentence.startswith("TLDR: Score of CoLLM-CC is ")
+    assert " %, the highest of the trained methods; that is +" in sentence
+    assert (
+        " points against Warm start, 95 % interval +" in sentence
+        and "(2 seeds: read the interval as a range)." in sentence
+    )
+    close = main.assign(low=0.0, high=100.0)
+    assert claims(close, differences, domains)[0].endswith("overlaps with that of MAGRPO: their order is not settled.")
+    apart = main.assign(low=main["point"], high=main["point"])
+    assert "overlaps" not in claims(apart, differences, domains)[0]
+    alone = claims(main[main["method"] == "collm_cc"], differences, domains)[0]
+    assert "highest" not in alone and "overlaps" not in alone
     still = differences.assign(low=-1.0, high=1.0)
     assert "which shows no change: the interval holds 0" in claims(main, still, domains)[0]
     assert claims(main[main["method"] == "parallel"], differences, domains) == []
@@ -163,7 +173,7 @@ def test_tables_of_texts():
     assert "T &amp; T" in written
     rows = pd.DataFrame([["m", "part.a_b", 1.0, 0.5, 2.0], ["n", "reward", 3.0, None, None]])
     rows.columns = ["method", "metric", "point", "low", "high"]
-    assert estimates(rows, str.upper).to_dict("records") == [
-        {"Method": "M", "a b": "1 [0.5, 2]", "reward": "–"},
-        {"Method": "N", "a b": "–", "reward": "3"},
+    assert estimates(rows, str.upper, str.title).to_dict("records") == [
+        {"Method": "M", "Part.A_B": "1 [0.5, 2]", "Reward": "–"},
+        {"Method": "N", "Part.A_B": "–", "Reward": "3"},
     ]

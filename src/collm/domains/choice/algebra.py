@@ -10,7 +10,7 @@ from collm.domains.choice.mmlu import GeneratedSubject
 
 
 class Algebra(GeneratedSubject):
-    """Agents 0 and 1 are solver and checker of one question; accuracy of the joint answer."""
+    """A solver and a checker answer the same question; accuracy is that of their joint answer."""
 
     name = "algebra"
     licence = "MMLU MIT (Hendrycks et al.); generated questions MIT (this project)"

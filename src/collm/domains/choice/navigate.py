@@ -26,7 +26,7 @@ _FIELDS = ("input", "target", "canary")
 
 
 class Navigate(ReasoningDomain):
-    """Agents 0 and 1 are solver and checker of one walk; accuracy of the joint answer."""
+    """A solver and a checker say whether the same walk ends at its start; accuracy is that of their joint answer."""
 
     name = "navigate"
     licence = "BIG-Bench Hard MIT; generated walks MIT (this project)"

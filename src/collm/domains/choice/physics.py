@@ -11,7 +11,7 @@ from collm.domains.choice.mmlu import GeneratedSubject
 
 
 class Physics(GeneratedSubject):
-    """Agents 0 and 1 are solver and checker of one question; accuracy of the joint answer."""
+    """A solver and a checker answer the same question; accuracy is that of their joint answer."""
 
     name = "physics"
     licence = "MMLU MIT (Hendrycks et al.); generated questions MIT (this project)"
