@@ -227,11 +227,11 @@ def test_the_page_says_what_it_is_and_links_to_the_numbers(page, path):
 def test_no_choice_is_cut_off(page, path):
     """A select as wide as its text would need: its box holds it at every width."""
     measure = (
-        "[...document.querySelectorAll('.side select, .top select')].filter((one) => one.offsetParent).filter((one) => {"
+        "[...document.querySelectorAll('.side select, .top select')].filter((one) => one.offsetParent && (() => {"
         "const font = getComputedStyle(one); const pen = document.createElement('canvas').getContext('2d');"
         "pen.font = `${font.fontSize} ${font.fontFamily}`;"
         "return Math.max(...[...one.options].filter((option) => !option.hidden)"
-        ".map((option) => pen.measureText(option.text).width)) + 34 > one.offsetWidth; }).map((one) => one.id)"
+        ".map((option) => pen.measureText(option.text).width)) + 34 > one.offsetWidth; })()).map((one) => one.id)"
     )
     for width in (400, 1280):
         page.size(width, 800)

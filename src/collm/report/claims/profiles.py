@@ -48,7 +48,8 @@ def _table(study: Study, options: str) -> pd.DataFrame:
     frame = study.frames["scores"]
     frame = frame[frame["options"] == options]
     pairs = zip(frame["domain"], frame["metric"], strict=True)
-    frame = frame[[metric == get(domain).metrics[0].name for domain, metric in pairs]]
+    main = np.array([metric == get(domain).metrics[0].name for domain, metric in pairs], dtype=bool)
+    frame = frame[main]
     return frame.pivot_table(index="seed", columns=["method", "domain"], values="value")
 
 

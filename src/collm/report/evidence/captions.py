@@ -98,13 +98,13 @@ def variants(results: Mapping[str, Results], domain: str, estimator: str = "mean
     """Of the curves of variants beside each other."""
     reference = next(iter(results.values()))
     evaluations = [own.curves[(own.curves["domain"] == domain)] for own in results.values()]
-    joined = pd.concat(evaluations)
-    joined = joined[joined["event"] == "evaluation"]
+    together = pd.concat(evaluations)
+    together = together[together["event"] == "evaluation"]
     return joined(
         f"{title(domain)}, variants {', '.join(results)}: reward of the last turn on test tasks against environment "
         "steps",
-        _points(reference, domain, joined),
-        _lines(joined, estimator),
+        _points(reference, domain, together),
+        _lines(together, estimator),
     )
 
 

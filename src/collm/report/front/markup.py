@@ -66,8 +66,8 @@ def picture(svg: bytes, words: str, caption: str) -> str:
     width = re.search(rb'<svg[^>]*\bwidth="([\d.]+)pt"', svg)
     least = f' style="min-width:{SMALLEST * float(width[1]) * 4 / 3:.0f}px"' if width else ""
     return (
-        f'<figure><div class="wide" tabindex="0" role="region" aria-label="{text(words)}"><img alt="{text(words)}"{least} '
-        f'src="data:image/svg+xml;base64,{data}"></div><figcaption>{text(caption)}</figcaption></figure>'
+        f'<figure><div class="wide" tabindex="0" role="region" aria-label="{text(words)}"><img alt="{text(words)}"'
+        f'{least} src="data:image/svg+xml;base64,{data}"></div><figcaption>{text(caption)}</figcaption></figure>'
     )
 
 
