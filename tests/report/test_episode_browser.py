@@ -217,7 +217,7 @@ def test_the_page_says_what_it_is_and_links_to_the_numbers(page, path):
     assert "A column is a method" in text(page, "header")
     assert page.evaluate("document.querySelector('header a').getAttribute('href')") == "report.html"
     go(page, path, "str_build")
-    assert "reward of turn 2, the last, final evaluation" in text(page, ".head")
+    assert "reward of the last turn, final evaluation" in text(page, ".head")
     last = "[...document.querySelectorAll('.card .reward')].slice(-4).map((one) => one.lastChild.textContent)"
     assert page.evaluate(last) == page.evaluate(
         "[...document.querySelectorAll('.score')].map((one) => one.textContent)"

@@ -90,7 +90,8 @@ def _draw(axes: Axes, readings: Sequence[Reading], labelled: bool) -> None:
     axes.tick_params(axis="x", labelsize=7)
     words = {measure_words(one) for one in readings}
     several = MEASURES[readings[0].line.measure].words.format(metric="the main metric")
-    axes.set_xlabel(several if len(words) > 1 else words.pop(), fontsize=7)
+    points = " (points)" if readings[0].line.measure == "difference" else ""  # all its metrics are percentages
+    axes.set_xlabel((several if len(words) > 1 else words.pop()) + points, fontsize=7)
 
 
 def _limits(readings: Sequence[Reading], ratio: bool) -> tuple[float, float]:

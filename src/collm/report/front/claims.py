@@ -97,8 +97,9 @@ def _order(rows: pd.DataFrame, best: pd.Series) -> str:
     close = others[(others["low"] <= best["high"]) & (others["high"] >= best["low"])]
     if close.empty:
         return ""
-    labels = ", ".join(ROWS[name].label for name in ROWS if name in set(close["method"]))
-    return f" Its interval overlaps with that of {labels}: their order is not settled."
+    *labels, last = [ROWS[name].label for name in ROWS if name in set(close["method"])]
+    those = f"those of {', '.join(labels)} and {last}" if labels else f"that of {last}"
+    return f" Its interval overlaps with {those}: their order is not settled."
 
 
 def _few(seeds: int) -> str:

@@ -149,7 +149,7 @@ function head({ name, episode, step }) {
   const turns = episode ? episode.turns.length : 0;
   const when = step !== null && step !== undefined ? `after ${step} environment steps` : "final evaluation";
   return el("header", { class: "head", "--method": colour }, el("h3", {}, label),
-    el("p", {}, el("span", { class: "score" }, episode ? fixed(episode.reward) : "–"), el("span", { class: "quiet" }, ` reward${turns > 1 ? ` of turn ${turns}, the last` : ""}, ${when}`)), el("ul", {}, metrics));
+    el("p", {}, el("span", { class: "score" }, episode ? fixed(episode.reward) : "–"), el("span", { class: "quiet" }, ` reward${turns > 1 ? " of the last turn" : ""}, ${when}`)), el("ul", {}, metrics));
 }
 
 function titleBar(entry) {
