@@ -151,8 +151,11 @@ def _health(runs: Sequence[RunHealth], drawing: str, domain: Domain) -> str:
 
 def _with_roles(line: str, domain: Domain) -> str:
     """A remark in which agents and their critics, `agent_0` and `critic_0`, carry the name of their role."""
-    roles = dict(enumerate(role.replace("_", " ") for role in domain.roles))
-    named = lambda match: f"{match[0]} ({roles[int(match[1])]})" if int(match[1]) in roles else match[0]  # noqa: E731
+
+    def named(match: re.Match[str]) -> str:
+        role = domain.roles[int(match[1])] if int(match[1]) < len(domain.roles) else ""
+        return f"{match[0]} ({role.replace('_', ' ')})" if role else match[0]
+
     return re.sub(r"\b(?:agent|critic)_(\d+)\b", named, line)
 
 
