@@ -9,6 +9,7 @@ from pathlib import Path
 
 from collm.common import cli
 from collm.common.files import write_atomic
+from collm.report.claims import captions
 from collm.report.claims.declared import read
 from collm.report.claims.forest import forest
 from collm.report.claims.profiles import profiles
@@ -32,8 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_atomic(out / "claims.csv", frame(found).to_csv(index=False, float_format="%.6g"))
     write_atomic(out / "claims.md", markdown(claims, found))
     write_atomic(out / "claims.tex", latex(found))
-    save(forest(claims, found), arguments.out / "figures" / "claims")
-    save(profiles(claims, study), arguments.out / "figures" / "profiles")
+    for name, figure, caption in (
+        ("claims", forest(claims, found), captions.forest(claims, found, study)),
+        ("profiles", profiles(claims, study), captions.profiles(claims, study)),
+    ):
+        save(figure, arguments.out / "figures" / name)
+        write_atomic(arguments.out / "figures" / f"{name}.txt", caption + "\n")
     print("claims:", ", ".join(f"{count} {name}" for name, count in counted(found).items()))
     return 0
 

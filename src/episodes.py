@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         packs.append(pack(name, runs, most))
         labels[name] = origin(results, domain, results.methods(name)[0]).label
     out = Path(report.out)
-    write_atomic(out, page(packs, report.domains, labels, "Episodes"))
+    write_atomic(out, page(packs, report.domains, labels, "What the teams said"))
     print(f"{out}: {sum(one.episodes for one in packs)} episodes, {out.stat().st_size / 1e6:.1f} MB")
     return 0
 

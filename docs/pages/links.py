@@ -15,6 +15,8 @@ INCLUDED: Mapping[str, str] = {
 """Files outside of docs/ that the site shows, and the page of each."""
 
 LINK = re.compile(r"(?P<picture>!?)\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+NAMED = re.compile(r"`[^`\n]*`|!?\[[^\]]*\]\([^)\s]+\)|(?<![\w/\"'])docs/(?P<page>[\w/]+\.md)\b")
+"""Code, a link, or a file of docs/ that a sentence names, as docstrings and comments of settings do."""
 BLOCK = re.compile(r"^(```+).*?^\1\s*$", re.DOTALL | re.MULTILINE)
 
 
@@ -33,6 +35,7 @@ def mended(markdown: str, source: str, page: str) -> str:
 
     text = BLOCK.sub(keep, markdown)
     text = LINK.sub(lambda match: _link(match, source, page), text)
+    text = NAMED.sub(lambda match: _named(match, page), text)
     return re.sub("\0(\\d+)\0", lambda match: kept[int(match[1])], text)
 
 
@@ -49,3 +52,9 @@ def _link(match: re.Match[str], source: str, page: str) -> str:
         return match["words"] if match["words"].strip("`") == file else f"{match['words']} (`{file}`)"
     relative = posixpath.relpath(place, posixpath.dirname(page) or ".")
     return f"{match['picture']}[{match['words']}]({relative}{'#' + anchor if anchor else ''})"
+
+
+def _named(match: re.Match[str], page: str) -> str:
+    if not match["page"]:
+        return match[0]
+    return f"[{match[0]}]({posixpath.relpath(match['page'], posixpath.dirname(page) or '.')})"

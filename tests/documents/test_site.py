@@ -89,6 +89,25 @@ def test_a_browser_finds_words_from_disk_asks_no_server_and_narrow_pages_fit(sit
         assert [url for url in page.requests if not url.startswith(("file://", "about:", "data:"))] == []
 
 
+@pytest.mark.skipif(chromium.program() is None, reason="no Chromium here; apt-get install chromium")
+def test_pages_are_dark_where_the_reader_prefers_it(site):
+    scheme = "document.body.getAttribute('data-md-color-scheme')"
+    with chromium.opened() as page:
+        for dark, name in ((False, "default"), (True, "slate"), (False, "default")):  # the last choice is not kept
+            page.dark(dark)
+            page.open(site / "methods.html")
+            page.wait(f"{scheme} === '{name}'")
+        assert page.problems == []
+
+
+def test_files_that_sentences_name_are_links(site):
+    text = (site / "benchmarks/coophe.html").read_text(encoding="utf-8")
+    assert '<a href="../coding.html">docs/coding.md</a>' in text
+    assert '<a href="new_domain.html">docs/new_domain.md</a>' in (site / "configuration.html").read_text(
+        encoding="utf-8"
+    )
+
+
 def test_every_setting_has_its_line(site):
     page, declared = words(site, "configuration.html"), schema()
     blocks = ("team", "data", "rollout", "warm_start", "training", "evaluation")

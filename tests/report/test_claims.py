@@ -14,7 +14,7 @@ from support.places import ROOT
 import claims as stage
 from collm.common import cli
 from collm.common.errors import ConfigError, DataError
-from collm.report.claims import declared, measures, verdicts
+from collm.report.claims import declared, forest, measures, verdicts
 from collm.report.claims.declared import Region
 from collm.report.claims.student import Mean
 from collm.report.claims.study import Study
@@ -332,3 +332,11 @@ def test_tables_and_figures_of_the_shipped_claims(tmp_path):
     for name in ("claims", "profiles"):
         assert (out / f"figures/{name}.png").stat().st_size > 10_000
         assert (out / f"figures/{name}.svg").is_file()
+        caption = (out / f"figures/{name}.txt").read_text(encoding="utf-8")
+        assert "n = 3 seeds" in caption and "95 %" in caption and "test tasks" in caption and caption.endswith(".\n")
+    assert "Options stable: n = 3 seeds × 1 benchmark (TLDR) a curve. " in caption
+    assert "Options paper: not run." in caption
+    drawn = forest.forest(shipped, verdicts.verdicts(shipped, Study.read(study)))
+    shown = [axes.get_xlabel() + axes.get_title("left") for axes in drawn.axes]
+    assert not [words for words in shown if "_" in words or "..." in words], "names as people write them"
+    assert any("writing, all alike" in words for words in shown)

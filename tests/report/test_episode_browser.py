@@ -103,7 +103,7 @@ def choose(page, name, value):
 @pytest.mark.parametrize(
     ("domain", "words", "drawn"),
     [
-        ("tldr", ["Agent 1, summariser", "structure", "cut off: had not ended"], None),
+        ("tldr", ["Agent 1, summariser", "structure", "cut off at the length limit"], None),
         ("str_build", ["Agent 2, second builder", "of 9 wanted cells", "agent 1: "], ".world svg.flat rect"),
         ("house_build", ["spiders killed", "y 0"], ".world svg polygon"),
         ("coophe", ["1 of 2 tests passed", "assert solve('<b>') == 3", "TypeError"], ".tests .no"),
@@ -211,6 +211,34 @@ def test_another_seed_and_fewer_methods(page, path):
     assert "seed=1" in page.evaluate("location.hash")
     page.evaluate("document.querySelector('#methods input').click()")
     assert count(page, ".head") == 3
+
+
+def test_the_page_says_what_it_is_and_links_to_the_numbers(page, path):
+    assert "A column is a method" in text(page, "header")
+    assert page.evaluate("document.querySelector('header a').getAttribute('href')") == "report.html"
+    go(page, path, "str_build")
+    assert "reward of the last turn, final evaluation" in text(page, ".head")
+    last = "[...document.querySelectorAll('.card .reward')].slice(-4).map((one) => one.lastChild.textContent)"
+    assert page.evaluate(last) == page.evaluate(
+        "[...document.querySelectorAll('.score')].map((one) => one.textContent)"
+    )
+
+
+def test_no_choice_is_cut_off(page, path):
+    """A select as wide as its text would need: its box holds it at every width."""
+    measure = (
+        "[...document.querySelectorAll('.side select, .top select')].filter((one) => one.offsetParent && (() => {"
+        "const font = getComputedStyle(one); const pen = document.createElement('canvas').getContext('2d');"
+        "pen.font = `${font.fontSize} ${font.fontFamily}`;"
+        "return Math.max(...[...one.options].filter((option) => !option.hidden)"
+        ".map((option) => pen.measureText(option.text).width)) + 34 > one.offsetWidth; })()).map((one) => one.id)"
+    )
+    for width in (400, 1280):
+        page.size(width, 800)
+        for domain in ("tldr", "coophe", "arc_challenge"):
+            go(page, path, domain)
+            assert page.evaluate(measure) == [], (width, domain)
+    page.size(1280, 800)
 
 
 def test_every_control_has_a_name_and_nothing_is_too_wide(page, path):

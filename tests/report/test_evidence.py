@@ -56,13 +56,13 @@ def change(folder: Path, name: str, what) -> None:
 def test_captions_count_seeds_tasks_and_samples(folder):
     loaded = load(folder, ["tldr"], [0, 1])
     words = captions.learning_curves(loaded, "tldr")
-    assert "Every point: 4 of 4 test tasks × 2 samples; the table has 4 × 3, the same tasks." in words
+    assert "Every point: 4 of 4 test tasks × 2 samples; the table has 4 × 3: the same tasks." in words
     assert "n = 2 seeds: lines are the mean, bands 95 % bootstrap intervals over seeds; 7 points a run." in words
-    assert "the star at 0: the warm start, measured as the curves are" in words and "return" not in words
+    assert "Star and dashed line: the warm start, measured as the curves are" in words and "return" not in words
     main = tables.main_frame(loaded, {"tldr": TLDR}, resamples=100)
     bars = captions.final_bars(loaded, TLDR, main)
     assert "n = 2 seeds × 4 test tasks × 3 samples" in bars and "interval over seeds" in bars
-    assert TLDR.caution in bars and "Diamonds" not in bars
+    assert TLDR.caution[1:] in bars and "Time: time" not in bars and "Diamonds" not in bars
     assert "TLDR n = 2 seeds × 4 test tasks × 3 samples" in captions.overview(loaded, main)
     assert "one line per run, 2 seeds" in captions.health(loaded, TLDR)
     assert "2 seeds" in captions.variants({"a": loaded, "b": loaded}, "tldr")
@@ -72,7 +72,7 @@ def test_captions_say_where_curves_and_tables_differ_and_where_not(folder):
     plan = {"tasks_during": 2, "samples_during": 1}
     change(folder, "evaluation.json", lambda record: record["config"].update(evaluation=plan))
     words = captions.learning_curves(load(folder, ["tldr"], [0, 1]), "tldr")
-    assert "2 of 4 test tasks × 1 sample; the table has 4 × 3, fewer tasks, so that curves and table need not" in words
+    assert "2 of 4 test tasks × 1 sample; the table has 4 × 3: more tasks, so that curves and table need not" in words
     plan |= {"tasks_during": None, "samples_during": 3}
     change(folder, "evaluation.json", lambda record: record["config"].update(evaluation=plan))
     loaded = load(folder, ["tldr"], [0, 1])

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import html.parser
 import re
+from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import chromium
 from support.result_files import config, manifest, write_results, write_run
 
 import make_report
 from collm.common import cli
 from collm.common.files import write_atomic, write_json
-from collm.domains import get
+from collm.domains import NAMES, get
 from collm.report import results
-from collm.report.front.claims import claims, who_reads_whom
-from collm.report.front.markup import estimates, table
+from collm.report.front.claims import claims, what_it_is, who_reads_whom
+from collm.report.front.markup import estimates, picture, table
+from collm.report.front.page import _with_roles
 from collm.report.tables import difference_frame, main_frame
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"/>'
@@ -85,6 +88,53 @@ def test_numbers_are_those_of_the_tables(read):
     assert len([words for tag, words in read if tag == "td" and words == "2 × 4 × 3"]) == 10
 
 
+def test_the_overview_has_the_numbers_of_the_main_table(folder, read):
+    settings = config(["tldr", "str_build"], [0, 1])
+    loaded = results.load(settings, folder / "results", folder / "data")
+    domains = {name: get(name)({}) for name in ("tldr", "str_build")}
+    main = main_frame(loaded, domains)
+    before = [words for tag, words in read[: read.index(("h2", "TLDR"))] if tag == "td"]
+    for name, domain in domains.items():
+        own = main[(main["domain"] == name) & (main["metric"] == domain.metrics[0].name)]
+        for row in own.itertuples():
+            cell = f"{row.point:.1f} [{row.low:.1f}, {row.high:.1f}]"
+            assert any(words.startswith(cell) for words in before), (name, row.method, cell)
+
+
+def test_heads_and_agents_are_named_as_people_name_them(read, text):
+    heads = [words for tag, words in read if tag in ("th", "caption")]
+    assert "Cost (tokens)" in heads and "Adj (%)" in heads and "Reward" in heads
+    assert [words for words in heads if "_" in words or words in ("tokens", "score", "iou", "reward")] == []
+    assert "What the columns mean" in text and "Trained methods: MAGRPO, CoLLM-DC, CoLLM-CC. Baselines: " in text
+    assert _with_roles("critic_0 and agent_1; agent_7", get("tldr")({})) == (
+        "critic_0 (summariser) and agent_1 (elaborator); agent_7"
+    )
+    # The browser counts agents from 1: a sentence that counts from 0 would be read wrongly.
+    assert [name for name in NAMES if re.search(r"[Aa]gents? 0", what_it_is(get(name)({})))] == []
+    assert [name for name in NAMES if "`" in what_it_is(get(name)({}))] == []
+
+
+@pytest.mark.skipif(chromium.program() is None, reason="no Chromium here; apt-get install chromium")
+def test_pictures_fit_a_laptop_and_scroll_on_a_telephone(folder):
+    wide = '<svg xmlns="http://www.w3.org/2000/svg" width="936pt" height="200pt" viewBox="0 0 936 200"/>'
+    write_atomic(folder / "results" / "wide.svg", wide)
+    shown = picture((folder / "results" / "wide.svg").read_bytes(), "w", "c")
+    style = resources.files("collm.report.front").joinpath("static", "report.css").read_text(encoding="utf-8")
+    write_atomic(folder / "results" / "wide.html", f"<!doctype html><style>{style}</style><main>{shown}</main>")
+    width = "document.querySelector('img').offsetWidth"
+    with chromium.opened() as page:
+        for window, least, most in ((1200, 1100, 1180), (400, 870, 880)):
+            page.size(window, 800)
+            page.open(folder / "results" / "wide.html")
+            assert least <= page.evaluate(width) <= most, window
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        page.open(folder / "results" / "report.html")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        first = "document.querySelector('tbody th').getBoundingClientRect().left"
+        page.evaluate("void (document.querySelector('.wide').scrollLeft = 200)")
+        assert page.evaluate(first) >= 0, "the name of a row stays in sight"
+
+
 def test_warnings_and_origins_stand_beside_the_numbers(text):
     assert text.count("Embedded data, scratch model: not comparable with the paper") == 4
     assert "With 2 seeds the interval is at most the range of the runs" in text
@@ -139,8 +189,18 @@ def test_claims_follow_from_the_intervals(tmp_path):
     domains = {"tldr": get("tldr")({})}
     main, differences = (frame(loaded, domains, resamples=200) for frame in (main_frame, difference_frame))
     (sentence,) = claims(main, differences, domains)
-    assert sentence.startswith("TLDR: of the trained methods CoLLM-CC stands first, Score ")
-    assert "against Warm start (2 seeds: read the interval as a range)." in sentence
+    assert sentence.startswith("TLDR: Score of CoLLM-CC is ")
+    assert " %, the highest of the trained methods; that is +" in sentence
+    assert (
+        " points against Warm start, 95 % interval +" in sentence
+        and "(2 seeds: read the interval as a range)." in sentence
+    )
+    close = main.assign(low=0.0, high=100.0)
+    assert claims(close, differences, domains)[0].endswith("overlaps with that of MAGRPO: their order is not settled.")
+    apart = main.assign(low=main["point"], high=main["point"])
+    assert "overlaps" not in claims(apart, differences, domains)[0]
+    alone = claims(main[main["method"] == "collm_cc"], differences, domains)[0]
+    assert "highest" not in alone and "overlaps" not in alone
     still = differences.assign(low=-1.0, high=1.0)
     assert "which shows no change: the interval holds 0" in claims(main, still, domains)[0]
     assert claims(main[main["method"] == "parallel"], differences, domains) == []
@@ -163,7 +223,7 @@ def test_tables_of_texts():
     assert "T &amp; T" in written
     rows = pd.DataFrame([["m", "part.a_b", 1.0, 0.5, 2.0], ["n", "reward", 3.0, None, None]])
     rows.columns = ["method", "metric", "point", "low", "high"]
-    assert estimates(rows, str.upper).to_dict("records") == [
-        {"Method": "M", "a b": "1 [0.5, 2]", "reward": "–"},
-        {"Method": "N", "a b": "–", "reward": "3"},
+    assert estimates(rows, str.upper, str.title).to_dict("records") == [
+        {"Method": "M", "Part.A_B": "1 [0.5, 2]", "Reward": "–"},
+        {"Method": "N", "Part.A_B": "–", "Reward": "3"},
     ]

@@ -462,11 +462,11 @@ def test_notes_say_what_was_cut(tmp_path):
     change_lines(run_folder / "metrics.jsonl", cut_texts)
     assert run(tmp_path) == 0
     text = " ".join((tables_folder / "main.md").read_text().split())
-    assert "TLDR: prompts were cut to fit: CoLLM-CC 12 %." in text  # 3 of 24
-    assert "TLDR: responses had not ended: CoLLM-CC 96 %." in text  # 23 of 24
-    assert "TLDR: texts of critics were cut to fit: CoLLM-CC 25 %." in text
+    assert "TLDR: prompts cut to fit: CoLLM-CC 12 %." in text  # 3 of 24
+    assert "TLDR: responses cut off at the length limit: CoLLM-CC 96 %." in text  # 23 of 24
+    assert "TLDR: texts of critics cut to fit: CoLLM-CC 25 %." in text
     latex = (tables_folder / "main.tex").read_text()
-    assert r"prompts were cut to fit: CoLLM-CC 12 \%." in latex
+    assert r"prompts cut to fit: CoLLM-CC 12 \%." in latex
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ rule claims:
         ),
         texts=["results/tables/claims.md", "results/tables/claims.tex"],
         svg=["results/figures/claims.svg", "results/figures/profiles.svg"],
+        captions=["results/figures/claims.txt", "results/figures/profiles.txt"],
     log:
         "logs/claims.log",
     benchmark:

@@ -125,8 +125,8 @@ def learning_curves(
     panels = figure.subplots(1, len(kinds), squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
         _draw_curves(axes, results, curves, kind, (estimator, resamples))
-    last = " of the last turn" if len(kinds) > 1 else ""
-    panels[0].set_ylabel(f"Mean reward{last} on test tasks (maximum {maximum:g})")
+    last = " of the last turn\n" if len(kinds) > 1 else " "
+    panels[0].set_ylabel(f"Mean reward{last}on test tasks (maximum {maximum:g})")
     if len(kinds) > 1:
         where = "test tasks" if returns_at_evaluations(curves) else "training tasks, smoothed"
         panels[1].set_ylabel(f"Mean return on {where}")

@@ -169,7 +169,7 @@ def _cells(run: RunHealth) -> dict[str, str]:
         "Method": table_text.marked(_labelled(run), below),
         "Updates": str(run.health.updates),
         "Reward": way("start_reward", "end_reward"),
-        "Expl. var.": single("explained_variance", ".2f"),
+        "Expl. var.": single("explained_variance", "z.2f"),
         "Zero adv. (%)": single("zero_advantages", ".0f", 100),
         "Entropy": way("entropy_first", "entropy_last"),
         "KL": single("kl_to_start", ".3f"),

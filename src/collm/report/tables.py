@@ -196,9 +196,9 @@ def cut_notes(results: Results) -> list[str]:
             frame, label = results.of(domain, method), ROWS[method].label
             critics = [share for (*cell, _), share in results.critic_cuts.items() if cell == [domain, method]]
             kinds = {
-                "prompts were cut to fit": frame["cut_prompts"].sum() / frame["prompts"].sum(),
-                "responses had not ended": frame["cut_responses"].sum() / frame["prompts"].sum(),
-                "texts of critics were cut to fit": sum(critics) / len(critics) if critics else 0.0,
+                "prompts cut to fit": frame["cut_prompts"].sum() / frame["prompts"].sum(),
+                "responses cut off at the length limit": frame["cut_responses"].sum() / frame["prompts"].sum(),
+                "texts of critics cut to fit": sum(critics) / len(critics) if critics else 0.0,
             }
             for kind, share in kinds.items():
                 if share > 0:

@@ -25,7 +25,7 @@ _FIELDS = ("id", "question", "choices", "answerKey")
 
 
 class ArcChallenge(ReasoningDomain):
-    """Agents 0 and 1 are solver and checker of one science question; accuracy of the joint answer."""
+    """A solver and a checker answer the same science question; accuracy is that of their joint answer."""
 
     name = "arc_challenge"
     title = "ARC-Challenge"

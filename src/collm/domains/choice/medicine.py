@@ -11,7 +11,7 @@ from collm.domains.choice.mmlu import MmluDomain
 
 
 class Medicine(MmluDomain):
-    """Agents 0 and 1 are solver and checker of one case; accuracy of the joint answer. No medical advice."""
+    """A solver and a checker answer the same case; accuracy is that of their joint answer. No medical advice."""
 
     name = "medicine"
     licence = "MIT (written for this project)"

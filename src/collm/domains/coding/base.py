@@ -1,8 +1,8 @@
 """What CoopHE, HumanEval and MBPP share: two programmers, one helper `aux` and one main function, real tests.
 
-Agent 0 (aux) writes a helper, agent 1 (main) the function asked for; neither sees the other's code. The joint program
-runs in `collm.sandbox`, in both profiles. The reward (paper F.2) pays for definitions, syntax, the share of passed
-tests, and for a main function that makes real use of the helper; see `reading.parts`. Up to two turns, with
+One agent (aux) writes a helper, the other (main) the function asked for; neither sees the other's code. The joint
+program runs in `collm.sandbox`, in both profiles. The reward (paper F.2) pays for definitions, syntax, the share of
+passed tests, and for a main function that makes real use of the helper; see `reading.parts`. Up to two turns, with
 feedback on the levels in between. docs/coding.md lists where the profiles differ.
 """
 
@@ -62,7 +62,7 @@ def shipped_rows(name: str) -> tuple[RawRow, ...]:
 
 
 class CodingDomain(CodingCases, Domain):
-    """Agent 0 writes a helper, agent 1 the function that is tested.
+    """One agent writes a helper, the other the function that is tested.
 
     Under `feedback_tests: disjoint` at least one assert is left to score with, whatever `feedback_slice` says.
     """

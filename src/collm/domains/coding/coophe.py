@@ -24,7 +24,10 @@ CHOICES = ("drop", "keep")
 
 
 class CoopHe(ShippedProblems):
-    """Agent 0 writes a helper, agent 1 the function; option `humaneval_functions` beside those of all coding sets."""
+    """One agent writes a helper function, the other the function that is tested.
+
+    It has the option `humaneval_functions` beside those of all coding sets.
+    """
 
     name = "coophe"
     title = "CoopHE"

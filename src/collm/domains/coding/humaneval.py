@@ -34,7 +34,10 @@ def package_file() -> Path:
 
 
 class HumanEval(CodingDomain):
-    """Agent 0 writes a helper, agent 1 the function; demonstrations divide the reference solution."""
+    """One agent writes a helper function, the other the function that is tested.
+
+    Demonstrations divide the reference solution.
+    """
 
     name = "humaneval"
     title = "HumanEval"

@@ -34,7 +34,10 @@ REFERENCE_SECONDS = 8.0  # per test, for a row's own code: a busy machine must n
 
 
 class Mbpp(ShippedProblems):
-    """Agent 0 writes a helper, agent 1 the function; which form of the set is read depends on the profile."""
+    """One agent writes a helper function, the other the function that is tested.
+
+    Which form of the set is read depends on the profile.
+    """
 
     name = "mbpp"
     title = "MBPP"

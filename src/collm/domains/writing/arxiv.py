@@ -46,7 +46,7 @@ def _cascade(length: Band, content_only: bool, searched: str, log_factor: float 
 
 
 class Arxiv(WritingDomain):
-    """Agent 0 writes background and motivation, agent 1 method and implications; score = 100 * reward / 3."""
+    """One agent writes background and motivation, the other method and implications; the score is 100 * reward / 3."""
 
     name = "arxiv"
     title = "arXiv"

@@ -45,7 +45,7 @@ def _cascade(content_only: bool, searched: str, log_factor: float | None) -> Cas
 
 
 class Tldr(WritingDomain):
-    """Agent 0 sums the post up in a sentence or a few, agent 1 in detail; score = 100 * reward / 3."""
+    """One agent sums the post up in a sentence or a few, the other in detail; the score is 100 * reward / 3."""
 
     name = "tldr"
     title = "TLDR"

@@ -20,7 +20,7 @@ from collm.report.figures import STYLE
 COLOURS = {SUPPORTS: "#009E73", AGAINST: "#D55E00", OPEN: "#5F5F5F", UNMEASURED: "#8C8C8C", NOT_RUN: "#8C8C8C"}
 REGION = "#DCEAF5"
 # Inches: a line, what stands above and below the lines of a panel, the names of lines, a panel, what is between panels.
-ROW, ABOVE, BELOW, NAMES, PANEL, BETWEEN = 0.17, 0.3, 0.42, 3.1, 3.2, 0.35
+ROW, ABOVE, BELOW, NAMES, PANEL, BETWEEN = 0.17, 0.42, 0.42, 3.1, 3.2, 0.35
 FOOT = 0.4  # the legend's
 
 Panel = dict[str, list[Reading]]  # readings of one measure of one claim, by set of options
@@ -35,6 +35,7 @@ def forest(claims: Claims, found: Sequence[Verdict]) -> Figure:
     height = sum(heights) + len(panels) * (ABOVE + BELOW) + FOOT
     figure = Figure(figsize=(width, height))
     verdicts = {(one.claim.id, one.options): one.verdict for one in found}
+    titles = {claim.id: claim.title for claim in claims.claims}
     top = height
     for ((claim, _, _), panel), inches in zip(panels.items(), heights, strict=True):
         places = [name for name in panel if name not in claims.options] or list(claims.options)
@@ -44,7 +45,8 @@ def forest(claims: Claims, found: Sequence[Verdict]) -> Figure:
                 corner = (left / width, (top - ABOVE - inches) / height)
                 axes = figure.add_axes((*corner, PANEL / width, inches / height))
                 _draw(axes, panel[name], labelled=column == 0)
-                axes.set_title(f"{claim}, {name}: {verdicts[claim, name]}", loc="left", fontsize=8)
+                head = f"{claim}: {titles[claim]}\noptions {name}: {verdicts[claim, name]}"
+                axes.set_title(head, loc="left", fontsize=8)
         top -= ABOVE + inches + BELOW
     handles = [Patch(color=COLOURS[name], label=name) for name in (SUPPORTS, AGAINST, OPEN)]
     handles.append(Patch(color=REGION, label="where the claim says that the mean lies"))
@@ -86,8 +88,10 @@ def _draw(axes: Axes, readings: Sequence[Reading], labelled: bool) -> None:
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="x", labelsize=7)
-    words = list(dict.fromkeys(measure_words(one) for one in readings))
-    axes.set_xlabel(words[0] if len(words) == 1 else f"{words[0]}, ...", fontsize=7)
+    words = {measure_words(one) for one in readings}
+    several = MEASURES[readings[0].line.measure].words.format(metric="the main metric")
+    points = " (points)" if readings[0].line.measure == "difference" else ""  # all its metrics are percentages
+    axes.set_xlabel((several if len(words) > 1 else words.pop()) + points, fontsize=7)
 
 
 def _limits(readings: Sequence[Reading], ratio: bool) -> tuple[float, float]:

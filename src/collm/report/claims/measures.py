@@ -59,6 +59,13 @@ def metric_name(line: Line) -> str:
     return get(line.domain).metrics[0].name if line.metric == MAIN else str(line.metric)
 
 
+def metric_label(line: Line) -> str:
+    """The metric of a line as people write it."""
+    name = metric_name(line)
+    labels = {metric.name: metric.label for metric in get(line.domain).metrics}
+    return labels.get(name, name.replace("_", " "))
+
+
 def _better(line: Line) -> float:
     """1 where more of a line's metric is better, else -1."""
     if line.metric in ("tokens", "seconds"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -25,20 +26,31 @@ def main_scores(study: Study, options: str) -> dict[str, np.ndarray]:
 
     A benchmark counts if every row that has any score has it; a seed if it has all of them.
     """
+    domains = benchmarks(study, options)
+    if not domains:
+        return {}
+    table = _table(study, options)
+    methods = [name for name in ROWS if name in table]
+    whole = table[[(name, domain) for name in methods for domain in domains]].dropna()
+    return {name: whole[name][domains].to_numpy(dtype=float) for name in methods} if len(whole) else {}
+
+
+def benchmarks(study: Study, options: str) -> list[str]:
+    """The benchmarks of `main_scores`, in its order."""
+    table = _table(study, options)
+    methods = list(dict.fromkeys(method for method, _ in table))
+    found = study.frames["scores"]["domain"]
+    return [name for name in dict.fromkeys(found) if methods and all((method, name) in table for method in methods)]
+
+
+def _table(study: Study, options: str) -> pd.DataFrame:
+    """Main metrics: a row per seed, a column per method and benchmark."""
     frame = study.frames["scores"]
     frame = frame[frame["options"] == options]
     pairs = zip(frame["domain"], frame["metric"], strict=True)
-    main = [metric == get(domain).metrics[0].name for domain, metric in pairs]
+    main = np.array([metric == get(domain).metrics[0].name for domain, metric in pairs], dtype=bool)
     frame = frame[main]
-    if frame.empty:
-        return {}
-    table = frame.pivot_table(index="seed", columns=["method", "domain"], values="value")
-    methods = [name for name in ROWS if name in set(frame["method"])]
-    domains = [d for d in dict.fromkeys(frame["domain"]) if all((name, d) in table for name in methods)]
-    if not domains:
-        return {}
-    whole = table[[(name, domain) for name in methods for domain in domains]].dropna()
-    return {name: whole[name][domains].to_numpy(dtype=float) for name in methods} if len(whole) else {}
+    return frame.pivot_table(index="seed", columns=["method", "domain"], values="value")
 
 
 @matplotlib.rc_context(STYLE)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from collm.domains import title
 from collm.report.claims.declared import MEASURES, Claims
-from collm.report.claims.measures import metric_name
+from collm.report.claims.measures import metric_label, metric_name
 from collm.report.claims.verdicts import NOT_RUN, UNMEASURED, Reading, Verdict
 from collm.report.table_text import ABSENT, PREAMBLE, aligned, environment, listed
 
@@ -103,7 +103,7 @@ def lines(verdict: Verdict) -> pd.DataFrame:
 def measure_words(one: Reading) -> str:
     """What was measured, with the metric's name."""
     words = MEASURES[one.line.measure].words
-    return words.format(metric=metric_name(one.line)) if one.line.metric else words
+    return words.format(metric=metric_label(one.line)) if one.line.metric else words
 
 
 def estimate_words(one: Reading) -> str:

@@ -26,8 +26,8 @@ def learning_curves(results: Results, domain: str, estimator: str = "mean") -> s
         return f"{title(domain)}: no trained method, so no learning curve."
     evaluations = curves[curves["event"] == "evaluation"]
     several = results.several_turns(domain)
-    what = "Reward of the last turn" + (" and return of all turns" if several else "")
-    return _joined(
+    what = "Reward of the last turn and return of all turns" if several else "Reward"
+    return joined(
         f"{title(domain)}, learning curves. {what} on test tasks against environment steps (joint actions whose reward "
         "was evaluated)",
         _points(results, domain, evaluations),
@@ -42,13 +42,13 @@ def final_bars(results: Results, domain: Domain, main: pd.DataFrame) -> str:
     """Of `figures.final_bars`; `main` is the main frame."""
     rows = main[(main["domain"] == domain.name) & (main["metric"] != "time_s")]
     diamonds = "Diamonds: the values of the paper" if rows["paper"].notna().any() else ""
-    caution = f"Of the score: {domain.caution}" if domain.caution else ""
+    caution = _capital(domain.caution) if domain.caution else ""
     whiskers = f"Whiskers: 95 % bootstrap {rows['interval'].iloc[0]}, none where there is a single number"
-    return _joined(
+    return joined(
         f"{domain.title}, final results on {sizes(results, domain.name)}",
         whiskers,
-        "Metrics in per cent are drawn from 0 to 100, or to less where all are small",
-        f"Time: {timing.sentence(results, domain.name)}",
+        "Metrics in per cent are drawn from 0 to 100, or to less where all bars are short",
+        _capital(timing.sentence(results, domain.name)),
         diamonds,
         caution,
     )
@@ -56,9 +56,9 @@ def final_bars(results: Results, domain: Domain, main: pd.DataFrame) -> str:
 
 def health(results: Results, domain: Domain) -> str:
     """Of `health_figure.health`."""
-    seeds = _span(results.curves.loc[results.curves["domain"] == domain.name].groupby("method")["seed"].nunique())
-    return _joined(
-        f"{domain.title}, inside the training runs: one line per run, {seeds or 0} {_plural(seeds, 'seed')}, in the "
+    seeds = span(results.curves.loc[results.curves["domain"] == domain.name].groupby("method")["seed"].nunique())
+    return joined(
+        f"{domain.title}, inside the training runs: one line per run, {seeds or 0} {plural(seeds, 'seed')}, in the "
         "colour of its method",
         "Numbers of updates and rollouts, of training tasks, are smoothed by an exponential moving average; there is "
         "no band",
@@ -87,7 +87,7 @@ def overview(results: Results, main: pd.DataFrame) -> str:
     """Of the figure at the head of the report."""
     kinds = " and ".join(sorted(set(main.loc[main["metric"] != "time_s", "interval"]) - {"no interval"}))
     each = "; ".join(f"{title(domain)} {sizes(results, domain)}" for domain in results.domains())
-    return _joined(
+    return joined(
         "Every method on every benchmark, with 95 % bootstrap intervals" + (f" ({kinds})" if kinds else ""),
         each,
         "Filled marks are trained methods, hollow ones baselines; axes differ from panel to panel",
@@ -98,24 +98,24 @@ def variants(results: Mapping[str, Results], domain: str, estimator: str = "mean
     """Of the curves of variants beside each other."""
     reference = next(iter(results.values()))
     evaluations = [own.curves[(own.curves["domain"] == domain)] for own in results.values()]
-    joined = pd.concat(evaluations)
-    joined = joined[joined["event"] == "evaluation"]
-    return _joined(
+    together = pd.concat(evaluations)
+    together = together[together["event"] == "evaluation"]
+    return joined(
         f"{title(domain)}, variants {', '.join(results)}: reward of the last turn on test tasks against environment "
         "steps",
-        _points(reference, domain, joined),
-        _lines(joined, estimator),
+        _points(reference, domain, together),
+        _lines(together, estimator),
     )
 
 
 def sizes(results: Results, domain: str) -> str:
     """Seeds, test tasks and samples of a task behind the final numbers of a domain, counted."""
     samples = results.samples[results.samples["domain"] == domain]
-    seeds = _span(samples.groupby("method")["seed"].nunique())
-    tasks = _span(samples.groupby(["method", "seed"])["task"].nunique())
-    each = _span(samples.groupby(["method", "seed", "task"]).size())
+    seeds = span(samples.groupby("method")["seed"].nunique())
+    tasks = span(samples.groupby(["method", "seed"])["task"].nunique())
+    each = span(samples.groupby(["method", "seed", "task"]).size())
     counts = (seeds, "seed"), (tasks, "test task"), (each, "sample")
-    return "n = " + " × ".join(f"{count} {_plural(count, word)}" for count, word in counts)
+    return "n = " + " × ".join(f"{count} {plural(count, word)}" for count, word in counts)
 
 
 def draws_of(domain: Domain) -> list[int]:
@@ -129,16 +129,16 @@ def _points(results: Results, domain: str, evaluations: pd.DataFrame) -> str:
     tasks = int(samples.groupby(["method", "seed"])["task"].nunique().max())
     each = int(samples.groupby(["method", "seed", "task"]).size().max())
     played = _during(results, domain, tasks)
-    episodes = _span(evaluations["episodes"].dropna())
+    episodes = span(evaluations["episodes"].dropna())
     if played is None or (episodes and episodes != str(played[0] * played[1])):
         if not episodes:
             return "How many episodes a point holds was not recorded"
         return f"Every point: {episodes} episodes of test tasks (final numbers: {tasks} tasks × {each} samples)"
-    words = f"Every point: {played[0]} of {tasks} test tasks × {played[1]} {_plural(str(played[1]), 'sample')}"
+    words = f"Every point: {played[0]} of {tasks} test tasks × {played[1]} {plural(str(played[1]), 'sample')}"
     if played == (tasks, each):
         return f"{words}, the same tasks and samples as in the table"
-    missing = "fewer tasks, so that curves and table need not agree" if played[0] < tasks else "the same tasks"
-    return f"{words}; the table has {tasks} × {each}, {missing}"
+    missing = "more tasks, so that curves and table need not agree" if played[0] < tasks else "the same tasks"
+    return f"{words}; the table has {tasks} × {each}: {missing}"
 
 
 def _during(results: Results, domain: str, tasks: int) -> tuple[int, int] | None:
@@ -154,8 +154,8 @@ def _during(results: Results, domain: str, tasks: int) -> tuple[int, int] | None
 def _lines(evaluations: pd.DataFrame, estimator: str) -> str:
     """Points of a line, seeds, and what the band is."""
     counts = evaluations.groupby(["method", "seed"])["env_step"].nunique()
-    points = f"{_span(counts)} {_plural(_span(counts), 'point')} a run"
-    seeds = _span(evaluations.groupby("method")["seed"].nunique())
+    points = f"{span(counts)} {plural(span(counts), 'point')} a run"
+    seeds = span(evaluations.groupby("method")["seed"].nunique())
     if seeds == "1":
         return f"n = 1 seed, so there is no band; {points}; faint: the training reward, smoothed"
     return (
@@ -170,7 +170,7 @@ def _start(results: Results, domain: str, methods: Collection[str]) -> str:
         if name == domain and method in methods
     }
     start = "the warm start" if warm == {True} else "the untrained team" if warm == {False} else "the start"
-    return f"Dashed, from the star at 0: {start}, measured as the curves are (their first evaluation)"
+    return f"Star and dashed line: {start}, measured as the curves are (their first evaluation)"
 
 
 def _returns(curves: pd.DataFrame) -> str:
@@ -194,7 +194,7 @@ def _ends(evaluations: pd.DataFrame) -> str:
     return f"Runs end at different steps ({listed}); no line goes on beyond its run"
 
 
-def _span(counts: Iterable[float]) -> str:
+def span(counts: Iterable[float]) -> str:
     """The only number of several, or "low to high"; "" of none."""
     values = [int(count) for count in counts]
     if not values:
@@ -202,9 +202,15 @@ def _span(counts: Iterable[float]) -> str:
     return str(min(values)) if min(values) == max(values) else f"{min(values)} to {max(values)}"
 
 
-def _plural(count: str, word: str) -> str:
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def plural(count: str, word: str) -> str:
+    """`word` for a count of one, else its plural."""
     return word if count == "1" else f"{word}s"
 
 
-def _joined(*sentences: str) -> str:
+def joined(*sentences: str) -> str:
+    """Sentences that are not empty, each with a full stop."""
     return " ".join(f"{sentence.rstrip('.')}." for sentence in sentences if sentence)

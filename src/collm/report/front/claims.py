@@ -14,16 +14,15 @@ from collm.report.tables import number, overview_metric
 
 
 def counted(results: Results) -> str:
-    """Benchmarks, methods, baselines and seeds of some results, counted."""
-    rows = {method for _, method, _ in results.records}
-    methods, seeds = rows & set(METHODS), {seed for *_, seed in results.records}
-    pieces = [
-        _count(len(results.domains()), "benchmark"),
-        _count(len(methods), "method"),
-        _count(len(rows - methods), "baseline"),
-        _count(len(seeds), "seed"),
-    ]
-    return ", ".join(pieces)
+    """Methods and baselines of some results by name, benchmarks and seeds counted."""
+    rows, seeds = {method for _, method, _ in results.records}, {seed for *_, seed in results.records}
+    names = [name for name in ROWS if name in rows]
+    kinds = {
+        "Trained methods": [ROWS[name].label for name in names if name in METHODS],
+        "Baselines": [ROWS[name].label for name in names if name not in METHODS],
+    }
+    listed = "".join(f"{kind}: {', '.join(labels)}. " for kind, labels in kinds.items() if labels)
+    return f"{listed}{_count(len(results.domains()), 'benchmark')}, {_count(len(seeds), 'seed')}."
 
 
 def who_reads_whom(results: Results) -> str:
@@ -75,19 +74,32 @@ def _claim(rows: pd.DataFrame, differences: pd.DataFrame, domain: Domain) -> str
         return ""
     best = own.sort_values("point", ascending=not metric.higher_is_better, kind="stable").iloc[0]
     unit = f" {metric.unit}" if metric.unit else ""
-    sentence = (
-        f"{domain.title}: of the trained methods {ROWS[best['method']].label} stands first, {metric.label} "
-        f"{number(best['point'], metric)}{unit}"
-    )
+    most = f", the {'highest' if metric.higher_is_better else 'lowest'} of the trained methods" if len(own) > 1 else ""
+    label = ROWS[best["method"]].label
+    sentence = f"{domain.title}: {metric.label} of {label} is {number(best['point'], metric)}{unit}{most}"
+    order = _order(own, best)
     ours = differences["method"].eq(best["method"]) & differences["metric"].eq(metric.name)
     change = differences[ours & differences["domain"].eq(domain.name)]
     if change.empty:
-        return f"{sentence}."
+        return f"{sentence}.{order}"
     row = change.iloc[0]
-    moved = f"{row['point']:+.3g} [{row['low']:+.3g}, {row['high']:+.3g}] against {ROWS[row['reference']].label}"
+    points = " points" if metric.unit == "%" else unit
+    moved = f"that is {row['point']:+.3g}{points} against {ROWS[row['reference']].label}"
+    moved += f", 95 % interval {row['low']:+.3g} to {row['high']:+.3g}"
     if not (row["low"] > 0 or row["high"] < 0):
         moved += ", which shows no change: the interval holds 0"
-    return f"{sentence}; {moved}{_few(int(row['seeds']))}."
+    return f"{sentence}; {moved}{_few(int(row['seeds']))}.{order}"
+
+
+def _order(rows: pd.DataFrame, best: pd.Series) -> str:
+    """Which other methods cannot be told from the best one, because their intervals overlap."""
+    others = rows[rows["method"] != best["method"]]
+    close = others[(others["low"] <= best["high"]) & (others["high"] >= best["low"])]
+    if close.empty:
+        return ""
+    *labels, last = [ROWS[name].label for name in ROWS if name in set(close["method"])]
+    those = f"those of {', '.join(labels)} and {last}" if labels else f"that of {last}"
+    return f" Its interval overlaps with {those}: their order is not settled."
 
 
 def _few(seeds: int) -> str:

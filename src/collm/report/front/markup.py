@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
+
+SMALLEST = 0.7
 
 
 def text(value: object) -> str:
@@ -55,11 +58,16 @@ def facts(pairs: Mapping[str, str]) -> str:
 
 
 def picture(svg: bytes, words: str, caption: str) -> str:
-    """A drawing inside the page; nothing in it can run, because it is an image."""
+    """A drawing inside the page; nothing in it can run, because it is an image.
+
+    It shrinks with the page to `SMALLEST` of its size, in which its letters can still be read, and then scrolls.
+    """
     data = base64.b64encode(svg).decode("ascii")
+    width = re.search(rb'<svg[^>]*\bwidth="([\d.]+)pt"', svg)
+    least = f' style="min-width:{SMALLEST * float(width[1]) * 4 / 3:.0f}px"' if width else ""
     return (
-        f'<figure><div class="wide" tabindex="0" role="region" aria-label="{text(words)}"><img alt="{text(words)}" '
-        f'src="data:image/svg+xml;base64,{data}"></div><figcaption>{text(caption)}</figcaption></figure>'
+        f'<figure><div class="wide" tabindex="0" role="region" aria-label="{text(words)}"><img alt="{text(words)}"'
+        f'{least} src="data:image/svg+xml;base64,{data}"></div><figcaption>{text(caption)}</figcaption></figure>'
     )
 
 
@@ -75,11 +83,16 @@ def folded(summary: str, inside: str) -> str:
     return f"<details><summary>{text(summary)}</summary>{inside}</details>" if inside else ""
 
 
-def estimates(frame: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
-    """Rows of method, metric, point, low and high as one line per method with cells "point [low, high]"."""
+def estimates(frame: pd.DataFrame, name: Callable[[str], str], head: Callable[[str], str]) -> pd.DataFrame:
+    """Rows of method, metric, point, low and high as one line per method with cells "point [low, high]".
+
+    Args:
+        name: what a method is called.
+        head: what stands above the numbers of a metric.
+    """
     records: dict[str, dict[str, str]] = {}
     for _, row in frame.iterrows():
         interval = f" [{row['low']:.3g}, {row['high']:.3g}]" if pd.notna(row["low"]) else ""
         cells = records.setdefault(row["method"], {"Method": name(row["method"])})
-        cells[str(row["metric"]).removeprefix("part.").replace("_", " ")] = f"{row['point']:.3g}{interval}"
+        cells[head(str(row["metric"]))] = f"{row['point']:.3g}{interval}"
     return pd.DataFrame(records.values()).fillna("–")

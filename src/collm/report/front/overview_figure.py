@@ -78,7 +78,7 @@ def _dot(axes: Axes, place: int, method: str, point: float, interval: tuple[floa
         axes.plot(interval, [place, place], color=COLOURS[method], linewidth=1.6, alpha=0.6)
     marker = MARKERS.get(method, "o")
     face = COLOURS[method] if method in MARKERS else "white"
-    axes.plot(point, place, marker, color=face, markeredgecolor=COLOURS[method], markersize=6)
+    axes.plot(point, place, marker, color=face, markeredgecolor=COLOURS[method], markersize=6, clip_on=False)
 
 
 def _words(metric: Metric) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from collm.domains.base import Domain
+from collm.domains.base import Domain, Metric
 from collm.methods.registry import ROWS
 from collm.report import health, table_text, tables
 from collm.report.against_start import AgainstStart
@@ -27,6 +27,8 @@ KINDS = {
     "worlds": "Final worlds",
     "health": "Health of the training runs",
 }
+REWARDS = "Reward of the last turn and the parts that sum to it, with 95 % intervals"
+CHANGES = "Each method minus what its training started from, on the same seeds and tasks, with 95 % intervals"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def page(results: Results, domains: Mapping[str, Domain], numbers: Numbers, fold
     """The whole page; drawings are taken from `figures` below `folder`, links go to pages beside it."""
     pieces = {
         "STYLE": _static("report.css"),
-        "COUNTED": text(f"{counted(results)}. {who_reads_whom(results)}"),
+        "COUNTED": text(f"{counted(results)} {who_reads_whom(results)}"),
         "LINKS": _links(domains, folder),
         "OVERVIEW": _overview(results, domains, numbers),
         "CLAIMS": sentences(claims(numbers.main, numbers.differences, domains)),
@@ -131,26 +133,47 @@ def _section(results: Results, domain: Domain, numbers: Numbers, folder: Path) -
             drawings["bars"],
             drawings.get("worlds", ""),
             episodes if (folder / "episodes.html").is_file() else "",
-            folded("Rewards and their parts", _estimates(numbers.rewards, name, "Rewards and their parts")),
-            folded("What training changed", _estimates(numbers.differences, name, "Ours minus the start")),
-            folded("Health of the training runs", _health(runs, drawings["health"])),
+            folded("Rewards and their parts", _estimates(numbers.rewards, domain, REWARDS)),
+            folded("What training changed", _estimates(numbers.differences, domain, CHANGES)),
+            folded("Health of the training runs", _health(runs, drawings["health"], domain)),
             "</section>",
         ]
     )
 
 
-def _health(runs: Sequence[RunHealth], drawing: str) -> str:
+def _health(runs: Sequence[RunHealth], drawing: str, domain: Domain) -> str:
     if not runs:
         return ""
     lines = table(health.display_frame(runs), "One line per training run")
-    return lines + sentences(health.remark_lines(runs)) + drawing
+    remarks = [_with_roles(line, domain) for line in health.remark_lines(runs)]
+    return lines + folded("What the columns mean", sentences(health.NOTES)) + sentences(remarks) + drawing
 
 
-def _estimates(frame: pd.DataFrame, domain: str, caption: str) -> str:
-    own = frame[frame["domain"] == domain]
+def _with_roles(line: str, domain: Domain) -> str:
+    """A remark in which agents and their critics, `agent_0` and `critic_0`, carry the name of their role."""
+
+    def named(match: re.Match[str]) -> str:
+        role = domain.roles[int(match[1])] if int(match[1]) < len(domain.roles) else ""
+        return f"{match[0]} ({role.replace('_', ' ')})" if role else match[0]
+
+    return re.sub(r"\b(?:agent|critic)_(\d+)\b", named, line)
+
+
+def _estimates(frame: pd.DataFrame, domain: Domain, caption: str) -> str:
+    own = frame[frame["domain"] == domain.name]
     if own.empty:
         return ""
-    return table(estimates(own, lambda method: ROWS[method].label), caption)
+    heads = {metric.name: _head(metric) for metric in (*domain.metrics, tables.TOKENS)}
+
+    def head(name: str) -> str:
+        words = name.removeprefix("part.").replace("_", " ")
+        return heads.get(name, words[:1].upper() + words[1:])
+
+    return table(estimates(own, lambda method: ROWS[method].label, head), caption)
+
+
+def _head(metric: Metric) -> str:
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
 def _about(title: str, notes: Sequence[str]) -> list[str]:

@@ -51,7 +51,7 @@ def variant_curves(
         axes.set_title(ROWS[method].label)
         axes.set_xlabel("Environment steps (joint actions)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    panels[0].set_ylabel(f"Mean reward on the test split (maximum {maximum:g})")
+    panels[0].set_ylabel(f"Mean reward of the last turn\non test tasks (maximum {maximum:g})")
     bands = f"; bands: 95 % interval over {seeds} seeds" if seeds > 1 else ", one seed"
     figure.suptitle(f"{title(domain)}: variants{bands}", fontsize=10)
     handles, labels = [], []

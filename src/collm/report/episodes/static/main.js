@@ -17,7 +17,7 @@ async function chooseDomain(name, wanted = {}) {
   byId("episode").replaceChildren(el("p", { class: "quiet" }, "Loading …"));
   state.domain = await load(name);
   options(byId("seed"), state.domain.seeds.map((seed) => [seed, seed]), state.domain.seeds[0]);
-  const left = state.domain.left_out ? ` ${state.domain.left_out} further episodes are in samples.jsonl alone (report.episodes).` : "";
+  const left = state.domain.left_out ? ` ${state.domain.left_out} further episodes are not on this page but in the files samples.jsonl (setting report.episodes).` : "";
   byId("label").textContent = `${state.domain.title}: ${state.domain.label}. Rewards from ${number(state.domain.rewards[0])} to ${number(state.domain.rewards[1])}.${left}`;
   chooseSeed(state.domain.seeds.includes(wanted.seed) ? wanted.seed : state.domain.seeds[0], wanted);
 }
@@ -126,7 +126,7 @@ function showEpisode() {
   const columns = names.map((name) => ({ name, ...episodeAt(entry, name, state.step) }));
   const turns = Math.max(0, ...columns.map(({ episode }) => (episode ? episode.turns.length : 0)));
   const views = columns.flatMap(({ episode }) => (episode ? episode.turns : [])).map((turn) => turn.view).filter((view) => view && view.built);
-  const grid = el("div", { class: "columns", style: `grid-template-columns: repeat(${Math.max(1, names.length)}, minmax(min(84vw, 16.5rem), 1fr))` },
+  const grid = el("div", { class: "columns", tabindex: 0, role: "region", "aria-label": "Methods side by side", style: `grid-template-columns: repeat(${Math.max(1, names.length)}, minmax(min(84vw, 16.5rem), 1fr))` },
     columns.map(head), Array.from({ length: turns }, (_, place) => [
       turns > 1 ? el("h3", {}, `Turn ${place + 1}`) : null,
       columns.map(({ name, episode }) => turnCard(name, episode, place)),
@@ -146,9 +146,10 @@ function head({ name, episode, step }) {
   const { label, colour } = METHODS.get(name);
   const metrics = episode ? state.domain.metrics.filter((metric) => metric.name in episode.metrics).map((metric) =>
     el("li", {}, `${metric.label} ${number(Math.round(episode.metrics[metric.name] * 100) / 100)}${metric.unit === "%" ? " %" : ""}`)) : [];
+  const turns = episode ? episode.turns.length : 0;
   const when = step !== null && step !== undefined ? `after ${step} environment steps` : "final evaluation";
   return el("header", { class: "head", "--method": colour }, el("h3", {}, label),
-    el("p", {}, el("span", { class: "score" }, episode ? fixed(episode.reward) : "–"), el("span", { class: "quiet" }, ` reward, ${when}`)), el("ul", {}, metrics));
+    el("p", {}, el("span", { class: "score" }, episode ? fixed(episode.reward) : "–"), el("span", { class: "quiet" }, ` reward${turns > 1 ? " of the last turn" : ""}, ${when}`)), el("ul", {}, metrics));
 }
 
 function titleBar(entry) {

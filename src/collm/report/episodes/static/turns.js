@@ -70,16 +70,16 @@ function roleName(agent) {
   return `Agent ${agent + 1}${role ? `, ${role}` : ""}`;
 }
 
-const FAULTS = { empty: "empty", unparsed: "nothing that was asked for" };
+const FAULTS = { empty: "empty", unparsed: "no usable answer" };
 
 function agentBlock(agent, who, place, last) {
   const flags = [
     agent.fault ? FAULTS[agent.fault] || agent.fault : null,
-    agent.cut_responses ? "cut off: had not ended" : null,
+    agent.cut_responses ? "cut off at the length limit" : null,
     agent.cut_prompts ? "prompt cut to fit" : null,
   ].filter(Boolean).map((text) => el("span", { class: "flag" }, text));
   return el("section", { class: "agent", "--agent": agentColour(who), "aria-label": `${roleName(who)}, turn ${place + 1}` },
-    el("h4", {}, roleName(who), flags, el("span", { class: "quiet" }, `${agent.tokens} tokens`)),
+    el("h4", {}, roleName(who), el("span", { class: "quiet" }, `${agent.tokens} tokens`), flags.length ? el("span", { class: "flags" }, flags) : null),
     shown(agent), agent.draft === undefined ? null : el("details", {}, el("summary", {}, "Its draft"), block(agent.draft, "Draft")),
     block(agent.answer, `Answer of ${roleName(who)}`), told(agent, last));
 }
@@ -99,5 +99,5 @@ function shown(agent) {
 function told(agent, last) {
   if (!agent.told) return null;
   const inside = "text" in agent.told ? block(agent.told.text, "Feedback") : facts(agent.told.facts, state.query);
-  return el("details", { open: state.prompts && !last }, el("summary", {}, last ? "Would be told" : "Was told afterwards"), inside);
+  return el("details", { open: state.prompts && !last }, el("summary", {}, last ? "Would be told, were there another turn" : "Was told afterwards"), inside);
 }
