@@ -39,7 +39,8 @@ class StartPolicy:
         self.processes = Processes.of(team.accelerator)
         self._watched = {task: place for place, task in enumerate(tasks[:MOST])}
         self._seen: dict[int, Node] = {}  # by the place of the task
-        self._kept = [[part.detach().cpu().clone() for part in _adapter(agent)] for agent in team.agents]
+        learners = dict.fromkeys(agent.learner for agent in team.agents)
+        self._kept = {learner: [part.detach().cpu().clone() for part in _adapter(learner)] for learner in learners}
 
     def note(self, roots: Sequence[Node]) -> None:
         """Remember the first nodes of those episodes of the present policy that `distance` may need."""
@@ -91,7 +92,7 @@ class StartPolicy:
         parts = _adapter(self.team.agents[agent])
         present = [part.detach().clone() for part in parts]
         try:
-            _put(parts, self._kept[agent])
+            _put(parts, self._kept[self.team.agents[agent].learner])
             yield
         finally:
             _put(parts, present)
