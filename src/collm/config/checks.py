@@ -161,8 +161,8 @@ def check_team(domain: str, method: str, team: Mapping[str, Any]) -> None:
         )
     if team["adapters"] == "shared" and len(set(models)) > 1:
         raise ConfigError(
-            f"{where}: team.adapters is shared with team.agents {', '.join(models)}; agents that share an adapter stand "
-            "on one model: give one name, or set team.adapters to per_agent"
+            f"{where}: team.adapters is shared with team.agents {', '.join(models)}; agents that share an adapter "
+            "stand on one model: give one name, or set team.adapters to per_agent"
         )
 
 
