@@ -47,7 +47,10 @@ def test_which_benchmarks_take_a_team_of_any_size():
 
 
 def first_tasks(domain, count=2):
-    for rows in domain.embedded(0).values():
+    splits = domain.embedded(0)
+    if domain.name in CODING and "generated" in splits:  # under `released` not all of HumanEval's own can be solved
+        splits = {"generated": splits["generated"]}
+    for rows in splits.values():
         yield from (domain.task(row, index) for index, row in enumerate(rows[:count]))
 
 
