@@ -40,7 +40,8 @@ class StartPolicy:
         self._watched = {task: place for place, task in enumerate(tasks[:MOST])}
         self._seen: dict[int, Node] = {}  # by the place of the task
         learners = dict.fromkeys(agent.learner for agent in team.agents)
-        self._kept = {learner: [part.detach().cpu().clone() for part in _adapter(learner)] for learner in learners}
+        kept = {learner: [part.detach().cpu().clone() for part in _adapter(learner)] for learner in learners}
+        self._kept = [kept[agent.learner] for agent in team.agents]
 
     def note(self, roots: Sequence[Node]) -> None:
         """Remember the first nodes of those episodes of the present policy that `distance` may need."""
@@ -92,7 +93,7 @@ class StartPolicy:
         parts = _adapter(self.team.agents[agent])
         present = [part.detach().clone() for part in parts]
         try:
-            _put(parts, self._kept[self.team.agents[agent].learner])
+            _put(parts, self._kept[agent])
             yield
         finally:
             _put(parts, present)
