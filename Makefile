@@ -13,7 +13,7 @@ SLOW_TESTS = tests/workflow tests/exact tests/sandbox tests/benchmarks tests/con
   tests/llm/test_architectures.py tests/llm/test_packed.py tests/llm/test_vllm.py \
   tests/planning/test_memory_estimate.py tests/report/test_episode_browser.py tests/documents/test_site.py $(SLOW_TRAINING)
 SLOW_TRAINING = $(patsubst %,tests/training/test_%.py,distributed health_runs kill kill_moments learner_options resume \
-  update_options)
+  shared_adapter update_options)
 # Overlays: make demo CONFIG="config/config.yaml config/smol.yaml"
 CONFIG ?= config/config.yaml
 # What `make demo` runs unless CONFIG names something else.

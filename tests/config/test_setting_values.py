@@ -168,14 +168,6 @@ def test_no_method_or_no_baseline_is_fine(overlay):
 # teams
 
 
-@pytest.mark.parametrize("place", ["defaults: {%s}", "domain: {%s: {%%s}}"])
-@pytest.mark.parametrize("name", ["coophe", "humaneval", "mbpp"])
-def test_three_agents_are_refused_by_key(overlay, name, place):
-    place = place % name if "domain" in place else place
-    message = refused(overlay, f"domains: [{name}]\n" + place % "team: {num_agents: 3}")
-    assert message.startswith(f"{name}/magrpo: team.num_agents is 3; {name} is played by 1 or 2 agents")
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("models", ["[scratch]", "[scratch, scratch, scratch]"])
 def test_a_list_of_models_of_another_length_is_refused_by_key(overlay, name, models):

@@ -245,6 +245,7 @@ def test_examples_inside_sentences(load):
         "domain: {tldr: {warm_start: {epochs: 10}}}",
         "plugins: [my_module]",  # tests/config/test_plugins.py
         "rollout: {backend: vllm}",
+        "team: {adapters: shared}",  # tests/config/test_team_sharing.py
         "team: {agents: [qwen2.5-3b, qwen3-4b], critic: qwen3-4b}",
     }
     merged, _ = load("data: {source: path, path: FOLDER}")

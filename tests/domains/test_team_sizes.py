@@ -14,7 +14,12 @@ from collm.domains.choice.protocol import Reply, joint
 from collm.domains.writing import reward
 
 ANY = [name for name in domains.NAMES if domains.get(name).team_sizes is None]
-GENERATED = {"str_build": {"generated": 8, "difficulty": [0], "wording": "brief"}, "house_build": {"generated": 2}}
+PROBLEMS = {"generated": 4, "difficulty": [2], "wording": "brief"}
+CODING = ("coophe", "humaneval", "mbpp")
+GENERATED = dict.fromkeys(CODING, PROBLEMS) | {
+    "str_build": {"generated": 8, "difficulty": [0], "wording": "brief"},
+    "house_build": {"generated": 2},
+}
 
 
 class Three(Toy):
@@ -38,11 +43,14 @@ def test_the_team_of_a_class_follows_from_its_sizes():
 
 
 def test_which_benchmarks_take_a_team_of_any_size():
-    assert set(domains.NAMES) - set(ANY) == {"coophe", "humaneval", "mbpp"}
+    assert ANY == list(domains.NAMES)
 
 
 def first_tasks(domain, count=2):
-    for rows in domain.embedded(0).values():
+    splits = domain.embedded(0)
+    if domain.name in CODING and "generated" in splits:  # under `released` not all of HumanEval's own can be solved
+        splits = {"generated": splits["generated"]}
+    for rows in splits.values():
         yield from (domain.task(row, index) for index, row in enumerate(rows[:count]))
 
 
@@ -60,7 +68,7 @@ def test_scripted_teams_earn_nearly_all_there_is(name, agents, profile):
         assert 0.95 * domain.max_reward <= step.reward <= domain.max_reward + 1e-12
 
 
-@pytest.mark.parametrize("name", ["arxiv", "algebra", "str_build", "house_build"])
+@pytest.mark.parametrize("name", ["arxiv", "algebra", "str_build", "house_build", "coophe"])
 def test_three_agents_keep_the_contract(name, monkeypatch):
     monkeypatch.setattr(trial, "ROWS", 1)
     short = {label: None if text is None else text[:2000] for label, text in trial.HOSTILE.items()}

@@ -70,6 +70,14 @@ def test_engine_is_asked_for_what_the_team_needs(models_folder, engines):
     }
 
 
+def test_agents_that_share_an_adapter_are_one_for_the_engine(models_folder, engines):
+    team = served(models_folder, adapters="shared")
+    (engine,) = engines.made
+    assert (engine.given["max_loras"], engine.given["max_cpu_loras"]) == (1, 2)
+    team.respond(wishes(team), Sampling(4), "mixed", 32)
+    assert set(team.engines._adapters._current) == {"agents"}
+
+
 @pytest.mark.parametrize("mode", ["mixed", "sequential"])
 @pytest.mark.parametrize("agents", [("tiny", "tiny"), ("tiny", "other")])
 @pytest.mark.parametrize("drawn", [{}, {"temperature": 0.7, "top_p": 0.8, "top_k": 20}])

@@ -121,6 +121,7 @@ def team_settings(**changes) -> TeamConfig:
         "agents": ("tiny", "tiny"),
         "critic": "tiny",
         "adapter": "lora",
+        "adapters": "per_agent",
         "lora": {"rank": 4, "alpha": 8, "targets": "all-linear"},
         "dtype": "float32",
         "precision": "fp32",

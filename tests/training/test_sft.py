@@ -65,7 +65,8 @@ def test_prompt_tokens_are_no_targets(team, monkeypatch):
     fit.schedules[0] = SimpleNamespace(step=lambda: None)
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: torch.tensor(1.0))
     before = numbers(team)["agent_0"]
-    fit._fit(0, PICKED)
+    fit._backward(0, PICKED)
+    fit._move(0)
     step = before - numbers(team)["agent_0"]
     with torch.no_grad():
         for (_, part), old in zip(team.agents[0].parameters(), split(team, before), strict=True):
@@ -93,7 +94,9 @@ def test_every_example_is_seen_once_an_epoch(team, monkeypatch):
     data = [[Example((3,), (10 + i,)) for i in range(7)] for _ in (0, 1)]
     fit = fit_of(team, data, epochs=2, batch_size=3)
     seen = []
-    monkeypatch.setattr(fit, "_fit", lambda agent, batch: seen.append((agent, [e.response[0] for e in batch])) or 0.0)
+    note = lambda agent, batch: seen.append((agent, [e.response[0] for e in batch])) or 0.0  # noqa: E731
+    monkeypatch.setattr(fit, "_backward", note)
+    monkeypatch.setattr(fit, "_move", lambda number: None)
     while not fit.done:
         fit.step()
     assert fit.step_number == fit.total == 6

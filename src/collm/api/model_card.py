@@ -207,6 +207,8 @@ def _training(team: TrainedTeam, facts: Mapping[str, Any]) -> str:
         lines.append(
             f"- LoRA: rank {job.team.lora['rank']}, alpha {job.team.lora['alpha']}, {job.team.lora['targets']}"
         )
+    if job.team.one_for_all:
+        lines.append("- all agents were trained as one: their folders hold the same numbers")
     if "update" in counts:
         lines.append(f"- {counts['update']} updates on {counts['env_step']} joint actions, {counts['tokens']} tokens")
     lines.append(f"- {facts['wall_seconds']} s on {facts.get('device_name') or facts['device']}")

@@ -115,6 +115,7 @@ def check_job(job: Job) -> None:
     reward_bounds(job.domain, job.options, job.profile, job.team.num_agents)
     _check_backend(job, where)
     if job.method in METHODS:
+        _check_rates(job, where)
         _check_groups(job, where)
         _check_critics(job, where)
         _check_options(job, where)
@@ -158,6 +159,11 @@ def check_team(domain: str, method: str, team: Mapping[str, Any]) -> None:
             f"{where}: team.agents names {len(models)} models for team.num_agents {number}; "
             f"give one name for all agents or one per agent{alone}"
         )
+    if team["adapters"] == "shared" and len(set(models)) > 1:
+        raise ConfigError(
+            f"{where}: team.adapters is shared with team.agents {', '.join(models)}; agents that share an adapter "
+            "stand on one model: give one name, or set team.adapters to per_agent"
+        )
 
 
 def _check_turns(job: Job, where: str) -> None:
@@ -186,6 +192,25 @@ def _check_backend(job: Job, where: str) -> None:
     if not 0.01 <= job.rollout.temperature <= 2:
         raise ConfigError(
             f"{where}: rollout.temperature is {job.rollout.temperature:g}; vLLM samples at 0.01 to 2: change it, {use}"
+        )
+
+
+def _check_rates(job: Job, where: str) -> None:
+    """A list of learning rates has one per agent, and agents that are trained as one have one."""
+    rates, number = job.training.agent_learning_rate, job.team.num_agents
+    if not isinstance(rates, tuple):
+        return
+    single = ROWS[job.method].single
+    alone = f"; {job.method} is one agent alone: set methods.{job.method}.training to one rate" if single else ""
+    if len(rates) != number:
+        raise ConfigError(
+            f"{where}: training.agent_learning_rate names {len(rates)} rates for team.num_agents {number}; give one "
+            f"number for all agents or one per agent{alone}"
+        )
+    if job.team.one_for_all:
+        raise ConfigError(
+            f"{where}: training.agent_learning_rate names {len(rates)} rates with team.adapters shared; what all "
+            "agents share has one: give one number, or set team.adapters to per_agent"
         )
 
 

@@ -27,7 +27,7 @@ class LoraConfig:
 
     rank: int = setting("Rank r.", minimum=1)
     alpha: float = setting("Scale numerator; the update is scaled by alpha / rank.", above=0)
-    targets: str | tuple[str, ...] = setting("all-linear, or module names.", entries=True)
+    targets: str | tuple[str, ...] = setting("all-linear, or module names.", entries=str)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +35,23 @@ class TeamConfig:
     """Agents, critics and the bases that they stand on."""
 
     num_agents: int = setting("Number of agents n.", minimum=1)
-    agents: tuple[str, ...] = setting("Model name for all agents, or one per agent.", entries=True)  # resolved: each
+    agents: tuple[str, ...] = setting("Model name for all agents, or one per agent.", entries=str)  # resolved: each
     critic: str = setting("Model that critics stand on.")
     adapter: str = setting("Adapters on a shared frozen base or whole models.", choices=("lora", "full"))
+    adapters: str = setting(
+        "An adapter (or whole model) of its own for each agent, or one for all.", choices=("per_agent", "shared")
+    )
     lora: Mapping[str, Any] = setting("Low-rank adapters.", block=LoraConfig)
     dtype: str = setting("Storage of frozen bases.", choices=("float32", "bfloat16"))
     precision: str = setting("Autocast precision.", choices=("fp32", "bf16"))
     chat_template: bool = setting("Render prompts with the tokenizer's chat template.")
     chat_template_arguments: Mapping[str, Any] = setting("What the chat template is given, by name.", mapping=True)
     max_prompt_tokens: int | None = setting("Longest prompt; null means what the context leaves.", minimum=16)
+
+    @property
+    def one_for_all(self) -> bool:
+        """Whether several agents share what is trained."""
+        return self.adapters == "shared" and self.num_agents > 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +114,9 @@ class TrainingConfig:
     minibatch_size: int = setting("Joint samples per optimiser step.", minimum=1)
     update_epochs: int = setting("Passes E over a rollout.", minimum=1)
     shuffle: bool = setting("Shuffle tasks every epoch.")
-    agent_learning_rate: float = setting("Learning rate of agents.", above=0)
+    agent_learning_rate: float | tuple[float, ...] = setting(
+        "Learning rate of all agents, or one per agent.", above=0, entries=float
+    )
     critic_learning_rate: float = setting("Learning rate of critics.", above=0)
     weight_decay: float = setting("AdamW weight decay.", minimum=0)
     gradient_clip: float | None = setting("Largest gradient norm.", above=0)
@@ -153,6 +163,11 @@ class TrainingConfig:
     entropy_bound_coefficient: float = setting("Weight of entropy outside of its bounds.", above=0)
     gradient_checkpointing: bool = setting("Compute layers again in the backward pass.")
     offload_optimiser: bool = setting("Optimiser states live in main memory.")
+
+    def agent_rate(self, agent: int) -> float:
+        """Learning rate of one agent."""
+        rates = self.agent_learning_rate
+        return rates[agent] if isinstance(rates, tuple) else rates
 
 
 @dataclasses.dataclass(frozen=True)

@@ -137,6 +137,8 @@ def _job(raw: Mapping[str, Any]) -> Job:
     plain = {key: raw[key] for key in ("domain", "method", "profile", "semantics", "revision", "sandbox", "tracker")}
     mappings = {key: raw[key] for key in ("options", "data", "models")}
     team = TeamConfig(**{**raw["team"], "agents": tuple(raw["team"]["agents"])})
+    rate = raw["training"]["agent_learning_rate"]
+    rates = {"agent_learning_rate": tuple(rate) if isinstance(rate, list) else rate}
     return Job(
         **plain,
         **mappings,
@@ -144,7 +146,7 @@ def _job(raw: Mapping[str, Any]) -> Job:
         team=team,
         rollout=RolloutConfig(**raw["rollout"]),
         warm_start=WarmStartConfig(**raw["warm_start"]),
-        training=TrainingConfig(**raw["training"]),
+        training=TrainingConfig(**{**raw["training"], **rates}),
         evaluation=EvaluationConfig(**raw["evaluation"]),
     )
 

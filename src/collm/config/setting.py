@@ -20,7 +20,7 @@ def setting(
     maximum: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    entries: bool = False,
+    entries: type | None = None,
     nullable: bool = False,
     mapping: bool = False,
     block: type | None = None,
@@ -31,7 +31,7 @@ def setting(
         description: one line for people.
         choices: allowed texts; none: any.
         minimum, maximum: least and greatest number; `above` and `below` are limits that are themselves not allowed.
-        entries: files may give one text or a list of them.
+        entries: files may give one value of this type or a list of them.
         nullable: files may say null, for which something else is put before the job is made.
         mapping: files give names of their own choice with a value each.
         block: the setting is a block of further settings, declared by this dataclass.
@@ -40,8 +40,9 @@ def setting(
     keywords: dict[str, Any] = {key: limit for key, limit in limits.items() if limit is not None}
     if choices:
         keywords["enum"] = list(choices)
-    if entries:
-        keywords |= {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
+    if entries is not None:
+        one = {"type": _TYPES[entries], **keywords}
+        keywords |= {"type": [one["type"], "array"], "items": one, "minItems": 1}
     if mapping:
         keywords["type"] = "object"
     return dataclasses.field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,26 @@ class Member:
 
     `model` is PEFT's model with the adapter called `adapter`, or with `adapter` None the whole copy of the base. Where
     several teams share a base, the adapter has another name than the member, which files and checkpoints never see.
+
+    `learner` is the member whose numbers these are and that is optimised and checkpointed: itself, or the one that all
+    agents share.
     """
 
     def __init__(self, name: str, base: Base, model: PeftModel | PreTrainedModel, adapter: str | None, with_head: bool):
         self.name, self.base, self.model, self.adapter = name, base, model, adapter
+        self.learner = self
         self.head: nn.Linear | None = None
         if with_head:
             width = base.model.config.get_text_config().hidden_size
             self.head = nn.Linear(width, 1).to(base.device)
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
+
+    def shared_by(self, agent: str) -> Member:
+        """An agent of that name whose numbers are these: it answers, is scored and is saved by itself."""
+        sharer = copy.copy(self)
+        sharer.name, sharer.learner = agent, self
+        return sharer
 
     def activate(self) -> nn.Module:
         """Make this member's adapter the active one; returns the causal model to run."""

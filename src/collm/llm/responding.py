@@ -39,11 +39,11 @@ def respond(
         prompts: (agent, prompt ids, one key per response); equal prompts of an agent are prefilled together.
         uneven: agents that bring more prompts than others are decoded with them all the same.
     """
-    mixed = decode_mode == "mixed"
+    mixed, first = decode_mode == "mixed", first_of_learner(agents)
     share = len(agents) if mixed else 1  # of the rows of a batch
     distinct = merge_prompts(prompts, max(1, max_rows // share))
     pools = [
-        id(member.model) if mixed and member.adapter and member.base.passes.mixes else agent
+        (id(member.model) if member.adapter and member.base.passes.mixes else first[agent]) if mixed else agent
         for agent, member in enumerate(agents)
     ]
     parts: list[list[Response]] = [[] for _ in distinct]
@@ -60,6 +60,12 @@ def respond(
     return [[next(following[agent, prompt]) for _ in keys] for agent, prompt, keys in prompts]
 
 
+def first_of_learner(agents: Sequence[Member]) -> list[int]:
+    """[agent] the first agent with the same adapter: itself, unless agents share one."""
+    places: dict[Member, int] = {}
+    return [places.setdefault(member.learner, place) for place, member in enumerate(agents)]
+
+
 def response(agents: Sequence[Member], asked: PromptKeys, item: Generated, seconds: float) -> Response:
     """What was generated, as an answer to a prompt."""
     agent, prompt, _ = asked
@@ -71,7 +77,12 @@ def response(agents: Sequence[Member], asked: PromptKeys, item: Generated, secon
 def _decode(
     agents: Sequence[Member], prompts: Sequence[PromptKeys], sampling: Sampling, uneven: bool
 ) -> list[list[Generated]]:
-    """One batch; unless `uneven`, agents that bring fewer prompts than others are decoded on their own."""
+    """One batch; unless `uneven`, agents that bring fewer prompts than others are decoded on their own.
+
+    Agents that share an adapter are one group of rows.
+    """
+    first = first_of_learner(agents)
+    prompts = [(first[agent], prompt, keys) for agent, prompt, keys in prompts]
     named = [agent for agent, _, _ in prompts]
     groups = sorted(set(named))
     base = agents[groups[0]].base

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from peft import LoraConfig
 
 from collm.common.errors import ModelError
+from collm.common.files import sha256
 from collm.common.seeds import derive
 from collm.config.job import TeamConfig
 from collm.domains.base import Message
@@ -78,14 +79,14 @@ class Team:
         self._bases: dict[str, Base] = {}
         self._shared, self._prefix = bases, bases.join() if bases else ""
         shared = critics == "shared"
-        self.agents = [self._member(f"agent_{i}", name, shared) for i, name in enumerate(settings.agents)]
+        self.agents = self._agents(settings, shared)
         names = {"joint": ["critic"], "local": [f"critic_{i}" for i in range(len(self.agents))]}.get(critics or "", [])
         self.critics = self.agents if shared else [self._member(name, settings.critic, True) for name in names]
         for base in dict.fromkeys(member.base for member in self.members):
             if not base.ready:
                 base.choose_passes(self._passes)
         for member in self.members:
-            member.check_trained(speaks=member in self.agents)
+            member.check_trained(speaks=any(member is agent.learner for agent in self.agents))
         self._references: list[Member] = []  # of the agents, if any are kept
         self.critic_texts: dict[str, list[bool]] = {}  # by critic: whether each text it has read was cut
         self.engines: Engines | None = None  # decode here, unless a backend of their own serves the agents
@@ -93,8 +94,15 @@ class Team:
 
     @property
     def members(self) -> list[Member]:
-        """All that is trained, each once."""
-        return [*self.agents, *(member for member in self.critics if member not in self.agents)]
+        """All that is trained, each once: one member for all agents where they share it."""
+        return list(dict.fromkeys(member.learner for member in (*self.agents, *self.critics)))
+
+    def _agents(self, settings: TeamConfig, with_head: bool) -> list[Member]:
+        """One per agent; those that share an adapter (and its value head) are names of the same member."""
+        if not settings.one_for_all:
+            return [self._member(f"agent_{i}", name, with_head) for i, name in enumerate(settings.agents)]
+        shared = self._member("agents", settings.agents[0], with_head)
+        return [shared.shared_by(f"agent_{i}") for i in range(len(settings.agents))]
 
     def _member(self, name: str, model: str, with_head: bool) -> Member:
         with torch.random.fork_rng():
@@ -278,17 +286,22 @@ class Team:
         Raises:
             ModelError: an agent is a whole copy, of which no second one is kept.
         """
-        for agent in self.agents:
-            if agent.adapter is None:
-                raise ModelError(f"{agent.name} is a whole model: no copy of it is kept; use team.adapter lora")
-            name = f"{self._prefix}reference_of_{agent.name}"
-            settings = cast(LoraConfig, agent.model.peft_config[agent.adapter])
-            with torch.random.fork_rng():  # its initial numbers are overwritten
-                agent.base.add_adapter(name, copy.deepcopy(settings))
-            reference = Member(name, agent.base, agent.model, name, with_head=False)
-            for (_, kept), (_, own) in zip(reference.parameters(), agent.parameters(), strict=False):  # no value head
-                kept.copy_(own).requires_grad_(False)
-            self._references.append(reference)
+        kept = {
+            learner: self._frozen_copy(learner) for learner in dict.fromkeys(agent.learner for agent in self.agents)
+        }
+        self._references = [kept[agent.learner] for agent in self.agents]
+
+    def _frozen_copy(self, member: Member) -> Member:
+        if member.adapter is None:
+            raise ModelError(f"{member.name} is a whole model: no copy of it is kept; use team.adapter lora")
+        name = f"{self._prefix}reference_of_{member.name}"
+        settings = cast(LoraConfig, member.model.peft_config[member.adapter])
+        with torch.random.fork_rng():  # its initial numbers are overwritten
+            member.base.add_adapter(name, copy.deepcopy(settings))
+        reference = Member(name, member.base, member.model, name, with_head=False)
+        for (_, kept), (_, own) in zip(reference.parameters(), member.parameters(), strict=False):  # no value head
+            kept.copy_(own).requires_grad_(False)
+        return reference
 
     def values(self, critic: int, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """[batch] values read at the last token of each text; no vocabulary logits are computed."""
@@ -299,12 +312,31 @@ class Team:
     # storage
 
     def save(self, folder: Path) -> None:
-        """Write every member below `folder`."""
+        """Write every agent and critic below `folder`; of a shared adapter every agent has a copy."""
         folder.mkdir(parents=True, exist_ok=True)
-        for member in self.members:
+        for member in dict.fromkeys((*self.agents, *self.critics)):
             member.save(folder)
 
     def load_agents(self, folder: Path) -> None:
-        """Read the agents (not the critics) from `folder`."""
+        """Read the agents (not the critics) from `folder`.
+
+        Raises:
+            ModelError: an agent is not there, or agents that share an adapter have different ones there.
+        """
         for member in self.agents:
             member.load(folder)
+        if not self.settings.one_for_all:
+            return
+        first, *others = [_weights(folder / agent.name) for agent in self.agents]
+        if other := next(
+            (agent.name for agent, own in zip(self.agents[1:], others, strict=True) if own != first), None
+        ):
+            raise ModelError(
+                f"team.adapters is shared, and agent_0 and {other} in {folder} have different numbers: they were "
+                "trained apart; start from a warm start with team.adapters shared, or set it to per_agent"
+            )
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    """Digests of the weight files of a saved member, its value head aside."""
+    return {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}

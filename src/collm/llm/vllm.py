@@ -113,7 +113,7 @@ class Engines:
         self._engines = {name: self._engine(base) for name, base in self._bases.items()}
 
     def _engine(self, base: Base) -> Any:
-        adapters = sum(member.base is base for member in self.agents)
+        adapters = len({member.learner for member in self.agents if member.base is base})
         return self.vllm.LLM(
             model=str(base.folder),
             dtype=DTYPE,
@@ -153,7 +153,8 @@ class Engines:
     def _ask(self, name: str, prompts: Sequence[PromptKeys], sampling: Sampling) -> list[Generated]:
         """One call of a base's engine: a request per key, which is the seed of all its randomness."""
         base = self._bases[name]
-        requests = {agent: self._adapters.request(self.agents[agent]) for agent in {agent for agent, _, _ in prompts}}
+        asking = {agent for agent, _, _ in prompts}
+        requests = {agent: self._adapters.request(self.agents[agent].learner) for agent in asking}
         asked = [(agent, prompt, key) for agent, prompt, keys in prompts for key in keys]
         outputs = self._engines[name].generate(
             [self.vllm.TokensPrompt(prompt_token_ids=list(prompt)) for _, prompt, _ in asked],

@@ -44,9 +44,10 @@ class Batches:
 
 
 def trained_models(job: Job, critics: str | None) -> list[str]:
-    """The model of every trained part: agents, then critics."""
+    """The model of every trained part: agents, or the one part that they share, then critics."""
     count = {None: 0, "shared": 0, "joint": 1, "local": job.team.num_agents}[critics]
-    return [*job.team.agents, *[job.team.critic] * count]
+    agents = job.team.agents[:1] if job.team.one_for_all else job.team.agents
+    return [*agents, *[job.team.critic] * count]
 
 
 def critics_of(job: Job) -> str | None:
@@ -133,7 +134,8 @@ def peak(parts: Mapping[str, float], device: str = "cpu") -> float:
 
 def _passes(job: Job, name: str, shape: Shape, largest: Batches, device: str) -> dict[str, float]:
     """Bytes that generation and a backward pass take on one base; its agents are decoded together."""
-    together = 1 if job.team.adapter == "full" or job.rollout.decode == "sequential" else job.team.agents.count(name)
+    alone = job.team.adapter == "full" and not job.team.one_for_all
+    together = 1 if alone or job.rollout.decode == "sequential" else job.team.agents.count(name)
     parts = {**_update(job, shape, largest, device), **_generation(job, shape, largest, device, together)}
     factor = WORKING[job.team.dtype] if device == "cpu" else 1.0
     return {part: factor * value for part, value in parts.items()}

@@ -63,11 +63,11 @@ class Learner:
         self.steps = {member.name: 0 for member in team.members}
         self.rollouts, self.progress = 0, 0.0
         self.optimisers = {member.name: self._optimiser(member) for member in team.members}
-        self._stopped: set[int] = set()  # agents that have moved far enough on this rollout
+        self._stopped: set[str] = set()  # agents (or what they share) that have moved far enough on this rollout
 
     def _optimiser(self, member: Member) -> torch.optim.Optimizer:
-        agent = any(member is other for other in self.team.agents)
-        rate = self.settings.agent_learning_rate if agent else self.settings.critic_learning_rate
+        agents = [agent for agent, other in enumerate(self.team.agents) if member is other.learner]
+        rate = self.settings.agent_rate(agents[0]) if agents else self.settings.critic_learning_rate
         parameters = [parameter for _, parameter in member.parameters()]
         kind = OffloadedAdamW if self.settings.offload_optimiser else torch.optim.AdamW
         return kind(parameters, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
@@ -79,10 +79,13 @@ class Learner:
             full = group.setdefault("initial_lr", group["lr"])
             group["lr"] = full * schedule.factor(self.steps[member.name], rise, fall, self.progress)
 
-    def _rate_of(self, member: Member) -> float:
-        """Learning rate of a member's last step."""
-        rate: float = self.optimisers[member.name].param_groups[0]["lr"]
-        return rate
+    def _rates(self, agents: Sequence[int]) -> dict[str, float]:
+        """Learning rates of agents' last steps: that of the first one, and of each where the settings have several."""
+        names = {agent: self.team.agents[agent].learner.name for agent in agents}
+        rates = {agent: self.optimisers[name].param_groups[0]["lr"] for agent, name in names.items()}
+        several = isinstance(self.settings.agent_learning_rate, tuple)
+        own = {f"learning_rate/{names[agent]}": rate for agent, rate in rates.items()} if several else {}
+        return {"learning_rate": rates[agents[0]], **own}
 
     def update(
         self, nodes: Sequence[Node], draw: random.Random, last: bool = False, more: bool = False, progress: float = 0.0
@@ -118,22 +121,23 @@ class Learner:
             member = self.team.critics[critic]
             value, targets[critic], values[critic] = self._backward_values(critic, batch)
             metrics |= value_metrics(value, self._tensor(targets[critic]), member.name)
-            trained[member.name] = member
+            trained[member.learner.name] = member.learner
         signal = batch.signal or self.critics.signal(batch.samples, targets, values)
-        for agent in batch.agents:
-            member, advantage = self.team.agents[agent], self._advantage(agent, batch, signal)
-            metrics |= self._backward_policy(agent, batch, advantage)
-            if self._learns(agent, advantage, metrics):
-                trained[member.name] = member
-            elif member.name not in trained or agent in self._stopped:
-                trained.pop(member.name, None)  # with its value head, if it has one: there is no moving one alone
-                self.optimisers[member.name].zero_grad(set_to_none=True)
-                metrics[f"gradient_norm/{member.name}"] = 0.0
+        for learner, agents in self._learners(batch.agents).items():
+            advantages = {agent: self._advantage(agent, batch, signal) for agent in agents}
+            for agent, advantage in advantages.items():
+                metrics |= self._backward_policy(agent, batch, advantage)
+            if self._learns(learner, advantages, metrics):
+                trained[learner.name] = learner
+            elif learner.name not in trained or learner.name in self._stopped:
+                trained.pop(learner.name, None)  # with its value head, if it has one: there is no moving one alone
+                self.optimisers[learner.name].zero_grad(set_to_none=True)
+                metrics[f"gradient_norm/{learner.name}"] = 0.0
         for member in trained.values():
             metrics[f"gradient_norm/{member.name}"] = self._optimise(member, batch)
         self._further_critic_steps(critics, dataclasses.replace(batch, signal=signal))
         metrics["gradient_norm"] = max(starting(metrics, "gradient_norm/agent"))
-        metrics["learning_rate"] = self._rate_of(self.team.agents[batch.agents[0]])
+        metrics |= self._rates(batch.agents)
         metrics |= {"td_lambda": self.critics.trace} if critics else {}
         for name in ("policy_loss", "value_loss"):
             losses = starting(metrics, f"{name}/")
@@ -145,23 +149,33 @@ class Learner:
         """[samples] advantages of an agent."""
         return self.objective.weighed(self._tensor([signal.advantages[agent][sample] for sample in batch.samples]))
 
-    def _learns(self, agent: int, advantage: torch.Tensor, metrics: Mapping[str, float]) -> bool:
-        """Whether an agent takes a step, by the metrics of its pass.
+    def _learners(self, agents: Sequence[int]) -> dict[Member, list[int]]:
+        """What trains for some agents, and for which of them: an agent itself, or what all share.
+
+        The gradient of shared numbers is the sum over agents, as if one adapter had got the samples of all.
+        """
+        groups: dict[Member, list[int]] = {}
+        for agent in agents:
+            groups.setdefault(self.team.agents[agent].learner, []).append(agent)
+        return groups
+
+    def _learns(self, learner: Member, advantages: Mapping[int, torch.Tensor], metrics: Mapping[str, float]) -> bool:
+        """Whether an agent, or what some share, takes a step, by the metrics of their passes.
 
         Not while critics warm up; not on a rollout from whose policy it has moved too far; and not without a gradient,
         as momentum and weight decay alone would move it.
         """
-        name = self.team.agents[agent].name
+        names = [self.team.agents[agent].name for agent in advantages]
         if len(self.critics) and self.rollouts < self.settings.critic_warm_up:
             return False
         limit = self.settings.divergence_limit
-        if limit is not None and metrics[f"moved/{name}"] > limit:
-            self._stopped.add(agent)
-        if agent in self._stopped:
+        if limit is not None and sum(metrics[f"moved/{name}"] for name in names) / len(names) > limit:
+            self._stopped.add(learner.name)
+        if learner.name in self._stopped:
             return False
-        if self.objective.regularised or metrics.get(f"entropy_outside_share/{name}"):
+        if self.objective.regularised or any(metrics.get(f"entropy_outside_share/{name}") for name in names):
             return True
-        return not self.rule.rests or bool((advantage != 0).any())
+        return not self.rule.rests or any(bool((advantage != 0).any()) for advantage in advantages.values())
 
     def _further_critic_steps(self, critics: Sequence[int], batch: Batch) -> None:
         """What `critic_steps` asks for beyond the first: the same samples, with targets by the critic as it then is."""

@@ -12,6 +12,7 @@ from collm.common.errors import ConfigError, NonFiniteLoss
 from collm.common.seeds import derive
 from collm.config.job import WarmStartConfig
 from collm.domains.base import Demonstration, Domain, Task
+from collm.llm.member import Member
 from collm.llm.team import Team
 from collm.training.rollout import Rollout
 
@@ -91,7 +92,10 @@ def rising_share(steps: int) -> float:
 
 
 class SupervisedFit:
-    """Fits all agents to examples of their own; one step trains one batch of every agent."""
+    """Fits all agents to examples of their own; one step trains one batch of every agent.
+
+    What agents share takes one optimiser step on the sum of their losses.
+    """
 
     def __init__(
         self,
@@ -114,9 +118,12 @@ class SupervisedFit:
         self.total = self.per_epoch * settings.epochs
         self.step_number = 0
         rate = settings.learning_rate
+        self.learners: dict[Member, list[int]] = {}  # agents by what is trained for them
+        for place, agent in enumerate(team.agents):
+            self.learners.setdefault(agent.learner, []).append(place)
         self.optimisers = [
-            torch.optim.AdamW([part for _, part in agent.parameters()], lr=rate, weight_decay=0.0)
-            for agent in team.agents
+            torch.optim.AdamW([part for _, part in learner.parameters()], lr=rate, weight_decay=0.0)
+            for learner in self.learners
         ]
         self.schedules = [
             torch.optim.lr_scheduler.OneCycleLR(
@@ -146,10 +153,12 @@ class SupervisedFit:
         epoch, place = divmod(self.step_number, self.per_epoch)
         metrics: dict[str, float] = {"step": self.step_number + 1}
         tokens = 0
-        for agent in range(len(self.data)):
-            batch = self._batch(agent, epoch, place)
-            metrics[f"loss/agent_{agent}"] = self._fit(agent, batch)
-            tokens += sum(len(example.prompt) + len(example.response) for example in batch)
+        for number, agents in enumerate(self.learners.values()):
+            for agent in agents:
+                batch = self._batch(agent, epoch, place)
+                metrics[f"loss/agent_{agent}"] = self._backward(agent, batch)
+                tokens += sum(len(example.prompt) + len(example.response) for example in batch)
+            self._move(number)
         self.step_number += 1
         metrics["loss"] = sum(metrics[f"loss/agent_{agent}"] for agent in range(len(self.data))) / len(self.data)
         return {**metrics, "tokens": tokens}
@@ -162,8 +171,8 @@ class SupervisedFit:
         size, first = min(self.batch_size, len(examples)), place * self.batch_size
         return [examples[order[(first + k) % len(examples)]] for k in range(size)]
 
-    def _fit(self, agent: int, batch: Sequence[Example]) -> float:
-        """One optimiser step of one agent on the mean negative log-likelihood per response token."""
+    def _backward(self, agent: int, batch: Sequence[Example]) -> float:
+        """Accumulate an agent's gradient of the mean negative log-likelihood per response token, which it returns."""
         count = sum(len(example.response) for example in batch)
         total = 0.0
         ordered = sorted(batch, key=lambda example: len(example.prompt) + len(example.response))
@@ -176,12 +185,17 @@ class SupervisedFit:
             self._guard(loss, f"loss of agent {agent}")
             self.team.accelerator.backward(loss)
             total += loss.item()
-        parameters = [part for _, part in self.team.agents[agent].parameters()]
-        self._guard(torch.nn.utils.clip_grad_norm_(parameters, 1.0), f"gradient of agent {agent}")
-        self.optimisers[agent].step()
-        self.optimisers[agent].zero_grad(set_to_none=True)
-        self.schedules[agent].step()
         return total
+
+    def _move(self, number: int) -> None:
+        """One optimiser step of the learner of that number: an agent, or what all share."""
+        learner, agents = list(self.learners.items())[number]
+        parameters = [part for _, part in learner.parameters()]
+        named = "agent " + " and ".join(map(str, agents))
+        self._guard(torch.nn.utils.clip_grad_norm_(parameters, 1.0), f"gradient of {named}")
+        self.optimisers[number].step()
+        self.optimisers[number].zero_grad(set_to_none=True)
+        self.schedules[number].step()
 
     def _guard(self, number: torch.Tensor, what: str) -> None:
         if not torch.isfinite(number):

@@ -39,7 +39,9 @@ class StartPolicy:
         self.processes = Processes.of(team.accelerator)
         self._watched = {task: place for place, task in enumerate(tasks[:MOST])}
         self._seen: dict[int, Node] = {}  # by the place of the task
-        self._kept = [[part.detach().cpu().clone() for part in _adapter(agent)] for agent in team.agents]
+        learners = dict.fromkeys(agent.learner for agent in team.agents)
+        kept = {learner: [part.detach().cpu().clone() for part in _adapter(learner)] for learner in learners}
+        self._kept = [kept[agent.learner] for agent in team.agents]
 
     def note(self, roots: Sequence[Node]) -> None:
         """Remember the first nodes of those episodes of the present policy that `distance` may need."""

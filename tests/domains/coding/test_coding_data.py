@@ -53,7 +53,7 @@ def tasks_of(domain, rows):
 
 def played(domain, tasks, alone=False):
     """Steps of the references, with those tasks that have one."""
-    pairs = [(task, solutions(task.fields, alone)) for task in tasks]
+    pairs = [(task, solutions(task.fields, domain.num_agents)) for task in tasks]
     moves = [Move(task, 0, list(pair)[-domain.num_agents :], None) for task, pair in pairs if pair is not None]
     return domain.steps(moves)
 

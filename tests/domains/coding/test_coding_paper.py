@@ -343,7 +343,7 @@ def test_reading_never_fails_and_gives_python(text, lines, seed):
         mutated[draw.randrange(len(mutated))] = draw.choice("()[]:\n\t \"'x0=@é")
     for first in (text, "\n".join(lines), "".join(mutated)):
         for second in ("\n".join(lines), "".join(mutated)):
-            reading = reward_paper.read(first, second, PROMPT, "f")
+            reading = reward_paper.read((first,), second, PROMPT, "f")
             if reading.runs:
                 try:
                     parse(reading.source)
@@ -376,5 +376,5 @@ def test_hostile_programs_fail_their_tests(row, tmp_path, monkeypatch):
 def test_the_checks_are_the_statements_of_the_test():
     setup, checks = reward_paper.checks(TEST, PROMPT, "f")
     assert (setup, checks) == split_check(TEST, PROMPT)
-    reading = reward_paper.read(AUX, MAIN, PROMPT, "f")
+    reading = reward_paper.read((AUX,), MAIN, PROMPT, "f")
     assert reading.runs and not replace(reading, main_defined=False).runs

@@ -45,7 +45,7 @@ def test_every_reference_of_every_level_earns_everything(name, profile):
     steps = played(domain, tasks, [solutions(task.fields) for task in tasks])
     assert len(steps) == 48 and {step.reward for step in steps} == {4.0}
     alone = make(name, profile, num_agents=1)
-    steps = played(alone, tasks, [solutions(task.fields, alone=True)[1:] for task in tasks])
+    steps = played(alone, tasks, [solutions(task.fields, 1) for task in tasks])
     assert {round(step.reward, 9) for step in steps} == {2.1}
 
 

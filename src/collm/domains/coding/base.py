@@ -1,9 +1,9 @@
-"""What CoopHE, HumanEval and MBPP share: two programmers, one helper `aux` and one main function, real tests.
+"""What CoopHE, HumanEval and MBPP share: programmers of helpers, one of the main function, real tests.
 
-One agent (aux) writes a helper, the other (main) the function asked for; neither sees the other's code. The joint
-program runs in `collm.sandbox`, in both profiles. The reward (paper F.2) pays for definitions, syntax, the share of
-passed tests, and for a main function that makes real use of the helper; see `reading.parts`. Up to two turns, with
-feedback on the levels in between. docs/coding.md lists where the profiles differ.
+The last agent (main) writes the function asked for, those before it (aux, aux_2, aux_3 and so on) a helper each; nobody
+sees another's code. The joint program runs in `collm.sandbox`, in both profiles. The reward (paper F.2) pays for
+definitions, syntax, the share of passed tests, and for a main function that makes real use of the helpers; see
+`reading.parts`. Up to two turns, with feedback on the levels in between. docs/coding.md lists where the profiles differ.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper
 from collm.domains.coding.options import DECLARED, FEWEST, TURNS
 from collm.domains.coding.reading import CodingCases, Outcome, Reading, components, kind, parts, ranges
 from collm.domains.coding.rows import coding_fields, identifier
-from collm.domains.coding.syntax import AUX, Unparsable, parse, usable
+from collm.domains.coding.syntax import Unparsable, helper_names, parse, usable
 from collm.domains.options import Option
 from collm.sandbox import Program, Verdict, shared
 
@@ -62,12 +62,13 @@ def shipped_rows(name: str) -> tuple[RawRow, ...]:
 
 
 class CodingDomain(CodingCases, Domain):
-    """One agent writes a helper, the other the function that is tested.
+    """The last agent writes the function that is tested, those before it a helper each.
 
     Under `feedback_tests: disjoint` at least one assert is left to score with, whatever `feedback_slice` says.
     """
 
     max_turns = TURNS
+    team_sizes = None
     min_reward = 0.0
     metrics = (
         Metric("pass_rate", "Pass rate", "%", higher_is_better=True),
@@ -89,8 +90,9 @@ class CodingDomain(CodingCases, Domain):
             )
         self._check_generated()
         self.rules = {"paper": reward_paper, "released": reward_released}[profile]
-        self.roles = (AUX, "main") if num_agents == 2 else ("main",)
-        self.max_reward = 4.0 if num_agents == 2 else 2.1
+        self.helpers = helper_names(num_agents)
+        self.roles = (*self.helpers, "main")
+        self.max_reward = 4.0 if self.helpers else 2.1
         self.parts = ranges(num_agents)
 
     def _check_generated(self) -> None:
@@ -154,9 +156,9 @@ class CodingDomain(CodingCases, Domain):
 
     def observe(self, task: Task, agent: int, turn: int, history: Sequence[Exchange], feedback: Any) -> list[Message]:
         """The role's prompt; later also everything the agent saw and wrote before, and the feedback."""
-        role = self.roles[agent] if self.num_agents == 2 else "single"
+        role = self.roles[agent] if self.helpers else "single"
         if not turn:
-            return prompts.first(role, task.fields, self.options["wording"])
+            return prompts.first(role, task.fields, self.options["wording"], self.helpers)
         response = self._last_response(task, turn, history)
         return [
             *history[-1].observation,
@@ -175,19 +177,17 @@ class CodingDomain(CodingCases, Domain):
     def steps(self, moves: Sequence[Move]) -> list[Step]:
         """Run the programs of all moves side by side and score them."""
         texts = [self._texts(move.joint_action) for move in moves]
-        readings = [self._read(pair, move.task.fields) for pair, move in zip(texts, moves, strict=True)]
+        readings = [self._read(one, move.task.fields) for one, move in zip(texts, moves, strict=True)]
         tests = [self._checks(move.task.fields) for move in moves]
         verdicts = self._verdicts(readings, tests, [move.task.fields["entry_point"] for move in moves])
         return [self._step(*one) for one in zip(moves, texts, readings, tests, verdicts, strict=True)]
 
-    def _texts(self, joint_action: Sequence[str | None]) -> tuple[str, str]:
-        """(aux, main); one agent alone has an empty aux."""
-        texts = [usable(text) for text in self.check_joint_action(joint_action)]
-        return (texts[0], texts[1]) if self.num_agents == 2 else ("", texts[0])
+    def _texts(self, joint_action: Sequence[str | None]) -> list[str]:
+        """One text per agent, that of main last."""
+        return [usable(text) for text in self.check_joint_action(joint_action)]
 
-    def _read(self, texts: tuple[str, str], fields: Mapping[str, Any]) -> Reading:
-        more = {"alone": self.num_agents == 1} if self.profile == "paper" else {}
-        return self.rules.read(*texts, fields["prompt"], fields["entry_point"], **more)
+    def _read(self, texts: Sequence[str], fields: Mapping[str, Any]) -> Reading:
+        return self.rules.read(texts[:-1], texts[-1], fields["prompt"], fields["entry_point"])
 
     def _checks(self, fields: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return self.rules.checks(fields["test"], fields["prompt"], fields["entry_point"])
@@ -218,7 +218,7 @@ class CodingDomain(CodingCases, Domain):
     def _step(
         self,
         move: Move,
-        texts: tuple[str, str],
+        texts: Sequence[str],
         reading: Reading,
         tests: tuple[str, tuple[str, ...]],
         verdict: Verdict | None,
@@ -231,8 +231,7 @@ class CodingDomain(CodingCases, Domain):
         metrics = {"pass_rate": 100.0 * share, "pass_at_1": 100.0 * (share == 1.0)}
         feedback: tuple[Any, ...] = (None,) * self.num_agents
         if self.options["feedback"] == "level_feedback" and move.turn + 1 < TURNS:
-            messages = self._feedback(move.task.fields, texts, reading, checks[for_feedback], verdict, for_feedback)
-            feedback = messages if self.num_agents == 2 else messages[1:]
+            feedback = self._feedback(move.task.fields, texts, reading, checks[for_feedback], verdict, for_feedback)
         record = {
             "program": printable(reading.source) if reading.runs else "",
             "passed": outcome.passed,
@@ -248,62 +247,57 @@ class CodingDomain(CodingCases, Domain):
     def _feedback(
         self,
         fields: Mapping[str, Any],
-        texts: tuple[str, str],
+        texts: Sequence[str],
         reading: Reading,
         checks: Sequence[str],
         verdict: Verdict | None,
         for_feedback: slice,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What each agent is told: states of both functions, tests, and of its own text alone what is wrong with it."""
-        aux, main = self._parts(texts, fields["entry_point"])
+    ) -> tuple[dict[str, Any], ...]:
+        """What each agent is told: states of all functions, tests, and of its own text alone what is wrong with it."""
+        *helpers, main = reward_paper.read_parts(texts[:-1], texts[-1], fields["entry_point"])
         functions = reachable(main.tree, main.function) if main.function else []
         errors = (
             [NOT_RUN] * len(checks) if verdict is None else [kind(one.error) for one in verdict.checks[for_feedback]]
         )
         named = self._named(checks, fields["entry_point"])
         common = {
-            "aux_defined": reading.aux_defined,
+            "helpers": {name: one.defined for name, one in zip(self.helpers, reading.helpers, strict=True)},
             "main_defined": reading.main_defined,
             "parses": reading.problem is None,
             "loaded": verdict is not None and verdict.loaded,
             "load_error": kind(verdict.problem.split(":")[0]) if verdict is not None and verdict.problem else None,
             "checks": [list(pair) for pair in zip(named, errors, strict=True)],
         }
+        calls = [name for name in self.helpers if calls_aux(functions, name)]
+        losses = {name: ignored_calls(functions, name)[:MISUSES] for name in self.helpers}
         use = {
-            "calls_aux": calls_aux(functions),
-            "misuse": ignored_calls(functions)[:MISUSES],
-            "wrapper": main.function is not None and is_wrapper(main.function),
+            "calls": calls,
+            "misuse": {name: reasons for name, reasons in losses.items() if reasons},
+            "wrapper": main.function is not None and is_wrapper(main.function, self.helpers) and len(calls) < 2,
         }
-        return {**common, "problem": aux.problem}, {**common, **use, "problem": main.problem}
+        return (*({**common, "problem": one.problem} for one in helpers), {**common, **use, "problem": main.problem})
 
     @staticmethod
     def _named(checks: Sequence[str], entry_point: str) -> list[str]:
         """The asserts as people read them, with the function's own name."""
         return [_CANDIDATE.sub(entry_point, check.split("\n")[-1].strip()) for check in checks]
 
-    def _parts(self, texts: tuple[str, str], entry_point: str) -> tuple[reward_paper.Part, reward_paper.Part]:
-        foreign = AUX if self.num_agents == 2 else None
-        return reward_paper.part(texts[0], AUX, entry_point), reward_paper.part(texts[1], entry_point, foreign)
-
     def understands(self, task: Task, agent: int, answer: str) -> bool:
         """Whether the function that the agent was asked for is there and parses."""
-        name, partner = task.fields["entry_point"], AUX if self.num_agents == 2 else None
-        if self.roles[agent] == AUX:
-            name, partner = AUX, name
-        return reward_paper.part(usable(answer), name, partner).function is not None
+        texts = [usable(answer) if other == agent else "" for other in range(self.num_agents)]
+        return reward_paper.read_parts(texts[:-1], texts[-1], task.fields["entry_point"])[agent].function is not None
 
     def demonstrations(self, task: Task, rng: random.Random, noise: float) -> list[Demonstration]:
         """Reference code of all agents, degraded; a second turn has half the noise. [] without a reference."""
-        pair = solutions(task.fields, alone=self.num_agents == 1)
-        if pair is None:
+        texts = solutions(task.fields, self.num_agents)
+        if texts is None:
             return []
         histories: list[list[Exchange]] = [[] for _ in self.roles]
         feedback: Sequence[Any] = (None,) * self.num_agents
         episode = []
         turns = self.options["demonstrated_turns"]
         for turn in range(turns):
-            answers = scripted(pair, task.fields["entry_point"], rng, noise / (1 + turn), self.options["faults"])
-            answers = answers[-self.num_agents :]
+            answers = scripted(texts, task.fields["entry_point"], rng, noise / (1 + turn), self.options["faults"])
             for agent, (history, answer) in enumerate(zip(histories, answers, strict=True)):
                 seen = tuple(self.observe(task, agent, turn, history, feedback[agent]))
                 episode.append(Demonstration(task.id, agent, turn, seen, answer))
@@ -315,21 +309,25 @@ class CodingDomain(CodingCases, Domain):
     def corpus(self, task: Task, rng: random.Random) -> list[str]:
         """The problem, its tests, and solutions of it; of a generated one what is asked and answered, and practice."""
         fields = task.fields
-        pair = solutions(fields, alone=self.num_agents == 1)
-        if pair is not None and is_generated(fields):
+        answers = solutions(fields, self.num_agents)
+        if answers is not None and is_generated(fields):
             asked = [self.observe(task, agent, 0, (), None)[-1]["content"] for agent in range(self.num_agents)]
-            texts = [f"{question}\n{answer}" for question, answer in zip(asked, pair[-self.num_agents :], strict=True)]
+            texts = [f"{question}\n{answer}" for question, answer in zip(asked, answers, strict=True)]
             return texts + [practice(self.options["difficulty"], rng) for _ in range(PRACTICE)]
         texts = [fields["prompt"], fields["test"], fields["solution"]]
-        if pair is not None:
-            texts += [pair[0], pair[1], f"{fields['prompt']}\n{pair[0]}\n\n{pair[1]}"]
+        if answers is not None:
+            pieces = answers if self.helpers else ("", *answers)
+            texts += [*pieces, "\n\n".join([f"{fields['prompt']}\n{pieces[0]}", *pieces[1:]])]
         return [text for text in texts if text.strip()]
 
     def score_case(self, inputs: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
-        """Score {aux_completion, main_completion, test, entry_point, prompt} on all asserts; one agent has no aux."""
+        """Score {aux_completion, main_completion, test, entry_point, prompt} on all asserts.
+
+        One agent alone has no aux_completion, larger teams have aux_2_completion and so on.
+        """
         fields = {name: require(inputs, name, (str,), "a text") for name in ("test", "prompt")}
         fields["entry_point"] = identifier(inputs, "entry_point", "")
-        names = ("aux_completion", "main_completion")[-self.num_agents :]
+        names = [f"{role}_completion" for role in self.roles]
         texts = self._texts([require(inputs, name, (str, type(None)), "a text or null") for name in names])
         try:
             parse(fields["prompt"])

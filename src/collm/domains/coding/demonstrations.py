@@ -1,7 +1,9 @@
-"""Reference answers of the coding domains: a cooperative pair from any solution, and ways to spoil it.
+"""Reference answers of the coding domains: a cooperative team from any solution, and ways to spoil it.
 
 Where a source has only a solution in one piece, an expression of it becomes the helper: the largest one whose
 variables can be handed over. What is left calls the helper in its place, so values and their order stay the same.
+Further helpers get expressions of what is left, to which the values of helpers before them are handed; where nothing is
+left to do, a helper hands its argument on.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ import copy
 import functools
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from collm.domains.coding.reward_paper import context
-from collm.domains.coding.syntax import AUX, bound_names, definition, parse
+from collm.domains.coding.syntax import AUX, bound_names, definition, helper_names, inside, parse
 
 Pair = tuple[str, str]
+HANDED = "part"  # a further helper's name for the value of one before it, with a number
 _BINDING = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)
 _FRAGMENTS = (ast.Starred, ast.Slice, ast.FormattedValue)
 _FORMS = ("colon", "return", "prose", "name", "value")
@@ -42,17 +45,91 @@ _SLIPS = {
     ".swapcase(": (".upper(", ".lower("),
 }
 _PIECE = re.compile(rf"{'|'.join(map(re.escape, _SLIPS))}|\b[1-9]\b")
-_CALL = re.compile(rf"\b{AUX}\((?P<argument>\w+)\)")
+_CALL = re.compile(rf"\b{AUX}(?:_\d+)?\((?P<argument>\w+)\)")
 
 
-def solutions(fields: Mapping[str, Any], alone: bool = False) -> Pair | None:
-    """(aux, main) that solve a task together, or ("", main) for one agent; None where the task has no solution."""
-    if alone and fields["solution"]:
-        return "", _alone(fields["solution"], fields["prompt"], fields["entry_point"])
-    given = fields["reference"]
+def solutions(fields: Mapping[str, Any], agents: int = 2) -> tuple[str, ...] | None:
+    """A text per agent that solve a task together, that of main last; None where the task has no solution."""
+    entry_point, given = fields["entry_point"], fields["reference"]
+    if agents == 1 and fields["solution"]:
+        return (_alone(fields["solution"], fields["prompt"], entry_point),)
     if given is not None:
-        return ("", f"{given['aux']}\n\n{given['main']}") if alone else (given["aux"], given["main"])
-    return divided(fields["solution"], fields["prompt"], fields["entry_point"]) if fields["solution"] else None
+        pair = given["aux"], given["main"]
+    elif fields["solution"]:
+        pair = divided(fields["solution"], fields["prompt"], entry_point)
+    else:
+        return None
+    return shared_out(pair, entry_point, agents) if agents > 1 else ("\n\n".join(pair),)
+
+
+@functools.lru_cache(maxsize=1024)
+def shared_out(pair: Pair, entry_point: str, agents: int) -> tuple[str, ...] | None:
+    """(aux, main) as texts of a larger team, that of main last; None where main returns nothing that can be shared."""
+    names = helper_names(agents)
+    helpers, main = [pair[0]], pair[1]
+    for place, name in enumerate(names[1:], start=1):
+        handed = _handed(main, entry_point, name, names[:place])
+        if handed is None:
+            return None
+        helper, main = handed
+        helpers.append(helper)
+    return (*helpers, main)
+
+
+def _handed(main: str, entry_point: str, name: str, before: Sequence[str]) -> Pair | None:
+    """A further helper and what is left of the main function: its largest expression that may be moved, or nothing."""
+    tree = parse(main)
+    function = definition(tree, entry_point)
+    if function is None:
+        return None
+    places = [place for place in _wholes_and_parts(function) if _movable(function, *place)]
+    places = [(parent, expression) for parent, expression in places if _calls(expression, before) is not None]
+    if not places:
+        returns = [node for node in inside(function) if isinstance(node, ast.Return) and node.value is not None]
+        if not returns:
+            return None
+        last = max(returns, key=lambda node: node.lineno)
+        last.value = ast.Call(ast.Name(name, ast.Load()), [last.value or ast.Constant(None)], [])
+        return f"def {name}(value):\n    return value", ast.unparse(ast.fix_missing_locations(tree))
+    parent, expression = max(places, key=lambda place: sum(1 for _ in ast.walk(place[1])))
+    calls = _calls(expression, before) or []
+    _replace(parent, expression, marked := ast.Call(ast.Name(name, ast.Load()), [], []))
+    holder = ast.Return(expression)
+    for number, call in enumerate(calls, start=1):
+        parents = [node for node in ast.walk(holder) if any(child is call for child in ast.iter_child_nodes(node))]
+        _replace(parents[0], call, ast.Name(f"{HANDED}{number}", ast.Load()))
+    variables = _inputs(function, holder)
+    marked.args = [ast.Name(one, ast.Load()) for one in variables] + list(calls)
+    parameters = variables + [f"{HANDED}{number}" for number in range(1, len(calls) + 1)]
+    return ast.unparse(_function(name, parameters, [holder])), ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _wholes_and_parts(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, ast.expr]]:
+    """What `_places` gives, and the whole value of a single return too."""
+    yield from _places(function)
+    if len(function.body) == 1 and isinstance(function.body[0], ast.Return) and function.body[0].value is not None:
+        yield function.body[0], function.body[0].value
+
+
+def _calls(expression: ast.expr, helpers: Sequence[str]) -> list[ast.expr] | None:
+    """The calls of helpers in an expression, to be made before it; None where one cannot be, or it is one itself."""
+
+    def is_call(node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in helpers
+
+    if is_call(expression):
+        return None
+    found: list[ast.expr] = []
+    waiting: list[ast.AST] = [expression]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.expr) and is_call(node):
+            found.append(node)
+        elif not isinstance(node, (ast.IfExp, ast.BoolOp, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp)):
+            waiting += list(ast.iter_child_nodes(node))
+    within = {id(node) for call in found for node in ast.walk(call)}
+    named = (node for node in ast.walk(expression) if isinstance(node, ast.Name) and node.id in helpers)
+    return found if all(id(node) in within for node in named) else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -71,12 +148,14 @@ def divided(solution: str, prompt: str, entry_point: str) -> Pair:
     return ast.unparse(helper), _module(tree, function, prompt)
 
 
-def scripted(pair: Pair, entry_point: str, rng: random.Random, noise: float, faults: str = "form") -> list[str]:
-    """Both texts, each spoiled in one way with chance `noise`; `faults` is a key of FAULTS."""
+def scripted(
+    texts: Sequence[str], entry_point: str, rng: random.Random, noise: float, faults: str = "form"
+) -> list[str]:
+    """The texts of a team, each spoiled in one way with chance `noise`; `faults` is a key of FAULTS."""
     spoil = FAULTS[faults]
     return [
         spoil(text, name, rng) if text and rng.random() < noise else text
-        for text, name in zip(pair, (AUX, entry_point), strict=True)
+        for text, name in zip(texts, (*helper_names(len(texts)), entry_point), strict=True)
     ]
 
 
@@ -196,7 +275,7 @@ def _reads(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
 
 
-def _inputs(function: ast.FunctionDef, expression: ast.expr) -> list[str]:
+def _inputs(function: ast.FunctionDef, expression: ast.AST) -> list[str]:
     """The function's own variables that an expression reads, in the order of their names' first appearance."""
     bound_inside = {name for node in ast.walk(expression) if isinstance(node, _SCOPES) for name in _scope_names(node)}
     variables = {name for node in ast.walk(function) for name in bound_names(node)} - {function.name}

@@ -1,4 +1,4 @@
-"""How the main function uses the helper, read off the syntax tree: is it called, forwarded, ignored.
+"""How the main function uses the helpers, read off the syntax tree: is it called, forwarded, ignored.
 
 Profile `paper` pays by these answers; feedback uses them in both profiles. `functions` is always the main function
 first and then what it reaches in the same completion.
@@ -28,24 +28,24 @@ def reachable(tree: ast.Module, entry: ast.FunctionDef) -> list[ast.AST]:
     return reached
 
 
-def calls_aux(functions: Sequence[ast.AST]) -> bool:
-    """Whether the partner's helper is called, or handed to a call as in map(aux, items).
+def calls_aux(functions: Sequence[ast.AST], helper: str = AUX) -> bool:
+    """Whether a partner's helper is called, or handed to a call as in map(aux, items).
 
     A completion that binds the name itself (parameter, variable, inner function) does not reach the partner's.
     """
     nodes = [node for function in functions for node in ast.walk(function)]
-    if any(AUX in bound_names(node) for node in nodes):
+    if any(helper in bound_names(node) for node in nodes):
         return False
     for node in nodes:
         if isinstance(node, ast.Call):
             passed = [*node.args, *(keyword.value for keyword in node.keywords)]
-            if any(_named(value) for value in (node.func, *passed)):
+            if any(_named(value, (helper,)) for value in (node.func, *passed)):
                 return True
     return False
 
 
-def is_wrapper(function: ast.FunctionDef) -> bool:
-    """Whether a function only hands on what the helper returns, whatever constants it sets on the way.
+def is_wrapper(function: ast.FunctionDef, helpers: Sequence[str] = (AUX,)) -> bool:
+    """Whether a function only hands on what helpers return, whatever constants it sets on the way.
 
     Empty bodies count, as do `v = aux(...)`, copies of v, and `return v if True else None`.
     """
@@ -56,35 +56,37 @@ def is_wrapper(function: ast.FunctionDef) -> bool:
     copies: set[str] = set()
     for statement in body[:-1]:
         target, value = _assignment(statement)
-        if target is None or not _hands_on(value, copies):
+        if target is None or not _hands_on(value, copies, helpers):
             return False
         copies.add(target)
-    return isinstance(body[-1], ast.Return) and _hands_on(body[-1].value, copies)
+    return isinstance(body[-1], ast.Return) and _hands_on(body[-1].value, copies, helpers)
 
 
-def ignored_calls(functions: Sequence[ast.AST]) -> list[str]:
-    """For each call of the helper whose value is lost, how: dropped, never read, or overwritten."""
+def ignored_calls(functions: Sequence[ast.AST], helper: str = AUX) -> list[str]:
+    """For each call of a helper whose value is lost, how: dropped, never read, or overwritten."""
     losses = []
     for function in functions:
         read = _read_names(function)
         for block in _blocks(function):
             for place, statement in enumerate(block):
-                if isinstance(statement, ast.Expr) and _is_call(statement.value):
-                    losses.append("the value of aux(...) is not kept")
-                names = _stored_call(statement)
+                if isinstance(statement, ast.Expr) and _is_call(statement.value, (helper,)):
+                    losses.append(f"the value of {helper}(...) is not kept")
+                names = _stored_call(statement, (helper,))
                 if names and not read & names:
-                    losses.append(f"{', '.join(sorted(names))} holds the value of aux(...) and is never read")
+                    losses.append(f"{', '.join(sorted(names))} holds the value of {helper}(...) and is never read")
                 elif names and any(_overwritten(name, block[place + 1 :]) for name in names):
-                    losses.append(f"{', '.join(sorted(names))} is overwritten before the value of aux(...) is read")
+                    losses.append(
+                        f"{', '.join(sorted(names))} is overwritten before the value of {helper}(...) is read"
+                    )
     return losses
 
 
-def _named(node: ast.AST | None) -> bool:
-    return isinstance(node, ast.Name) and node.id == AUX
+def _named(node: ast.AST | None, helpers: Sequence[str]) -> bool:
+    return isinstance(node, ast.Name) and node.id in helpers
 
 
-def _is_call(node: ast.AST | None) -> bool:
-    return isinstance(node, ast.Call) and _named(node.func)
+def _is_call(node: ast.AST | None, helpers: Sequence[str]) -> bool:
+    return isinstance(node, ast.Call) and _named(node.func, helpers)
 
 
 def _says_nothing(statement: ast.stmt, read: set[str]) -> bool:
@@ -109,10 +111,10 @@ def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
     return (target.id, value) if isinstance(target, ast.Name) and value is not None else (None, None)
 
 
-def _hands_on(value: ast.AST | None, copies: set[str]) -> bool:
+def _hands_on(value: ast.AST | None, copies: set[str], helpers: Sequence[str]) -> bool:
     while isinstance(value, ast.IfExp) and isinstance(value.test, ast.Constant):
         value = value.body if value.test.value else value.orelse
-    return _is_call(value) or (isinstance(value, ast.Name) and value.id in copies)
+    return _is_call(value, helpers) or (isinstance(value, ast.Name) and value.id in copies)
 
 
 def _read_names(function: ast.AST) -> set[str]:
@@ -136,11 +138,11 @@ def _blocks(function: ast.AST) -> Iterator[Block]:
                 yield block
 
 
-def _stored_call(statement: ast.stmt) -> set[str]:
-    """The names that receive the value of a call of the helper and nothing else does; else empty."""
-    if isinstance(statement, ast.Assign) and _is_call(statement.value):
+def _stored_call(statement: ast.stmt, helpers: Sequence[str]) -> set[str]:
+    """The names that receive the value of a call of a helper and nothing else does; else empty."""
+    if isinstance(statement, ast.Assign) and _is_call(statement.value, helpers):
         targets = statement.targets
-    elif isinstance(statement, ast.AnnAssign) and _is_call(statement.value):
+    elif isinstance(statement, ast.AnnAssign) and _is_call(statement.value, helpers):
         targets = [statement.target]
     else:
         return set()

@@ -16,7 +16,7 @@ DECLARED = (
     Option(
         "feedback",
         "level_feedback",
-        "level_feedback: states of both functions, syntax, tests, use of the helper; plain: to revise.",
+        "level_feedback: states of all functions, syntax, tests, use of helpers; plain: to revise.",
         choices=prompts.MODES,
     ),
     Option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collm.domains.coding.syntax import AUX, definition, parse
@@ -26,16 +26,25 @@ def parameters(prompt: str, entry_point: str) -> str:
     return ast.unparse(function.args) if function is not None else ""
 
 
-def first(role: str, fields: Mapping[str, Any], wording: str = "full") -> list[dict[str, str]]:
-    """The messages of the first turn for role aux, main or single; `wording` is one of WORDINGS."""
+def first(
+    role: str, fields: Mapping[str, Any], wording: str = "full", helpers: Sequence[str] = (AUX,)
+) -> list[dict[str, str]]:
+    """The messages of the first turn for a helper's name, main or single as the role; `wording` is one of WORDINGS."""
     prompt, entry_point = fields["prompt"].strip("\n"), fields["entry_point"]
     if wording == "brief":
-        orders = {AUX: f"the helper {AUX} for {entry_point}", "main": f"{entry_point} with the helper {AUX}"}
+        orders = {name: f"the helper {name} for {entry_point}" for name in helpers}
+        orders["main"] = f"{entry_point} with the helper{'s' * (len(helpers) > 1)} {_listed(helpers)}"
         return [{"role": "user", "content": f"{prompt}\nWrite {orders.get(role, entry_point)}."}]
     signature = f"def {entry_point}({parameters(fields['prompt'], entry_point)}):"
-    if role == AUX:
-        system = f"Write the helper function {AUX} for a partner who solves the problem with it. {_CODE_ONLY}"
-        order = f"Return data that the partner can use:\ndef {AUX}(...):\n    return ..."
+    if role in helpers:
+        others = [name for name in helpers if name != role]
+        more = f"Others write {_listed(others)}: do another part of the work. " if others else ""
+        system = f"Write the helper function {role} for a partner who solves the problem with it. {more}{_CODE_ONLY}"
+        order = f"Return data that the partner can use:\ndef {role}(...):\n    return ..."
+    elif role == "main" and len(helpers) > 1:
+        calls = _listed([f"{name}(...)" for name in helpers])
+        system = f"Solve the problem in one function. Partners write the helpers {calls}. {_CODE_ONLY}"
+        order = f"You may call them and keep their values; do not define them. Write only:\n{signature}\n    return ..."
     elif role == "main":
         system = f"Solve the problem in one function. A partner writes the helper {AUX}(...). {_CODE_ONLY}"
         order = f"You may call {AUX} and keep its value; do not define it. Write only:\n{signature}\n    return ..."
@@ -51,7 +60,7 @@ def follow_up(role: str, feedback: Mapping[str, Any] | None, entry_point: str) -
         return _AGAIN
     lines = []
     if role != "single":
-        lines.append(f"{AUX}: {_state(feedback['aux_defined'])}")
+        lines += [f"{name}: {_state(defined)}" for name, defined in feedback["helpers"].items()]
     lines.append(f"{entry_point}: {_state(feedback['main_defined'])}")
     lines.append(_syntax(feedback))
     lines += _tests(feedback)
@@ -80,8 +89,17 @@ def _tests(feedback: Mapping[str, Any]) -> list[str]:
 
 
 def _cooperation(feedback: Mapping[str, Any]) -> list[str]:
-    if not feedback["calls_aux"]:
-        return [f"you do not call {AUX}"]
+    names = list(feedback["helpers"])
+    missing = [name for name in names if name not in feedback["calls"]]
+    if missing:
+        return [f"you do not call {_listed(missing)}"]
     if feedback["misuse"]:
-        return [f"{AUX} is misused: {'; '.join(feedback['misuse'])}"]
-    return [f"you only hand on the value of {AUX}: do part of the work"] if feedback["wrapper"] else [f"you call {AUX}"]
+        return [f"{name} is misused: {'; '.join(reasons)}" for name, reasons in feedback["misuse"].items()]
+    if feedback["wrapper"]:
+        return [f"you only hand on the value of {_listed(names)}: do part of the work"]
+    return [f"you call {_listed(names)}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as people list them."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

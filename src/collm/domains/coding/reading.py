@@ -15,7 +15,7 @@ TESTS = 1.0
 OWN_KINDS = ("TimeLimit", "Died", "Skipped", "Malformed", "Unsendable", "Opaque", "SetupFailed", "TooLong", "Lost")
 
 
-COMPLETIONS = ("aux_completion", "main_completion")
+COMPLETION = "_completion"  # after an agent's role, the field of a case that holds its answer
 GOLDEN = {
     "tests": "test_reward",
     "aux_used": "aux_used_bonus",
@@ -25,16 +25,28 @@ GOLDEN = {
 
 
 @dataclass(frozen=True)
+class Helper:
+    """One helper of a joint answer."""
+
+    defined: bool  # it is there and returns something
+    used: bool  # the main function calls it
+    ignored: bool  # ... and loses the value of a call
+
+
+@dataclass(frozen=True)
 class Reading:
     """One joint answer as a profile reads it; `source` is the program to run if `problem` is None."""
 
-    aux_defined: bool  # the helper is there and returns something
+    helpers: tuple[Helper, ...]  # in the order of their agents; none beside one agent alone
     main_defined: bool
     problem: str | None  # why the program is no Python
     source: str
-    used: bool  # the main function calls the partner's helper
-    wrapper: bool  # ... and only hands its value on
-    ignored: bool  # ... or loses the value of a call
+    hands_on: bool  # the main function does nothing but hand on what helpers return
+
+    @property
+    def wrapper(self) -> bool:
+        """Whether the main function adds nothing to a helper; to join the values of two is work."""
+        return self.hands_on and sum(helper.used for helper in self.helpers) < 2
 
     @property
     def runs(self) -> bool:
@@ -63,12 +75,13 @@ class Outcome:
 def parts(reading: Reading, outcome: Outcome) -> dict[str, float]:
     """The named parts of the reward (paper F.2); each level stops the cascade where it fails.
 
-    Constants are the released code's (the paper gives none); 0 to 4, for one agent alone to 2.1.
+    Constants are the released code's (the paper gives none); 0 to 4, for one agent alone to 2.1. Of several helpers,
+    what is paid for one of them is a mean over all: each counts as if it were the only one.
     """
     rewards = dict.fromkeys(
         ("aux_defined", "main_defined", "syntax", "tests", "aux_used", "not_wrapper", "ignored_call"), 0.0
     )
-    rewards["aux_defined"] = AUX_DEFINED if reading.aux_defined else 0.0
+    rewards["aux_defined"] = AUX_DEFINED * _share(helper.defined for helper in reading.helpers)
     if not reading.main_defined:
         return rewards
     rewards["main_defined"] = MAIN_DEFINED
@@ -77,10 +90,10 @@ def parts(reading: Reading, outcome: Outcome) -> dict[str, float]:
     rewards["syntax"] = SYNTAX
     if outcome.passed:
         rewards["tests"] = TESTS * outcome.passed / outcome.total
-        if reading.used:
-            rewards["aux_used"] = AUX_USED
-            rewards["not_wrapper"] = 0.0 if reading.wrapper else NOT_WRAPPER
-            rewards["ignored_call"] = IGNORED if reading.ignored else 0.0
+        used = _share(helper.used for helper in reading.helpers)
+        rewards["aux_used"] = AUX_USED * used
+        rewards["not_wrapper"] = 0.0 if reading.wrapper else NOT_WRAPPER * used
+        rewards["ignored_call"] = IGNORED * _share(helper.used and helper.ignored for helper in reading.helpers) or 0.0
     return rewards
 
 
@@ -101,17 +114,25 @@ def ranges(agents: int) -> dict[str, Range]:
 class CodingCases(RewardParts):
     """Where cases of the golden rows hold parts and answers."""
 
+    roles: tuple[str, ...]
+
     def case_parts(self, components: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
         """The parts under their own names."""
         return {name: components[GOLDEN.get(name, name)] for name in names}
 
     def case_row(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The problem without the two completions."""
-        return {key: value for key, value in inputs.items() if key not in COMPLETIONS}
+        """The problem without the completions."""
+        return {key: value for key, value in inputs.items() if not key.endswith(COMPLETION)}
 
     def case_answers(self, inputs: Mapping[str, Any]) -> list[str | None]:
-        """The completions that are there, the helper's first."""
-        return [inputs[key] for key in COMPLETIONS if key in inputs]
+        """The completions that are there, in the order of the agents."""
+        return [inputs[key] for role in self.roles if (key := role + COMPLETION) in inputs]
+
+
+def _share(flags: Iterable[bool]) -> float:
+    """The share of helpers of which something holds; 0 where there are none."""
+    counted = list(flags)
+    return sum(counted) / len(counted) if counted else 0.0
 
 
 def components(rewards: dict[str, float], outcome: Outcome) -> dict[str, float | int | bool]:

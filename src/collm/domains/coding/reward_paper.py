@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from collm.domains.coding.helper_use import calls_aux, ignored_calls, is_wrapper, reachable
-from collm.domains.coding.reading import Reading
-from collm.domains.coding.syntax import AUX, Unparsable, bound_names, definition, gives_something, parse
+from collm.domains.coding.reading import Helper, Reading
+from collm.domains.coding.syntax import Unparsable, bound_names, definition, gives_something, helper_names, parse
 from collm.sandbox import split_check
 
 CHECK_SECONDS = 8.0
@@ -39,23 +40,35 @@ class Part:
     problem: str | None
 
 
-def read(aux_text: str, main_text: str, prompt: str, entry_point: str, alone: bool = False) -> Reading:
-    """Two completions as one program; `alone`: the main one may hold a helper of any name itself."""
-    aux = part(aux_text, AUX, entry_point)
-    main = part(main_text, entry_point, None if alone else AUX)
-    problem = aux.problem or main.problem
-    pieces = [context(prompt, entry_point), aux.source, main.source]
+def read(helper_texts: Sequence[str], main_text: str, prompt: str, entry_point: str) -> Reading:
+    """Completions as one program; one agent alone, without helpers, may write some of any name itself."""
+    *helpers, main = read_parts(helper_texts, main_text, entry_point)
+    names = helper_names(1 + len(helpers))
+    pieces = [context(prompt, entry_point), *(one.source for one in (*helpers, main))]
     functions = reachable(main.tree, main.function) if main.function else []
-    used = aux.function is not None and calls_aux(functions)
     return Reading(
-        aux_defined=aux.defined and aux.gives,
+        helpers=tuple(
+            Helper(
+                defined=one.defined and one.gives,
+                used=one.function is not None and calls_aux(functions, name),
+                ignored=bool(ignored_calls(functions, name)),
+            )
+            for one, name in zip(helpers, names, strict=True)
+        ),
         main_defined=main.defined and main.gives,
-        problem=problem,
+        problem=next((one.problem for one in (*helpers, main) if one.problem), None),
         source=hoisted("\n\n".join(piece for piece in pieces if piece)),
-        used=used,
-        wrapper=main.function is not None and is_wrapper(main.function),
-        ignored=bool(ignored_calls(functions)),
+        hands_on=main.function is not None and is_wrapper(main.function, names),
     )
+
+
+def read_parts(helper_texts: Sequence[str], main_text: str, entry_point: str) -> list[Part]:
+    """The completions one by one, the main function's last; nobody defines what another one was asked for."""
+    names = (*helper_names(1 + len(helper_texts)), entry_point)
+    return [
+        part(text, name, *(other for other in names if other != name))
+        for text, name in zip((*helper_texts, main_text), names, strict=True)
+    ]
 
 
 def checks(test: str, prompt: str, entry_point: str) -> tuple[str, tuple[str, ...]]:
@@ -71,18 +84,18 @@ def context(prompt: str, entry_point: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def part(text: str, name: str, foreign: str | None) -> Part:
-    """One completion that is asked for the function `name`; what it binds under the partner's name is dropped."""
+def part(text: str, name: str, *foreign: str) -> Part:
+    """One completion that is asked for the function `name`; what it binds under a partner's name is dropped."""
     fenced = "\n\n".join(_FENCED.findall(text))
     candidates = [fenced, _FENCE.sub("", text)] if fenced.strip() else [_FENCE.sub("", text)]
     parts = [_part(candidate, name, foreign) for candidate in candidates]
     return next((one for one in parts if one.function), next((one for one in parts if one.defined), parts[0]))
 
 
-def _part(code: str, name: str, foreign: str | None) -> Part:
+def _part(code: str, name: str, foreign: Collection[str]) -> Part:
     code, problem = salvage(code)
     tree = parse(code)
-    tree.body = [node for node in tree.body if isinstance(node, KEPT) and foreign not in _bound(node)]
+    tree.body = [node for node in tree.body if isinstance(node, KEPT) and _bound(node).isdisjoint(foreign)]
     function = definition(tree, name)
     unparsed = problem.text if problem is not None and function is None else ""
     broken = _broken_definition(unparsed, name)

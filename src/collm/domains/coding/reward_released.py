@@ -8,9 +8,10 @@ loops around asserts are lost, and a simple assert calls the candidate twice.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from collm.domains.coding.reading import Reading
-from collm.domains.coding.syntax import AUX, Unparsable, parse
+from collm.domains.coding.reading import Helper, Reading
+from collm.domains.coding.syntax import Unparsable, helper_names, parse
 
 CHECK_SECONDS = 10.0
 _DEF = re.compile(r"\s*def\s+(\w+)\s*\(")
@@ -20,29 +21,33 @@ _SENTENCE = re.compile(r"[A-Z][a-z].*[.!?:]")
 _CODE_WORDS = re.compile(r"\b(?:def|return|if|elif|else|for|while|import|from|class|try|except|with)\b|[=()\[\]]")
 _CHECK_BODY = re.compile(r"def check\(candidate\):(.*?)(?=\n[ \t]*\n+def |\Z)", re.DOTALL)
 _SIMPLE = re.compile(r"assert\s+(\w+\([^)]*\))\s*==\s*(.+)", re.DOTALL)
-_CALL = re.compile(rf"\b{AUX}\s*\(")
 _DOCSTRING = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''", re.DOTALL)
-_STORES_CALL = re.compile(rf"(\w+)\s*=\s*{AUX}\s*\(")
-_IGNORED = re.compile(rf"^[ \t]*{AUX}\s\(.\)[ \t]*$", re.MULTILINE)
 
 
-def read(aux_text: str, main_text: str, prompt: str, entry_point: str) -> Reading:
-    """What the released code makes of two completions (the helper's is "" where there is one agent)."""
-    aux, main = extract(clean(aux_text), AUX), extract(clean(main_text), entry_point)
-    source = "\n\n".join(part for part in ("\n".join(imports(prompt)), aux, main) if part)
+def read(helper_texts: Sequence[str], main_text: str, prompt: str, entry_point: str) -> Reading:
+    """What the released code makes of two completions, and in the same manner of those of more helpers, or none."""
+    names = helper_names(1 + len(helper_texts))
+    helpers = [extract(clean(text), name) for text, name in zip(helper_texts, names, strict=True)]
+    main = extract(clean(main_text), entry_point)
+    source = "\n\n".join(part for part in ("\n".join(imports(prompt)), *helpers, main) if part)
     try:
         parse(source)
         problem = None
     except Unparsable as error:
         problem = str(error)
     return Reading(
-        aux_defined=bool(_RETURN.search(aux)),
+        helpers=tuple(
+            Helper(
+                defined=bool(_RETURN.search(helper)),
+                used=bool(helper) and bool(re.search(rf"\b{name}\s*\(", main)),
+                ignored=bool(re.search(rf"^[ \t]*{name}\s\(.\)[ \t]*$", main, re.MULTILINE)),
+            )
+            for helper, name in zip(helpers, names, strict=True)
+        ),
         main_defined=bool(_RETURN.search(main)),
         problem=problem,
         source=source,
-        used=bool(aux) and bool(_CALL.search(main)),
-        wrapper=is_wrapper(main),
-        ignored=bool(_IGNORED.search(main)),
+        hands_on=is_wrapper(main, names),
     )
 
 
@@ -96,14 +101,14 @@ def checks(test: str, prompt: str, entry_point: str) -> tuple[str, tuple[str, ..
     return "\n".join(imports(prompt)), tuple(map(_evaluated_before, asserts))
 
 
-def is_wrapper(main: str) -> bool:
-    """Whether nothing is left but handing the helper's value on, judged by the lines."""
+def is_wrapper(main: str, helpers: Sequence[str]) -> bool:
+    """Whether nothing is left but handing a helper's value on, judged by the lines."""
     lines = (line.strip() for line in _DOCSTRING.sub("", main).split("\n"))
     left = [line for line in lines if line and not line.startswith(("#", "def "))]
     if len(left) == 1:
-        return left[0].startswith("return ") and AUX in left[0]
+        return left[0].startswith("return ") and any(name in left[0] for name in helpers)
     if len(left) == 2:
-        stored = _STORES_CALL.match(left[0])
+        stored = re.match(rf"(\w+)\s*=\s*(?:{'|'.join(helpers)})\s*\(", left[0]) if helpers else None
         return stored is not None and left[1] == f"return {stored[1]}"
     return not left
 

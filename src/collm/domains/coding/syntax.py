@@ -9,11 +9,16 @@ import ast
 import warnings
 
 LONGEST = 30_000  # characters of a completion, about ten times what models are asked for; a longer one counts as empty
-AUX = "aux"  # the name of the helper that agent 0 writes
+AUX = "aux"  # the name of the helper that agent 0 writes; further agents write aux_2, aux_3, ...
 
 
 class Unparsable(Exception):
     """Text that is no Python; the message says where, in the parser's words."""
+
+
+def helper_names(agents: int) -> tuple[str, ...]:
+    """Names of the helpers of a team, in the order of its agents; the last agent writes none."""
+    return tuple(AUX if number == 1 else f"{AUX}_{number}" for number in range(1, agents))
 
 
 def parse(source: str) -> ast.Module:
