@@ -3,7 +3,7 @@
 The last agent (main) writes the function asked for, those before it (aux, aux_2, aux_3 and so on) a helper each; nobody
 sees another's code. The joint program runs in `collm.sandbox`, in both profiles. The reward (paper F.2) pays for
 definitions, syntax, the share of passed tests, and for a main function that makes real use of the helpers; see
-`reading.parts`. Up to two turns, with feedback on the levels in between. docs/coding.md lists where the profiles differ.
+`reading.parts`. Up to two turns, with feedback on the levels in between; docs/coding.md: where the profiles differ.
 """
 
 from __future__ import annotations
