@@ -38,7 +38,7 @@ def main_scores(study: Study, options: str) -> dict[str, np.ndarray]:
 def benchmarks(study: Study, options: str) -> list[str]:
     """The benchmarks of `main_scores`, in its order."""
     table = _table(study, options)
-    methods = list(dict.fromkeys(method for method, _ in table))
+    methods = list(dict.fromkeys(table.columns.get_level_values("method")))
     found = study.frames["scores"]["domain"]
     return [name for name in dict.fromkeys(found) if methods and all((method, name) in table for method in methods)]
 
