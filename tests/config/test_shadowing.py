@@ -14,6 +14,7 @@ from collm.config.resolve import resolve_job, resolve_settings
 from collm.domains import NAMES
 
 DEFAULT = ROOT / "config" / "config.yaml"
+GUIDES = ("README.md", "config/README.md", "docs/running.md", "docs/smol.md", "docs/teams.md", "docs/faq.md")
 SHIPPED = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "claims.yaml")
 
 
@@ -192,14 +193,14 @@ def test_the_readmes_own_overlay_does_what_it_says(load):
         assert (job.data["source"], job.data["path"]) == ("path", "/where/my/data/is")
 
 
-def test_the_warning_in_the_readme_is_what_a_start_prints(load):
+def test_the_warning_in_the_guide_is_what_a_start_prints(load):
     _, lines = load("domains: [tldr]\ndefaults: {warm_start: {epochs: 10}}")
-    (printed,) = (block for block in blocks("README.md", "text") if block.startswith("warning: "))
+    (printed,) = (block for block in blocks("docs/running.md", "text") if block.startswith("warning: "))
     assert [" ".join(printed.split())] == lines
 
 
-def test_the_posts_of_the_readme(tmp_path, capsys):
-    (text,) = (block for block in blocks("README.md", "yaml") if "only short posts" in block)
+def test_the_posts_of_the_guide(tmp_path, capsys):
+    (text,) = (block for block in blocks("docs/smol.md", "yaml") if "only short posts" in block)
     (tmp_path / "posts.yaml").write_text(text)
     merged = load_config([DEFAULT, ROOT / "config" / "smol.yaml", tmp_path / "posts.yaml"])
     assert capsys.readouterr().err == ""
@@ -210,8 +211,8 @@ def test_the_posts_of_the_readme(tmp_path, capsys):
         assert (job.team.agents, job.options["max_words"], job.training.max_updates) == (("smol", "smol"), 150, 30)
 
 
-def test_the_variants_of_the_readme(load):
-    (text,) = (block for block in blocks("README.md", "yaml") if "# variants.yaml" in block)
+def test_the_variants_of_the_guide(load):
+    (text,) = (block for block in blocks("docs/running.md", "yaml") if "# variants.yaml" in block)
     merged, lines = load(text)
     assert lines == [] and (merged["name"], merged["seeds"], [*merged["variants"]]) == (
         "discounts",
@@ -222,8 +223,8 @@ def test_the_variants_of_the_readme(load):
         assert resolve_job(variants.merged(merged, name), "str_build", "collm_cc").rollout.discount == discount
 
 
-def test_the_team_of_three_of_the_readme(load):
-    (text,) = (block for block in blocks("README.md", "yaml") if "num_agents" in block)
+def test_the_team_of_three_of_the_guide(load):
+    (text,) = (block for block in blocks("docs/teams.md", "yaml") if "num_agents" in block)
     merged, lines = load(text)
     assert lines == []
     assert {method: resolve_job(merged, "navigate", method).team.num_agents for method in ("magrpo", "collm_cc")} == {
@@ -232,18 +233,26 @@ def test_the_team_of_three_of_the_readme(load):
     }
 
 
-def test_every_overlay_of_the_readme_is_tested_here():
-    assert len(blocks("README.md", "yaml")) == 4 and blocks("config/README.md", "yaml") == []
+def test_every_overlay_of_these_guides_is_tested_here():
+    counts = {name: len(blocks(name, "yaml")) for name in GUIDES}
+    assert {name: count for name, count in counts.items() if count} == {
+        "README.md": 1,
+        "docs/running.md": 1,
+        "docs/smol.md": 1,
+        "docs/teams.md": 1,
+    }
 
 
 def test_examples_inside_sentences(load):
-    mentioned = {*inline("README.md"), *inline("config/README.md")}
+    mentioned = {example for name in GUIDES for example in inline(name)}
     assert mentioned == {
         "data: {source: path, path: FOLDER}",
         "defaults: {training: {together: seeds}}",  # tests/workflow/test_side_by_side.py
         "defaults: {warm_start: {epochs: 10}}",
+        "domain: {navigate: {team: {num_agents: 3}}}",  # as the block of docs/teams.md
         "domain: {tldr: {warm_start: {epochs: 10}}}",
         "plugins: [my_module]",  # tests/config/test_plugins.py
+        "report: {tracker: tensorboard}",  # tests/config/test_trackers.py
         "rollout: {backend: vllm}",
         "team: {adapters: shared}",  # tests/config/test_team_sharing.py
         "team: {agents: [qwen2.5-3b, qwen3-4b], critic: qwen3-4b}",
@@ -264,7 +273,7 @@ def test_examples_inside_sentences(load):
     assert {resolve_job(merged, name, "collm_cc").rollout.backend for name in NAMES} == {"vllm"}
 
 
-def test_different_models_per_agent_as_the_readme_says(tmp_path):
+def test_different_models_per_agent_as_the_guide_says(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
         "domains: [algebra]\nmethods: [collm_cc]\nbaselines: [parallel]\n"
