@@ -9,7 +9,7 @@ from typing import Any
 
 from collm import domains
 from collm.common.errors import ConfigError
-from collm.config.job import Job
+from collm.config.job import Job, automatic
 from collm.domains import contract
 from collm.methods.registry import METHODS, ROWS, UNTRAINED, lineage
 
@@ -179,6 +179,11 @@ def _check_backend(job: Job, where: str) -> None:
     if job.rollout.backend != "vllm":
         return
     use = "or rollout.backend transformers"
+    if "rollout.max_rows" in automatic(job):
+        raise ConfigError(
+            f"{where}: rollout.max_rows is auto with rollout.backend vllm, whose engines take their memory at the "
+            f"start: give a number, {use}"
+        )
     if job.team.adapter == "full":
         raise ConfigError(
             f"{where}: rollout.backend is vllm with team.adapter full; agents reach vLLM as adapters on a shared base: "
@@ -282,7 +287,11 @@ def _check_together(job: Job, where: str) -> None:
     kind = job.training.together
     if kind == "none":
         return
+    sizes = automatic(job)
     obstacles = {
+        f"{' and '.join(sizes)} auto: a run does not know what the others of its process will need; give numbers": (
+            bool(sizes)
+        ),
         "team.adapter full: whole copies share no base; use team.adapter lora": job.team.adapter == "full",
         "rollout.backend vllm: its engines serve one run; use rollout.backend transformers": (
             job.rollout.backend == "vllm"

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from collm.common.errors import OutOfMemory
-from collm.config.job import Job
+from collm.config.job import Job, automatic
 from collm.planning import memory
 
 Phase = Literal["loading", "playing", "learning"]
@@ -61,15 +61,19 @@ def _advice(phase: Phase, job: Job, device: torch.device) -> str:
     team, training = job.team, job.training
     advice = []
     if phase == "learning":
-        advice.append(f"lower training.micro_batch_tokens ({training.micro_batch_tokens})")
+        advice.append(_less(job, "training.micro_batch_tokens", training.micro_batch_tokens))
         if not training.gradient_checkpointing:
             advice.append("set training.gradient_checkpointing to true")
         if not training.offload_optimiser and device.type == "cuda":
             advice.append("set training.offload_optimiser to true")
     if phase == "playing":
-        advice.append(f"lower rollout.max_rows ({job.rollout.max_rows})")
+        advice.append(_less(job, "rollout.max_rows", job.rollout.max_rows))
     if team.adapter == "full":
         advice.append("set team.adapter to lora")
     elif team.dtype == "float32":
         advice.append("set team.dtype to bfloat16")
     return ", ".join(advice or ["take a smaller model, or a device with more memory"])
+
+
+def _less(job: Job, name: str, size: int) -> str:
+    return f"set {name} to less than the {size} that auto found" if name in automatic(job) else f"lower {name} ({size})"
