@@ -114,6 +114,7 @@ def check_job(job: Job) -> None:
     where = f"{job.domain}/{job.method}"
     reward_bounds(job.domain, job.options, job.profile, job.team.num_agents)
     _check_backend(job, where)
+    _check_storage(job, where)
     if job.method in METHODS:
         _check_rates(job, where)
         _check_groups(job, where)
@@ -163,6 +164,17 @@ def check_team(domain: str, method: str, team: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"{where}: team.adapters is shared with team.agents {', '.join(models)}; agents that share an adapter "
             "stand on one model: give one name, or set team.adapters to per_agent"
+        )
+
+
+def _check_storage(job: Job, where: str) -> None:
+    """How weights and optimiser states are kept, against what is trained."""
+    team = job.team
+    if team.states == "bfloat16" and (team.adapter != "full" or team.dtype != "bfloat16"):
+        raise ConfigError(
+            f"{where}: team.states is bfloat16 with team.adapter {team.adapter} and team.dtype {team.dtype}; it is for "
+            "whole copies in bfloat16, states of all else are float32: set it to float32, or team.adapter to full and "
+            "team.dtype to bfloat16"
         )
 
 

@@ -42,8 +42,12 @@ class TeamConfig:
         "An adapter (or whole model) of its own for each agent, or one for all.", choices=("per_agent", "shared")
     )
     lora: Mapping[str, Any] = setting("Low-rank adapters.", block=LoraConfig)
-    dtype: str = setting("Storage of frozen bases.", choices=("float32", "bfloat16"))
+    dtype: str = setting("Storage of bases, and of whole copies.", choices=("float32", "bfloat16"))
+    states: str = setting("Optimiser states of whole copies in bfloat16.", choices=("float32", "bfloat16"))
+    quantization: str = setting("Storage of a frozen base's linear maps in 4 bits.", choices=("none", "nf4"))
     precision: str = setting("Autocast precision.", choices=("fp32", "bf16"))
+    tf32: bool = setting("Products of float32 numbers in TF32 on a GPU.")
+    deterministic: bool = setting("Only algorithms that give the same bits again.")
     chat_template: bool = setting("Render prompts with the tokenizer's chat template.")
     chat_template_arguments: Mapping[str, Any] = setting("What the chat template is given, by name.", mapping=True)
     max_prompt_tokens: int | None = setting("Longest prompt; null means what the context leaves.", minimum=16)
@@ -52,6 +56,11 @@ class TeamConfig:
     def one_for_all(self) -> bool:
         """Whether several agents share what is trained."""
         return self.adapters == "shared" and self.num_agents > 1
+
+    @property
+    def keeps_masters(self) -> bool:
+        """Whether optimisers add steps up on float32 copies of bfloat16 weights."""
+        return self.adapter == "full" and self.dtype == "bfloat16" and self.states == "float32"
 
 
 @dataclasses.dataclass(frozen=True)

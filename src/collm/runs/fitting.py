@@ -155,8 +155,9 @@ def measured(
         if None in found:
             raise OutOfMemory(
                 f"{job.domain}/{job.method}: {name} is auto, and on this device not even {search.least} fits beside "
-                "the models and the optimisers' states; set training.gradient_checkpointing or training.offload_optimiser "
-                "to true, use team.dtype bfloat16 or team.adapter lora, or take a smaller model"
+                "the models and the optimisers' states; set training.gradient_checkpointing or "
+                "training.offload_optimiser to true, team.dtype to bfloat16 or team.adapter to lora, or take a smaller "
+                "model"
             )
         sizes[name] = min(size for size in found if size is not None)
     if kept is not None and processes.main:
