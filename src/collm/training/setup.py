@@ -241,7 +241,9 @@ def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:
     check_tracker(job.tracker)
     chosen = devices.choose(device)
     if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)  # accelerate takes the current one
+        with devices.answering(chosen):
+            torch.cuda.set_device(chosen)  # accelerate takes the current one
+    devices.settle(job.team.tf32, job.team.deterministic, chosen)
     if tracker == "wandb":
         os.environ.setdefault("WANDB_MODE", "offline")
     precision = {"fp32": "no", "bf16": "bf16"}[job.team.precision]
