@@ -190,7 +190,7 @@ def test_a_card_that_is_lost_before_a_run_too(gpus, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words", ["CUDA error: an illegal memory access was encountered", "device-side assert", "lightning"]
+    "words", ["CUDA error: an illegal memory access was encountered", "device assert", "lightning"]
 )
 def test_faults_of_a_program_keep_their_traceback(words):
     with pytest.raises(RuntimeError, match=words), out_of_memory.explained("learning", job(), {}, CUDA):
@@ -205,9 +205,7 @@ def test_memory_that_cuda_itself_cannot_give_is_memory():
 def test_an_algorithm_that_is_not_deterministic_names_the_switch():
     error = RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use")
     with (
-        pytest.raises(
-            DeviceFailed, match="cumsum_cuda_kernel does not have .*implementation on cuda:0 while playing; set"
-        ),
+        pytest.raises(DeviceFailed, match="cumsum_cuda_kernel does not .* on cuda:0 while playing; set team.det"),
         out_of_memory.explained("playing", job(), {}, CUDA),
     ):
         raise error

@@ -329,12 +329,13 @@ def check_joined(domain: str, jobs: Sequence[Job]) -> None:
                 f"{domain}: training.together is {kind} for {first.method} and {other} for {job.method}; set it under "
                 "defaults or for the whole domain"
             )
-        if kind in ("methods", "all") and job.team.precision != first.team.precision:
-            raise ConfigError(
-                f"{domain}: training.together is {kind}, and team.precision is {first.team.precision} for "
-                f"{first.method} and {job.team.precision} for {job.method}; a process has one: make them the same, or "
-                "set training.together to seeds or none"
-            )
+        for key in ("precision", "tf32", "deterministic"):
+            one, two = getattr(first.team, key), getattr(job.team, key)
+            if kind in ("methods", "all") and one != two:
+                raise ConfigError(
+                    f"{domain}: training.together is {kind}, and team.{key} is {one} for {first.method} and {two} for "
+                    f"{job.method}; a process has one: make them the same, or set training.together to seeds or none"
+                )
 
 
 def _check_early_stop(job: Job, where: str) -> None:
