@@ -176,6 +176,18 @@ def _check_storage(job: Job, where: str) -> None:
             "whole copies in bfloat16, states of all else are float32: set it to float32, or team.adapter to full and "
             "team.dtype to bfloat16"
         )
+    if team.quantization == "none":
+        return
+    if team.adapter == "full":
+        raise ConfigError(
+            f"{where}: team.quantization is {team.quantization} with team.adapter full; weights in 4 bits are not "
+            "trained: use team.adapter lora, or set team.quantization to none"
+        )
+    if job.rollout.backend == "vllm":
+        raise ConfigError(
+            f"{where}: team.quantization is {team.quantization} with rollout.backend vllm, whose engines load the base "
+            "as it is: use rollout.backend transformers, or set team.quantization to none"
+        )
 
 
 def _check_turns(job: Job, where: str) -> None:

@@ -146,7 +146,8 @@ class Team:
 
     def _base(self, model: str, dtype: torch.dtype) -> Base:
         template = self.settings.chat_template_arguments if self.settings.chat_template else None
-        return Base(model, self._folders[model], dtype, self.device, self._device_maps.get(model), template)
+        spread, stored = self._device_maps.get(model), self.settings.quantization
+        return Base(model, self._folders[model], dtype, self.device, spread, template, stored)
 
     def _pass_settings(self, recompute: bool, cache: str) -> PassSettings:
         product_dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else None

@@ -26,6 +26,7 @@ from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
 from collm.llm.bases import Bases
+from collm.llm.quantization import check_quantization
 from collm.llm.team import Team
 from collm.pipeline import code_version
 from collm.pipeline.dependencies import KNOBS
@@ -235,7 +236,7 @@ def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:
         trackers: folder that a tracker writes to once it is opened (`RunSetup.start_tracker`).
         device: auto, cpu, cuda or cuda:N.
     Raises:
-        ConfigError: the device is not there, or the tracker is not installed.
+        ConfigError: the device is not there, cannot hold bases as the job says, or the tracker is not installed.
     """
     tracker = None if job.tracker == "none" else job.tracker
     check_tracker(job.tracker)
@@ -243,6 +244,7 @@ def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:
     if chosen.type == "cuda":
         with devices.answering(chosen):
             torch.cuda.set_device(chosen)  # accelerate takes the current one
+    check_quantization(job.team.quantization, chosen)
     devices.settle(job.team.tf32, job.team.deterministic, chosen)
     if tracker == "wandb":
         os.environ.setdefault("WANDB_MODE", "offline")
