@@ -30,13 +30,14 @@ CUDA = torch.device("cuda", 0)
 
 @pytest.fixture
 def bitsandbytes(monkeypatch):
-    """A stand-in for the package, of a version."""
+    """A stand-in for the package, of a version that transformers takes or not."""
 
-    def of(version):
+    def of(version, taken=True):
         module = ModuleType("bitsandbytes")
         module.__spec__ = importlib.machinery.ModuleSpec("bitsandbytes", None)
         monkeypatch.setitem(sys.modules, "bitsandbytes", module)
         monkeypatch.setattr(quantization.importlib.metadata, "version", lambda name: version)
+        monkeypatch.setattr(quantization, "is_bitsandbytes_available", lambda: taken)
 
     return of
 
@@ -65,8 +66,8 @@ def test_without_the_package(monkeypatch):
 
 
 def test_with_an_old_one(bitsandbytes):
-    bitsandbytes("0.45.0")
-    with pytest.raises(ConfigError, match="needs bitsandbytes 0.46.1, and 0.45.0 is here; .*pip install"):
+    bitsandbytes("0.45.0", taken=False)
+    with pytest.raises(ConfigError, match="needs bitsandbytes 0.46.1 or later, and 0.45.0 is here; .*pip install"):
         check_quantization("nf4", CUDA)
     bitsandbytes("0.46.1")
     check_quantization("nf4", CUDA)

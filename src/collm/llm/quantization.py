@@ -11,13 +11,10 @@ import importlib.util
 from typing import Any
 
 import torch
-from packaging.version import Version
 from transformers import BitsAndBytesConfig
+from transformers.utils import BITSANDBYTES_MIN_VERSION, is_bitsandbytes_available
 
 from collm.common.errors import ConfigError
-
-NF4 = "nf4"
-LEAST = "0.46.1"  # what transformers takes
 
 
 def check_quantization(name: str, device: torch.device) -> None:
@@ -32,16 +29,17 @@ def check_quantization(name: str, device: torch.device) -> None:
         return
     if device.type != "cuda":
         raise ConfigError(
-            f"team.quantization is {name}, and this run is on {device}; bases in 4 bits need a CUDA device: use --device "
-            "cuda on a machine that has one, or set team.quantization to none"
+            f"team.quantization is {name}, and this run is on {device}; bases in 4 bits need a CUDA device: use "
+            "--device cuda on a machine that has one, or set team.quantization to none"
         )
     advice = "install it with: pip install 'collm[quantized]', or set team.quantization to none"
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(f"team.quantization is {name}, and the package bitsandbytes is not installed; {advice}")
-    found = importlib.metadata.version("bitsandbytes")
-    if Version(found) < Version(LEAST):
+    if not is_bitsandbytes_available():
+        found = importlib.metadata.version("bitsandbytes")
         raise ConfigError(
-            f"team.quantization is {name}, which needs bitsandbytes {LEAST}, and {found} is here; {advice}"
+            f"team.quantization is {name}, which needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or later, and {found} is "
+            f"here; {advice}"
         )
 
 
