@@ -74,7 +74,10 @@ def allowed(part: Mapping[str, Any]) -> str:
         return ", ".join(f"`{_short(value)}`" for value in part["enum"])
     kinds = part.get("type", "mapping")
     named = [kinds] if isinstance(kinds, str) else list(kinds)
-    words = " or ".join({"object": "mapping", "array": "list"}.get(kind, kind) for kind in named)
+    called = {"object": "mapping", "array": "list"}
+    if "pattern" in part:
+        called["string"] = f"`{part['pattern'].strip('^$')}`"
+    words = " or ".join(called.get(kind, kind) for kind in named)
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     limits = [f"{word} {part[key]:g}" for key, word in bounds.items() if key in part]
     return ", ".join([words, *limits])

@@ -80,7 +80,9 @@ def test_overlays_have_them_off_whatever_the_default_says(turned_on, files, defa
 
 
 def test_the_miniature_and_the_demo_are_the_default_run_with_other_rows_and_seeds():
-    for name, more in (("miniature.yaml", {}), ("demo.yaml", {"defaults": {"training": {"together": "methods"}}})):
+    less = {"defaults": {"training": {"together": "methods"}, "evaluation": {"samples": 2}}}
+    less["domain"] = {"tldr": {"evaluation": {"samples": 3}}}
+    for name, more in (("miniature.yaml", {}), ("demo.yaml", less)):
         own = yaml.safe_load((ROOT / "config" / name).read_text())
         rows = {key: own.pop(key) for key in ("domains", "methods", "baselines", "seeds")}
         assert all(rows.values()) and own == more, f"{name}: what else it says must not change what a run learns"

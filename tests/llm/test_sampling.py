@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.toy import make_team
 
+from collm.llm import sampling as sampling_module
 from collm.llm.sampling import Sampling, as_sampled, pick
 
 
@@ -58,3 +59,20 @@ def test_large_vocabularies_are_cut_the_same():
         shares, order = torch.softmax(row, -1).sort(descending=True)
         kept = order[(shares.cumsum(-1) - shares) < 0.9]
         assert sorted(kept.tolist()) == own.nonzero()[:, 0].tolist()
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 7, 1000])
+def test_sums_for_deterministic_gpus_are_those_of_cumsum(tokens):
+    probabilities = torch.softmax(3 * torch.randn(4, tokens, generator=torch.Generator().manual_seed(3)), -1)
+    sums = sampling_module._sums_by_doubling(probabilities)
+    torch.testing.assert_close(sums, probabilities.double().cumsum(-1).float(), rtol=0, atol=3e-7)
+
+
+def test_draws_with_them_are_the_same(monkeypatch):
+    logits = 3 * torch.randn(500, 300, generator=torch.Generator().manual_seed(4))
+    uniform = torch.rand(500, generator=torch.Generator().manual_seed(5))
+    for sampling in (Sampling(1), Sampling(1, 0.7, 0.8), Sampling(1, 1.0, 1.0, 5)):
+        expected = pick(logits, uniform, sampling)
+        with monkeypatch.context() as patched:
+            patched.setattr(sampling_module, "_sums", sampling_module._sums_by_doubling)
+            assert (pick(logits, uniform, sampling) == expected).float().mean() >= 0.998  # one draw on a boundary

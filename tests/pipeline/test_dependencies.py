@@ -101,6 +101,7 @@ def test_what_fingerprints_leave_out():
         "fixed",
         "rollout.max_rows",
         "rollout.vllm_memory",
+        "team.deterministic",
         "training.micro_batch_tokens",
         "training.gradient_checkpointing",
         "training.offload_optimiser",

@@ -77,7 +77,7 @@ def test_updates_as_the_paper_counts_them(paper):
 
 def test_a_further_agent_on_a_base_of_4_billion():
     shape = PUBLISHED["Qwen/Qwen3-4B-Instruct-2507"]
-    assert shape.lora(16) * (4 + memory.ADAM) <= 0.08 * 2 * shape.parameters
+    assert shape.lora(16) * (4 + 12) <= 0.08 * 2 * shape.parameters
 
 
 def test_table_json_and_price(tmp_path, monkeypatch, capsys):

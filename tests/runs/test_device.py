@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import importlib
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
+from support.runs import job, session, train
+from support.toy import team_settings
 
-from collm.common.errors import ConfigError
-from collm.runs import device
+from collm.common.errors import ConfigError, DeviceFailed, OutOfMemory
+from collm.runs import device, out_of_memory
+from collm.training import setup
+from collm.training.rollout import Rollout
+from collm.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -100,3 +108,122 @@ def test_each_process_has_its_own(gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(ConfigError, match="process 2 on this machine needs cuda:2, and CUDA finds 2"):
         device.choose("auto")
+
+
+@pytest.mark.parametrize("stage", ["make_model", "warm_start", "train", "evaluate"])
+def test_every_stage_that_loads_a_model_takes_a_device(stage, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"collm.stages.{stage}").main(["--help"])
+    assert "auto (a GPU if there is one), cpu, cuda or cuda:N" in " ".join(capsys.readouterr().out.split())
+
+
+# how products are made
+
+
+@pytest.fixture
+def as_before():
+    """What a test switches on is off again afterwards."""
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_by_default_nothing_is_switched_on(as_before, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for place in ("cpu", "cuda"):
+        device.settle(False, False, torch.device(place))
+        assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cuda.matmul.allow_tf32
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_switches_hold_for_the_run_that_asks_for_them(as_before, tmp_path, monkeypatch, gpus):
+    gpus(1)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda chosen: None)
+    monkeypatch.setattr(setup, "Accelerator", lambda **options: SimpleNamespace(device=torch.device("cuda", 0)))
+    asked = dataclasses.replace(job(), team=team_settings(tf32=True, deterministic=True))
+    setup.accelerator(asked, tmp_path, "cuda")
+    assert torch.are_deterministic_algorithms_enabled() and torch.backends.cuda.matmul.allow_tf32
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    setup.accelerator(job(), tmp_path, "cuda")
+    assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_run_of_deterministic_algorithms_alone_learns_the_same_on_a_cpu(as_before, models_folder, tmp_path):
+    short = {"epochs": 1, "max_updates": 1}
+    for name, switched in {"plain": False, "deterministic": True}.items():
+        made = session(models_folder, tmp_path / name, training=short)
+        device.settle(False, switched, torch.device("cpu"))
+        Trainer(made, None).run()
+    adapters = [path for path in (tmp_path / "plain").rglob("*.safetensors") if "adapters" in path.parts]
+    assert adapters
+    for path in adapters:
+        other = tmp_path / "deterministic" / path.relative_to(tmp_path / "plain")
+        assert path.read_bytes() == other.read_bytes()
+
+
+# a device that fails on the way
+
+CUDA = torch.device("cuda", 0)
+KERNELS = "\nCUDA kernel errors might be asynchronously reported at some other API call"
+
+
+@pytest.mark.parametrize("words", device.LOST)
+def test_a_card_that_is_lost_on_the_way_is_said_with_what_to_do(words):
+    with (
+        pytest.raises(DeviceFailed, match="toy/collm_cc: cuda:0 answers no more while learning") as refused,
+        out_of_memory.explained("learning", job(), {}, CUDA),
+    ):
+        raise RuntimeError(words + KERNELS)
+    message = str(refused.value)
+    assert words in message and "--device cpu" in message and "nvidia-smi" in message and "kernel errors" not in message
+
+
+def test_a_card_that_is_lost_before_a_run_too(gpus, tmp_path, monkeypatch):
+    def broken(chosen):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered" + KERNELS)
+
+    gpus(1)
+    monkeypatch.setattr(torch.cuda, "set_device", broken)
+    with pytest.raises(ConfigError, match="cuda:0 answers no more .*uncorrectable ECC.* go on with --device cpu"):
+        setup.accelerator(job(), tmp_path, "cuda")
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA error: an illegal memory access was encountered", "device assert", "lightning"]
+)
+def test_faults_of_a_program_keep_their_traceback(words):
+    with pytest.raises(RuntimeError, match=words), out_of_memory.explained("learning", job(), {}, CUDA):
+        raise RuntimeError(words)
+
+
+def test_memory_that_cuda_itself_cannot_give_is_memory():
+    with pytest.raises(OutOfMemory), out_of_memory.explained("learning", job(), {}, CUDA):
+        raise RuntimeError("CUDA error: out of memory" + KERNELS)
+
+
+def test_an_algorithm_that_is_not_deterministic_names_the_switch():
+    error = RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use")
+    with (
+        pytest.raises(DeviceFailed, match="cumsum_cuda_kernel does not .* on cuda:0 while playing; set team.det"),
+        out_of_memory.explained("playing", job(), {}, CUDA),
+    ):
+        raise error
+
+
+def test_a_run_whose_card_is_lost_saves_nothing_of_it_and_goes_on(models_folder, tmp_path, monkeypatch):
+    short = {"epochs": 1, "max_updates": 1}
+    made = session(models_folder, tmp_path, training=short)
+    trainer = Trainer(made, None)
+
+    def lost(*arguments, **options):
+        raise DeviceFailed("cuda:0 answers no more")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Rollout, "play", lost)
+        patched.setattr(Trainer, "state", lambda self: pytest.fail("what is on the card was read"))
+        with pytest.raises(DeviceFailed):
+            trainer.run()
+    del trainer, made
+    train(models_folder, tmp_path, training=short)
+    assert (tmp_path / "results" / "run.json").is_file()

@@ -57,6 +57,10 @@ class OutOfMemory(CollmError):
     """A device could allocate no more in the middle of a run; names the settings that need less."""
 
 
+class DeviceFailed(CollmError):
+    """A device answers no more in the middle of a run, or has no algorithm of the kind asked for; says what to do."""
+
+
 class OtherProcessFailed(CollmError):
     """One of the processes that train together has failed, so that this one cannot go on."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from collm import domains
 from collm.common.errors import ConfigError
-from collm.config.job import Job
+from collm.config.job import Job, automatic
 from collm.domains import contract
 from collm.methods.registry import METHODS, ROWS, UNTRAINED, lineage
 
@@ -114,6 +114,7 @@ def check_job(job: Job) -> None:
     where = f"{job.domain}/{job.method}"
     reward_bounds(job.domain, job.options, job.profile, job.team.num_agents)
     _check_backend(job, where)
+    _check_storage(job, where)
     if job.method in METHODS:
         _check_rates(job, where)
         _check_groups(job, where)
@@ -166,6 +167,29 @@ def check_team(domain: str, method: str, team: Mapping[str, Any]) -> None:
         )
 
 
+def _check_storage(job: Job, where: str) -> None:
+    """How weights and optimiser states are kept, against what is trained."""
+    team = job.team
+    if team.states == "bfloat16" and (team.adapter != "full" or team.dtype != "bfloat16"):
+        raise ConfigError(
+            f"{where}: team.states is bfloat16 with team.adapter {team.adapter} and team.dtype {team.dtype}; it is for "
+            "whole copies in bfloat16, states of all else are float32: set it to float32, or team.adapter to full and "
+            "team.dtype to bfloat16"
+        )
+    if team.quantization == "none":
+        return
+    if team.adapter == "full":
+        raise ConfigError(
+            f"{where}: team.quantization is {team.quantization} with team.adapter full; weights in 4 bits are not "
+            "trained: use team.adapter lora, or set team.quantization to none"
+        )
+    if job.rollout.backend == "vllm":
+        raise ConfigError(
+            f"{where}: team.quantization is {team.quantization} with rollout.backend vllm, whose engines load the base "
+            "as it is: use rollout.backend transformers, or set team.quantization to none"
+        )
+
+
 def _check_turns(job: Job, where: str) -> None:
     longest = domains.get(job.domain).max_turns
     if longest is not None and job.rollout.turns > longest:
@@ -179,6 +203,11 @@ def _check_backend(job: Job, where: str) -> None:
     if job.rollout.backend != "vllm":
         return
     use = "or rollout.backend transformers"
+    if "rollout.max_rows" in automatic(job):
+        raise ConfigError(
+            f"{where}: rollout.max_rows is auto with rollout.backend vllm, whose engines take their memory at the "
+            f"start: give a number, {use}"
+        )
     if job.team.adapter == "full":
         raise ConfigError(
             f"{where}: rollout.backend is vllm with team.adapter full; agents reach vLLM as adapters on a shared base: "
@@ -282,7 +311,11 @@ def _check_together(job: Job, where: str) -> None:
     kind = job.training.together
     if kind == "none":
         return
+    sizes = automatic(job)
     obstacles = {
+        f"{' and '.join(sizes)} auto: a run does not know what the others of its process will need; give numbers": (
+            bool(sizes)
+        ),
         "team.adapter full: whole copies share no base; use team.adapter lora": job.team.adapter == "full",
         "rollout.backend vllm: its engines serve one run; use rollout.backend transformers": (
             job.rollout.backend == "vllm"
@@ -308,12 +341,13 @@ def check_joined(domain: str, jobs: Sequence[Job]) -> None:
                 f"{domain}: training.together is {kind} for {first.method} and {other} for {job.method}; set it under "
                 "defaults or for the whole domain"
             )
-        if kind in ("methods", "all") and job.team.precision != first.team.precision:
-            raise ConfigError(
-                f"{domain}: training.together is {kind}, and team.precision is {first.team.precision} for "
-                f"{first.method} and {job.team.precision} for {job.method}; a process has one: make them the same, or "
-                "set training.together to seeds or none"
-            )
+        for key in ("precision", "tf32", "deterministic"):
+            one, two = getattr(first.team, key), getattr(job.team, key)
+            if kind in ("methods", "all") and one != two:
+                raise ConfigError(
+                    f"{domain}: training.together is {kind}, and team.{key} is {one} for {first.method} and {two} for "
+                    f"{job.method}; a process has one: make them the same, or set training.together to seeds or none"
+                )
 
 
 def _check_early_stop(job: Job, where: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from collm import domains
 from collm.config.messages import known
-from collm.config.setting import setting
+from collm.config.setting import AUTO, numbered, setting
 from collm.domains.base import Domain
 
 SOURCES = ("embedded", "path", "hub")
@@ -42,8 +42,12 @@ class TeamConfig:
         "An adapter (or whole model) of its own for each agent, or one for all.", choices=("per_agent", "shared")
     )
     lora: Mapping[str, Any] = setting("Low-rank adapters.", block=LoraConfig)
-    dtype: str = setting("Storage of frozen bases.", choices=("float32", "bfloat16"))
+    dtype: str = setting("Storage of bases, and of whole copies.", choices=("float32", "bfloat16"))
+    states: str = setting("Optimiser states of whole copies in bfloat16.", choices=("float32", "bfloat16"))
+    quantization: str = setting("Storage of a frozen base's linear maps in 4 bits.", choices=("none", "nf4"))
     precision: str = setting("Autocast precision.", choices=("fp32", "bf16"))
+    tf32: bool = setting("Products of float32 numbers in TF32 on a GPU.")
+    deterministic: bool = setting("Only algorithms that give the same bits again.")
     chat_template: bool = setting("Render prompts with the tokenizer's chat template.")
     chat_template_arguments: Mapping[str, Any] = setting("What the chat template is given, by name.", mapping=True)
     max_prompt_tokens: int | None = setting("Longest prompt; null means what the context leaves.", minimum=16)
@@ -52,6 +56,11 @@ class TeamConfig:
     def one_for_all(self) -> bool:
         """Whether several agents share what is trained."""
         return self.adapters == "shared" and self.num_agents > 1
+
+    @property
+    def keeps_masters(self) -> bool:
+        """Whether optimisers add steps up on float32 copies of bfloat16 weights."""
+        return self.adapter == "full" and self.dtype == "bfloat16" and self.states == "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +89,7 @@ class RolloutConfig:
     reward_shift: float = setting("Reward shift; null means minus the best reward.", nullable=True)
     early_stop: float | None = setting("Shifted reward above which an episode stops.")
     decode: str = setting("Agents of one base in one batch or in turn.", choices=("mixed", "sequential"))
-    max_rows: int = setting("Rows decoded at once.", minimum=1)
+    max_rows: int = setting("Rows decoded at once; auto: what fits a GPU.", minimum=1, auto=256)
     cache: str = setting(
         "Cache of decoding: one that grows, fixed shapes, or by the device.", choices=("auto", "growing", "static")
     )
@@ -130,7 +139,9 @@ class TrainingConfig:
         "Policy that log-probabilities are of: the softmax, or as sampled.", choices=("raw", "sampled")
     )
     global_information: bool = setting("Critics see m_t.")
-    micro_batch_tokens: int = setting("Padded tokens per forward and backward pass.", minimum=16)
+    micro_batch_tokens: int = setting(
+        "Padded tokens per forward and backward pass; auto: what fits a GPU.", minimum=16, auto=8192
+    )
     together: str = setting(
         "Runs of a benchmark that share a process and are decoded together.",
         choices=("none", "seeds", "methods", "all"),
@@ -233,6 +244,25 @@ def model_of(job: Job, name: str) -> Mapping[str, Any]:
     known("model", name, job.models)
     model: Mapping[str, Any] = job.models[name]
     return model
+
+
+def automatic(job: Job) -> tuple[str, ...]:
+    """Dotted keys of the job that are "auto" in its files; until `sized` they have the numbers of their declaration."""
+    automatic = []
+    for block in ("rollout", "training"):
+        numbers = numbered(BLOCKS[block], job.raw[block])
+        automatic += [f"{block}.{key}" for key, value in job.raw[block].items() if value == AUTO != numbers[key]]
+    return tuple(automatic)
+
+
+def sized(job: Job, sizes: Mapping[str, int]) -> Job:
+    """The job with other numbers for some dotted keys of `rollout` and `training`; `raw` stays as files have it."""
+    new: dict[str, dict[str, int]] = {"rollout": {}, "training": {}}
+    for name, size in sizes.items():
+        block, key = name.split(".")
+        new[block][key] = size
+    rollout, training = (dataclasses.replace(getattr(job, block), **own) for block, own in new.items())
+    return dataclasses.replace(job, rollout=rollout, training=training)
 
 
 def digest(value: Any) -> str:

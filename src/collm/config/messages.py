@@ -45,6 +45,8 @@ def describe(error: jsonschema.ValidationError) -> str:
         return f"{path}: {twice!r} stands twice; name each once"
     if error.validator == "minItems" and not refused:
         return f"{path}: [] is refused: it is empty; name at least one"
+    if error.validator == "pattern":
+        return f"{path}: {refused!r} is not allowed; allowed: a whole number, or {rule.strip('^$')}"
     hint = ""
     if error.validator == "type" and isinstance(refused, str) and "number" in str(rule):
         hint = "; YAML reads 5e-6 as text, write 5.0e-6"

@@ -22,7 +22,7 @@ from collm.config.job import (
 )
 from collm.config.messages import known
 from collm.config.numbers import whole_numbers
-from collm.config.setting import names
+from collm.config.setting import names, numbered
 from collm.config.snapshot import digest
 from collm.domains import reward
 from collm.methods.registry import BASELINES, METHODS, ROWS, WARM_STARTS, lineage, start_of
@@ -144,9 +144,9 @@ def _job(raw: Mapping[str, Any]) -> Job:
         **mappings,
         raw=raw,
         team=team,
-        rollout=RolloutConfig(**raw["rollout"]),
+        rollout=RolloutConfig(**numbered(RolloutConfig, raw["rollout"])),
         warm_start=WarmStartConfig(**raw["warm_start"]),
-        training=TrainingConfig(**{**raw["training"], **rates}),
+        training=TrainingConfig(**{**numbered(TrainingConfig, raw["training"]), **rates}),
         evaluation=EvaluationConfig(**raw["evaluation"]),
     )
 

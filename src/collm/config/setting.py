@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+AUTO = "auto"
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
@@ -24,6 +25,7 @@ def setting(
     nullable: bool = False,
     mapping: bool = False,
     block: type | None = None,
+    auto: int | None = None,
 ) -> Any:
     """A dataclass field that files may set; its annotation gives its type.
 
@@ -35,6 +37,7 @@ def setting(
         nullable: files may say null, for which something else is put before the job is made.
         mapping: files give names of their own choice with a value each.
         block: the setting is a block of further settings, declared by this dataclass.
+        auto: files may say "auto"; the number that stands for it until one is measured, and on a CPU.
     """
     limits = {"minimum": minimum, "maximum": maximum, "exclusiveMinimum": above, "exclusiveMaximum": below}
     keywords: dict[str, Any] = {key: limit for key, limit in limits.items() if limit is not None}
@@ -46,7 +49,7 @@ def setting(
     if mapping:
         keywords["type"] = "object"
     return dataclasses.field(
-        metadata={"description": description, "keywords": keywords, "nullable": nullable, "block": block}
+        metadata={"description": description, "keywords": keywords, "nullable": nullable, "block": block, "auto": auto}
     )
 
 
@@ -54,6 +57,15 @@ def setting(
 def names(block: type) -> tuple[str, ...]:
     """The keys of a block of settings, in the order of their declaration."""
     return tuple(field.name for field in dataclasses.fields(block))
+
+
+def numbered(block: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a block with the number that stands for every "auto" in its place."""
+    stand_ins = {field.name: field.metadata["auto"] for field in dataclasses.fields(block)}
+    return {
+        key: stand_ins[key] if value == AUTO and stand_ins.get(key) is not None else value
+        for key, value in values.items()
+    }
 
 
 def block_schema(block: type, description: str = "") -> dict[str, Any]:
@@ -76,6 +88,8 @@ def _field_schema(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
         plain, *others = [part for part in typing.get_args(kind) or (kind,) if part is not types.NoneType]
         assert not others, f"{field.name}: a setting has one type"
         keywords = {"type": _TYPES[plain], **keywords}
+    if field.metadata["auto"] is not None:
+        keywords |= {"type": [keywords["type"], "string"], "pattern": f"^{AUTO}$"}
     if field.metadata["nullable"] or types.NoneType in typing.get_args(kind):
         keywords["type"] = [keywords["type"], "null"]
         if "enum" in keywords:

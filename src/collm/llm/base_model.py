@@ -22,6 +22,7 @@ from collm.llm.packed.passes import PackedPasses
 from collm.llm.padded import probe, static
 from collm.llm.padded.passes import PaddedPasses
 from collm.llm.passes import Passes, PassSettings
+from collm.llm.quantization import quantized
 from collm.llm.tokenizer import end_tokens, first_line, load_tokenizer
 
 LOGIT_SETTINGS = {"final_logit_softcapping": None, "logits_scaling": 1, "logit_scale": 1}  # what changes nothing
@@ -44,11 +45,13 @@ class Base:
         device: torch.device,
         device_map: str | None = None,
         template: Mapping[str, Any] | None = None,
+        quantization: str = "none",
     ):
         """Load the model in `dtype`, frozen, and its tokenizer; `device_map` spreads it over GPUs.
 
         Args:
             template: arguments of the chat template; None: prompts are plain text.
+            quantization: none, or nf4 for linear maps in 4 bits (`quantization`).
         Raises:
             ModelError: it is not there, is damaged, never ends a response, does not say how much it can read, or
                 transforms its logits after the output layer.
@@ -60,7 +63,7 @@ class Base:
         self.context = context_length(check_config(title, folder).get_text_config(decoder=True), folder)
         self.tokenizer: Any = load_tokenizer(title, folder)
         self.encoder = Encoder(name, self.tokenizer, template)
-        self.model = load_causal(name, folder, dtype, device, device_map).eval()
+        self.model = load_causal(name, folder, dtype, device, device_map, quantization).eval()
         self.model.requires_grad_(False)
         check_vocabulary(title, self.tokenizer, self.model)
         self.ends = end_tokens(title, self.tokenizer, self.model.generation_config)
@@ -107,7 +110,7 @@ class Base:
         Raises:
             ModelError: padded passes do not give what the model gives.
         """
-        reason = spread(self.model) or obstacle(self.model)
+        reason = spread(self.model) or quantized(self.model) or obstacle(self.model)
         if reason is None:
             self.passes = PackedPasses(self.model, settings)
         else:

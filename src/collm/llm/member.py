@@ -139,7 +139,7 @@ class Member:
         if not own.is_dir():
             raise ModelError(f"no adapter of {self.name} in {folder}; run warm_start or train first")
         if self.adapter is None:
-            source = AutoModelForCausalLM.from_pretrained(own, dtype=torch.float32)
+            source = AutoModelForCausalLM.from_pretrained(own, dtype=self.model.dtype)
             self.model.load_state_dict(source.state_dict())
         else:
             weights = load_peft_weights(str(own), device="cpu")

@@ -21,6 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from collm.common.errors import ModelError
 from collm.llm.model_checks import load
+from collm.llm.quantization import loading_options
 
 HOME = torch.device("cpu")
 
@@ -82,23 +83,31 @@ class OffloadedAdamW(torch.optim.AdamW):
 
 
 def load_causal(
-    name: str, folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None = None
+    name: str,
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    device_map: str | None = None,
+    quantization: str = "none",
 ) -> PreTrainedModel:
     """A causal model on `device`, or with `device_map` "auto" spread over all GPUs.
 
+    Args:
+        quantization: "nf4" puts its linear maps into 4 bits as they are read.
     Raises:
         ModelError: weights are missing or damaged, there is no GPU to spread it over, or they do not hold it.
     """
     model: Any
+    options = loading_options(quantization, dtype, device, device_map)
     if device_map is None:
-        model = load(f"model {name!r}", folder, dtype=dtype)
-        return model.to(device)
+        model = load(f"model {name!r}", folder, dtype=dtype, **options)
+        return model if options else model.to(device)
     if device.type != "cuda":
         raise ModelError(
             f"models.{name}.device_map is {device_map}, which spreads a model over GPUs, and this run is on {device}; "
             "set it to null"
         )
-    model = load(f"model {name!r}", folder, dtype=dtype, device_map=device_map)
+    model = load(f"model {name!r}", folder, dtype=dtype, **{"device_map": device_map, **options})
     left = sorted(part for part, place in model.hf_device_map.items() if str(place) in ("cpu", "disk"))
     if left:
         raise ModelError(

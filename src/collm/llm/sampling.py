@@ -87,7 +87,7 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tor
     """
     scaled = logits / sampling.temperature
     if not sampling.truncates:
-        cumulative = torch.softmax(scaled, -1).cumsum(-1)
+        cumulative = _sums(torch.softmax(scaled, -1))
         return _invert(cumulative, uniform)
     return _drawn(*_kept(scaled, sampling), uniform)
 
@@ -141,14 +141,14 @@ def _cut(values: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Probabilities of tokens with scaled logits `values` [rows, tokens] in order, 0 where top-p cuts one off."""
     probabilities = torch.softmax(values, -1)
     if sampling.top_p < 1.0:
-        before = probabilities.cumsum(-1) - probabilities
+        before = _sums(probabilities) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
     return probabilities
 
 
 def _drawn(probabilities: torch.Tensor, order: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """[rows] ids drawn from the tokens `order` [rows, tokens] with these probabilities."""
-    place = _invert(probabilities.cumsum(-1), uniform)
+    place = _invert(_sums(probabilities), uniform)
     return order.gather(-1, place[:, None])[:, 0]
 
 
@@ -175,6 +175,22 @@ def _most(scaled: torch.Tensor, count: int, whole: torch.Tensor) -> tuple[torch.
     mass = torch.exp(values.logsumexp(-1) - whole)
     rest = torch.log1p(-mass.clamp(max=1 - 1e-7)) + whole
     return torch.cat([values, rest[:, None]], -1), torch.cat([order, order[:, :1]], -1), mass
+
+
+def _sums(probabilities: torch.Tensor) -> torch.Tensor:
+    """[rows, tokens] sums over each token and those before it."""
+    if probabilities.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return _sums_by_doubling(probabilities)  # torch has no cumsum there that is sure to give the same bits again
+    return probabilities.cumsum(-1)
+
+
+def _sums_by_doubling(probabilities: torch.Tensor) -> torch.Tensor:
+    """The same in as many element-wise steps as the number of tokens has bits."""
+    sums, reach = probabilities, 1
+    while reach < probabilities.shape[-1]:
+        sums = sums + torch.nn.functional.pad(sums[..., :-reach], (reach, 0))
+        reach *= 2
+    return sums
 
 
 def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

@@ -108,7 +108,7 @@ class Team:
         with torch.random.fork_rng():
             torch.manual_seed(derive(self.seed, "member", name) % 2**32)
             if self.settings.adapter == "full":
-                base = self._base(model, torch.float32)
+                base = self._base(model, DTYPES[self.settings.dtype])
                 base.model.requires_grad_(True)
                 return Member(name, base, base.model, None, with_head)
             if model not in self._bases:
@@ -132,14 +132,22 @@ class Team:
         if self._shared is None:
             return load()
         own, passes = self.settings, self._passes
-        agreed = (own.dtype, own.lora, own.chat_template, own.chat_template_arguments, self._device_maps.get(model))
+        agreed = (
+            own.dtype,
+            own.quantization,
+            own.lora,
+            own.chat_template,
+            own.chat_template_arguments,
+            self._device_maps.get(model),
+        )
         run_by = (str(self.device), str(passes.product_dtype), passes.recompute, passes.static)
         key = (str(self._folders[model].resolve()), json.dumps(agreed, sort_keys=True, default=list), *run_by)
         return self._shared.get(key, load)
 
     def _base(self, model: str, dtype: torch.dtype) -> Base:
         template = self.settings.chat_template_arguments if self.settings.chat_template else None
-        return Base(model, self._folders[model], dtype, self.device, self._device_maps.get(model), template)
+        spread, stored = self._device_maps.get(model), self.settings.quantization
+        return Base(model, self._folders[model], dtype, self.device, spread, template, stored)
 
     def _pass_settings(self, recompute: bool, cache: str) -> PassSettings:
         product_dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else None

@@ -34,6 +34,7 @@ MEMORY_KNOBS = (
     "training.gradient_checkpointing",
     "training.offload_optimiser",
     "training.together",
+    "team.deterministic",
 )
 BOOKKEEPING = ("training.checkpoint_every", "training.keep_checkpoints")
 # What a checkpoint's fingerprint leaves out: a run goes on after one of these (or a key below it) has changed.
@@ -58,7 +59,7 @@ NEUTRAL: dict[Stage, frozenset[str]] = {
     "scratch_model": frozenset(PAID),
     "warm_start": frozenset((*MEMORY_KNOBS, *OF_TRAINING, "warm_start.enabled")),
     "train": frozenset((*MEMORY_KNOBS, *BOOKKEEPING)),
-    "evaluate": frozenset((*MEMORY_KNOBS, *OF_TRAINING)),
+    "evaluate": frozenset((*MEMORY_KNOBS, *OF_TRAINING, "team.states")),
 }
 
 

@@ -19,12 +19,13 @@ from collm.planning.model_shapes import DTYPE_BYTES, Shape
 PACKED = 1 << 30  # bytes of a model up to which packed passes keep its weights a second time (packed/decoder.py)
 KEPT = 256  # longest sequence whose attention weights are kept for the backward pass (packed/attention.py)
 RUNTIME = {"cpu": 430e6, "cuda": 700e6}  # interpreter and libraries; CUDA's context and kernels
+# Bytes of a number in NF4: 4 bits, and for 64 of them a scale of 8 bits, for 256 of those one in float32.
+NF4 = (4 + (8 + 32 / 256) / 64) / 8
 GENERAL_PER_LAYER = 34  # numbers kept per token, layer and hidden unit by transformers' own passes
 CHUNK, FORMS = 4 << 22, 5  # bytes of logits there at once (packed/logprobs.py), and in how many forms
 BLOCK = 96  # queries whose attention weights are there at once, twice (packed/attention.py)
 RETAINED = {"cpu": 0.5, "cuda": 0.0}  # share of one phase's memory that the allocator keeps while the other runs
 WORKING = {"float32": 1.0, "bfloat16": 1.5}  # what passes take on a CPU, relative to the tensors counted (oneDNN)
-GRADIENT, ADAM = 4, 12  # bytes of a gradient, and of a gradient and two moments, per trained number
 GENERATION = ("cache", "prefill", "drawing")
 OF_BASES = ("runtime", "weights", "packed weights")  # there once for all teams of a process that share a base
 UPDATE = ("activations", "attention weights", "backward", "logits")
@@ -112,17 +113,40 @@ def bytes_by_part(
     names = trained_models(job, critics)
     loaded = names if full else sorted(set(names))
     numbers = sum(shapes[name].parameters if full else shapes[name].lora(team.lora["rank"]) for name in names)
-    twice = [name for name in loaded if not full and bytes_kept == 2 and shapes[name].parameters * 2 <= PACKED]
-    per_number = GRADIENT if device == "cuda" and job.training.offload_optimiser else ADAM
+    packs = not full and team.quantization == "none" and bytes_kept == 2
+    twice = [name for name in loaded if packs and shapes[name].parameters * 2 <= PACKED]
+    away = device == "cuda" and job.training.offload_optimiser
+    per_number = gradient_bytes(job) + (0 if away else state_bytes(job))
     passes = [_passes(job, name, shapes[name], largest, device) for name in dict.fromkeys(names)]
     return {
         "runtime": RUNTIME[device],
-        "weights": sum(shapes[name].parameters * (4 if full else bytes_kept) for name in loaded),
+        "weights": sum(_stored(job, shapes[name]) for name in loaded),
         "packed weights": sum(shapes[name].parameters * 2 for name in twice) if device == "cpu" else 0,
         "copies" if full else "adapters": 0 if full else numbers * 4,
         "gradients and optimiser": numbers * per_number * trained,
         **{part: max(model[part] for model in passes) for part in passes[0]},
     }
+
+
+def _stored(job: Job, shape: Shape) -> float:
+    """Bytes of a model's weights; in 4 bits its linear maps, of which one is in the dtype of products at a time."""
+    plain = DTYPE_BYTES[job.team.dtype]
+    if job.team.quantization == "none":
+        return shape.parameters * plain
+    one = shape.hidden * max(shape.intermediate, shape.queries)
+    return shape.linear * NF4 + (shape.parameters - shape.linear + one) * plain
+
+
+def gradient_bytes(job: Job) -> int:
+    """Bytes of the gradient of a trained number: adapters are in float32, whole copies as they are stored."""
+    return DTYPE_BYTES[job.team.dtype] if job.team.adapter == "full" else 4
+
+
+def state_bytes(job: Job) -> int:
+    """Bytes that an optimiser keeps of a trained number: two moments, and a float32 copy of what is in bfloat16."""
+    if job.team.keeps_masters:
+        return 12
+    return 2 * gradient_bytes(job)
 
 
 def peak(parts: Mapping[str, float], device: str = "cpu") -> float:
@@ -143,11 +167,11 @@ def _passes(job: Job, name: str, shape: Shape, largest: Batches, device: str) ->
 
 def _update(job: Job, shape: Shape, largest: Batches, device: str) -> dict[str, float]:
     """Bytes of a backward pass: inputs of all products and of attention are kept, h is computed again."""
-    size = 2 if job.team.precision == "bf16" else 4
+    size = 2 if job.team.precision == "bf16" or (job.team.adapter == "full" and job.team.dtype == "bfloat16") else 4
     tokens, layers = largest.trained, shape.layers
     again = job.training.gradient_checkpointing  # the inputs of all layers stay, and the inside of one at a time
     backward = tokens * 6 * shape.intermediate * size
-    if job.team.adapter == "full":
+    if job.team.adapter == "full" or job.team.quantization != "none":
         per_unit = layers + GENERAL_PER_LAYER if again else layers * GENERAL_PER_LAYER
         general = tokens * shape.hidden * per_unit * size
         logits = 3 * largest.scored * shape.vocabulary * 4
@@ -167,7 +191,7 @@ def _update(job: Job, shape: Shape, largest: Batches, device: str) -> dict[str, 
 
 def _generation(job: Job, shape: Shape, largest: Batches, device: str, together: int) -> dict[str, float]:
     """Bytes of decoding the rows of `together` agents: keys and values, one layer of the prompts, sampling."""
-    stored = 4 if job.team.adapter == "full" else DTYPE_BYTES[job.team.dtype]
+    stored = DTYPE_BYTES[job.team.dtype]
     rows = min(job.rollout.max_rows, together * largest.rows)
     prefilled = min(rows, together * largest.prompts) * largest.prompt
     scores = 2 * BLOCK * shape.heads if device == "cpu" else 0

@@ -56,6 +56,11 @@ class Shape:
         layer = attention + biases + 3 * self.hidden * self.intermediate + 2 * self.hidden
         return (1 if self.tied else 2) * self.vocabulary * self.hidden + self.layers * layer + self.hidden
 
+    @property
+    def linear(self) -> int:
+        """Numbers of the linear maps of all layers."""
+        return self.layers * (2 * self.hidden * (self.queries + self.keys) + 3 * self.hidden * self.intermediate)
+
     def lora(self, rank: int) -> int:
         """Parameters of one adapter of `rank` on all linear maps of all layers."""
         attention = (self.hidden + self.queries) + 2 * (self.hidden + self.keys) + (self.queries + self.hidden)

@@ -25,7 +25,6 @@ from collm.planning.model_shapes import Shape, shape_of_folder, shape_of_spec
 from collm.planning.throughput import Rates
 
 GB = 1e9
-CHECKPOINT_BYTES = 12  # per trained number: the number itself and two moments
 SAMPLE_BYTES = 5  # of a generated token in samples.jsonl, JSON included
 
 
@@ -151,7 +150,8 @@ def _disk(job: Job, shapes: Mapping[str, Shape], work: counts.Workload) -> float
     names = memory.trained_models(job, memory.critics_of(job))
     full, rank = job.team.adapter == "full", job.team.lora["rank"]
     trained = sum(shapes[name].parameters if full else shapes[name].lora(rank) for name in names)
-    return samples + trained * (4 + CHECKPOINT_BYTES * job.training.keep_checkpoints)
+    number = memory.gradient_bytes(job)
+    return samples + trained * (number + (number + memory.state_bytes(job)) * job.training.keep_checkpoints)
 
 
 def _shape(root: Path, job: Job, name: str) -> Shape:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from collm.common.errors import ConfigError
+
+WORKSPACE = ":4096:8"  # of cuBLAS, with which its products give the same bits again
+# What CUDA says of a card or driver that is lost, beside errors that a program makes (cudaGetErrorString).
+LOST = (
+    "CUDA error: unknown error",
+    "CUDA error: initialization error",
+    "CUDA error: driver shutting down",
+    "CUDA error: CUDA driver version is insufficient",
+    "CUDA error: no CUDA-capable device is detected",
+    "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+    "CUDA error: uncorrectable ECC error encountered",
+    "CUDA error: uncorrectable NVLink error",
+    "CUDA error: hardware stack error",
+    "CUDA error: system not yet initialized",
+    "CUDA error: system has unsupported display driver",
+    "Found no NVIDIA driver",
+    "The NVIDIA driver on your system is too old",
+)
 
 
 def choose(name: str) -> torch.device:
@@ -40,6 +59,48 @@ def choose(name: str) -> torch.device:
         what = f"process {local} on this machine needs cuda:{index}" if processes > 1 else f"there is no cuda:{index}"
         raise ConfigError(f"--device {name}: {what}, and CUDA finds {count} (cuda:0 to cuda:{count - 1})")
     return torch.device("cuda", index)
+
+
+@contextlib.contextmanager
+def answering(device: torch.device) -> Iterator[None]:
+    """A block that meets a device for the first time; ConfigError if it does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        if words := failure(error, "it was taken", device):
+            raise ConfigError(words) from error
+        raise
+
+
+def settle(tf32: bool, deterministic: bool, device: torch.device) -> None:
+    """How this process computes from now on.
+
+    Args:
+        tf32: products of float32 numbers on a GPU keep 10 bits after the point.
+        deterministic: torch refuses algorithms that need not give the same bits again.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACE)  # before the first product
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def failure(error: Exception, phase: str, device: torch.device) -> str | None:
+    """What an error of torch says about the device, in words; None if it may as well be a fault of ours.
+
+    Args:
+        phase: what it was doing.
+    """
+    first = str(error).strip().partition("\n")[0]
+    if "does not have a deterministic implementation" in first:
+        return f"{first.partition(',')[0]} on {device} while {phase}; set team.deterministic to false"
+    if device.type != "cuda" or not any(words in first for words in LOST):
+        return None
+    return (
+        f"{device} answers no more while {phase} ({first}); nvidia-smi says whether the driver still sees it: mend "
+        "that and run the same command again, or go on with --device cpu; what was saved is intact"
+    )
 
 
 def in_words(device: torch.device, name: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from collm.common.errors import DeviceFailed
 from collm.common.files import atomic_folder, write_atomic, write_json
 from collm.common.progress import Progress
 from collm.runs.checkpoint import Checkpoints
@@ -123,6 +124,9 @@ class ResumableRun:
         with Stopping(self.processes, self.signals) as stopping:
             try:
                 yield stopping
+            except DeviceFailed:  # what is on the device cannot be read any more
+                self._give_lock_back()
+                raise
             except BaseException:
                 try:
                     if self.processes.main and self._whole and self._saved != self._work.position:

@@ -79,6 +79,7 @@ def evaluate(
     setup = prepare_run(job, seed, folders, threads, device)
     record = RunRecord("evaluate", job, seed, setup.accelerator.device, setup.code("evaluate"))
     team = setup.team(trained=False)
+    job = setup.job  # with the sizes that fit, where they are "auto"
     if job.method not in UNTRAINED:
         team.load_agents(adapters or folders.adapters)
     facts = {"domain": job.domain, "method": job.method, "seed": seed}
@@ -97,7 +98,7 @@ def evaluate(
     timed = evaluation.latency(alone, setup.test[: plan.latency_tasks], seed)
     write_jsonl(folders.out / "samples.jsonl", rows)
     found = evaluation.summary(rows) | text_quality.summary(rows)
-    write_json(folders.out / "evaluation.json", record.finish(latency=timed, summary=found))
+    write_json(folders.out / "evaluation.json", record.finish(latency=timed, summary=found, **setup.facts))
 
 
 def _check_arguments(methods: list[str], adapters: Path | None) -> None:

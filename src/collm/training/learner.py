@@ -21,7 +21,6 @@ from collm.common.errors import NonFiniteLoss
 from collm.config.job import TrainingConfig
 from collm.llm.batching import Pair, by_length, by_prompt
 from collm.llm.member import Member
-from collm.llm.memory_savers import OffloadedAdamW
 from collm.llm.team import Team
 from collm.methods import actor_critic
 from collm.methods.registry import Row
@@ -31,6 +30,7 @@ from collm.training import nonfinite, schedule
 from collm.training.critics import Context, Critics
 from collm.training.minibatches import Batch
 from collm.training.objective import Objective, Scores
+from collm.training.optimisers import optimiser
 from collm.training.paper_rule import PaperRule
 from collm.training.policies import Answer, EarlierPolicies, answer, pair
 from collm.training.released_rule import ReleasedRule
@@ -68,9 +68,8 @@ class Learner:
     def _optimiser(self, member: Member) -> torch.optim.Optimizer:
         agents = [agent for agent, other in enumerate(self.team.agents) if member is other.learner]
         rate = self.settings.agent_rate(agents[0]) if agents else self.settings.critic_learning_rate
-        parameters = [parameter for _, parameter in member.parameters()]
-        kind = OffloadedAdamW if self.settings.offload_optimiser else torch.optim.AdamW
-        return kind(parameters, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
+        decay, offload = self.settings.weight_decay, self.settings.offload_optimiser
+        return optimiser(member, self.team.settings, rate, decay, offload, fused=True)
 
     def _set_rate(self, member: Member) -> None:
         """Learning rate of a member's next step."""

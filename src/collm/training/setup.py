@@ -20,18 +20,19 @@ from accelerate.utils import InitProcessGroupKwargs
 from collm.common.errors import ConfigError, ModelError
 from collm.common.files import sha256
 from collm.common.mappings import flatten
-from collm.config.job import Job, RolloutConfig, build_domain
+from collm.config.job import Job, RolloutConfig, automatic, build_domain, sized
 from collm.config.trackers import check_tracker
 from collm.data.prepare import load_tasks
 from collm.domains.base import Domain, Task
 from collm.llm import sources
 from collm.llm.bases import Bases
+from collm.llm.quantization import check_quantization
 from collm.llm.team import Team
 from collm.pipeline import code_version
 from collm.pipeline.dependencies import KNOBS
 from collm.planning import counts, data_estimate, memory, memory_check
 from collm.runs import device as devices
-from collm.runs import out_of_memory
+from collm.runs import fitting, out_of_memory, trial_batches
 from collm.runs.distributed import PATIENCE, Processes
 from collm.runs.folders import RunFolders
 from collm.runs.record import RunRecord
@@ -55,6 +56,7 @@ class RunSetup:
     reuse: bool = False  # go on with, or export, checkpoints of other code
     device_named: bool = True  # the user chose the device; False: --device auto did
     memory: dict[str, float] = dataclasses.field(default_factory=dict)  # estimated bytes by part, once there is a team
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # of settings that are "auto", once there is a team
 
     @property
     def processes(self) -> Processes:
@@ -68,15 +70,14 @@ class RunSetup:
             critics: "joint", "local" or "shared", as in `Team`; None makes agents alone.
             trained: whether the run takes gradients; playing alone needs less memory.
             bases: those that other runs of this process have loaded or will use.
+        The job's batches that are "auto" have their sizes afterwards: `self.job` is another one then.
         Raises:
             ModelError: the machine has too little memory, or a model cannot be used as the job says.
             ConfigError: a base is spread over all GPUs and there are several processes.
         """
         device, name = self.accelerator.device, self.job.team.agents[0]
         lengths = counts.lengths(self.job, self.domain, self.train, data_estimate.counter(self.model_folders[name]))
-        needed = memory_check.estimate(
-            self.job, self.model_folders, critics, lengths, len(self.test), device.type, trained
-        )
+        needed = self._needed(self._least(), critics, lengths, trained)
         if bases is not None and bases.loaded:  # by a team that this one joins
             needed |= dict.fromkeys(memory.OF_BASES, 0.0)
         memory_check.check(self.job, needed, device)
@@ -89,7 +90,42 @@ class RunSetup:
             team = Team(self.job.team, folders, self.seed, critics, self.accelerator, maps, again, cache, bases)
         if self.job.rollout.backend == "vllm":
             team.engines = self._engines(team)
+        self._fit(team, critics, lengths, trained)
         return team
+
+    def _needed(self, job: Job, critics: str | None, lengths: counts.Lengths, trained: bool) -> dict[str, float]:
+        """Estimated bytes by part."""
+        device = self.accelerator.device.type
+        return memory_check.estimate(job, self.model_folders, critics, lengths, len(self.test), device, trained)
+
+    def _least(self) -> Job:
+        """The job with the smallest batches that may turn out to fit: on a GPU those that are "auto" have any size."""
+        measured = automatic(self.job) if self.accelerator.device.type == "cuda" else ()
+        return sized(self.job, dict.fromkeys(measured, trial_batches.LEAST_TOKENS))
+
+    def _fit(self, team: Team, critics: str | None, lengths: counts.Lengths, trained: bool) -> None:
+        """Put measured sizes into the job where it says "auto"; on a CPU those of the declaration stay."""
+        if not automatic(self.job):
+            return
+        device = self.accelerator.device
+        searches = trial_batches.searches(self.job, team, critics, lengths, len(self.test), trained)
+        room = fitting.memory_of(device)
+        if room is not None and searches:
+            kept = self.folders.checkpoints if trained else None
+            reserved = self.memory["gradients and optimiser"]
+            about = fitting.conditions(self.job, device, self.processes.count)
+            self.sizes = fitting.measured(self.job, searches, room, reserved, self.processes, kept, about)
+            self.job = sized(self.job, self.sizes)
+            self.memory = self._needed(self.job, critics, lengths, trained)
+        self.sizes = {name: fitting.size(self.job, name) for name in automatic(self.job)}
+        if self.processes.main:
+            listed = ", ".join(f"{name} {size}" for name, size in self.sizes.items())
+            print(f"auto: {listed} on {device}", file=sys.stderr, flush=True)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What run.json says of the sizes that the job leaves to the device."""
+        return {"auto": dict(self.sizes)} if self.sizes else {}
 
     def within_memory(self, phase: out_of_memory.Phase) -> contextlib.AbstractContextManager[None]:
         """A block of this run's work; memory that runs out there is an error that says what to set."""
@@ -200,13 +236,16 @@ def accelerator(job: Job, trackers: Path, device: str = "auto") -> Accelerator:
         trackers: folder that a tracker writes to once it is opened (`RunSetup.start_tracker`).
         device: auto, cpu, cuda or cuda:N.
     Raises:
-        ConfigError: the device is not there, or the tracker is not installed.
+        ConfigError: the device is not there, cannot hold bases as the job says, or the tracker is not installed.
     """
     tracker = None if job.tracker == "none" else job.tracker
     check_tracker(job.tracker)
     chosen = devices.choose(device)
     if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)  # accelerate takes the current one
+        with devices.answering(chosen):
+            torch.cuda.set_device(chosen)  # accelerate takes the current one
+    check_quantization(job.team.quantization, chosen)
+    devices.settle(job.team.tf32, job.team.deterministic, chosen)
     if tracker == "wandb":
         os.environ.setdefault("WANDB_MODE", "offline")
     precision = {"fp32": "no", "bf16": "bf16"}[job.team.precision]

@@ -14,6 +14,7 @@ from collm.config.job import WarmStartConfig
 from collm.domains.base import Demonstration, Domain, Task
 from collm.llm.member import Member
 from collm.llm.team import Team
+from collm.training.optimisers import optimiser
 from collm.training.rollout import Rollout
 
 
@@ -121,19 +122,16 @@ class SupervisedFit:
         self.learners: dict[Member, list[int]] = {}  # agents by what is trained for them
         for place, agent in enumerate(team.agents):
             self.learners.setdefault(agent.learner, []).append(place)
-        self.optimisers = [
-            torch.optim.AdamW([part for _, part in learner.parameters()], lr=rate, weight_decay=0.0)
-            for learner in self.learners
-        ]
+        self.optimisers = [optimiser(learner, team.settings, rate, weight_decay=0.0) for learner in self.learners]
         self.schedules = [
             torch.optim.lr_scheduler.OneCycleLR(
-                optimiser,
+                own,
                 rate,
                 total_steps=self.total + 1,
                 pct_start=rising_share(self.total + 1),
                 cycle_momentum=False,  # the rate alone: AdamW keeps its beta1
             )
-            for optimiser in self.optimisers
+            for own in self.optimisers
         ]
 
     @property

@@ -69,6 +69,7 @@ class Trainer:
         setup.start_tracker()
         shared = self.settings.shared_backbone and method.critics == "local"
         self.team = setup.team("shared" if shared else method.critics, bases=bases)
+        self.job, self.settings = setup.job, setup.job.training  # with the sizes that fit, where they are "auto"
         refers = start is not None and self.settings.kl_coefficient > 0 and self.settings.kl_reference == "start"
         adapters = self.job.team.adapter == "lora"  # read again when a run goes on: what it has moved away from
         if start is not None and (adapters or not self.resumable.resumes):
@@ -131,6 +132,7 @@ class Trainer:
             counts=counts | {"optimiser_steps": self.learner.steps},
             training_seconds=round(counters.seconds, 2),
             processes=self.processes.count,
+            **self.setup.facts,
         )
 
     @property

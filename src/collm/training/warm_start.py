@@ -28,6 +28,7 @@ class WarmStart:
         self.setup, self.job = setup, setup.job
         self.resumable = setup.resumable("warm_start", setup.fingerprint("warm_start", without=("training",)))
         self.team = setup.team()
+        self.job = setup.job  # with the sizes that fit, where they are "auto"
         self.rollout = setup.rollout(self.team)
         self.data = sft.examples(self.team, self._demonstrations(), self.job.rollout.max_new_tokens)
         micro_batch_tokens = self.job.training.micro_batch_tokens
@@ -83,7 +84,7 @@ class WarmStart:
             run.save(finished=True)
         counts = {"examples": [len(examples) for examples in self.data], "steps": fit.step_number}
         reward = {"before": self.before["reward"], "after": self.after["reward"]}
-        run.write_outputs(self.team.save, counts=counts, reward=reward)
+        run.write_outputs(self.team.save, counts=counts, reward=reward, **self.setup.facts)
         print(f"warm-start: reward {reward['before']:.3f} before, {reward['after']:.3f} after")
 
     def _measure(self) -> dict[str, Any]:
