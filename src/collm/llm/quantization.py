@@ -38,8 +38,8 @@ def check_quantization(name: str, device: torch.device) -> None:
     if not is_bitsandbytes_available():
         found = importlib.metadata.version("bitsandbytes")
         raise ConfigError(
-            f"team.quantization is {name}, which needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or later, and {found} is "
-            f"here; {advice}"
+            f"team.quantization is {name}, which needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or later, and {found} "
+            f"is here; {advice}"
         )
 
 
