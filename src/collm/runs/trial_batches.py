@@ -132,8 +132,8 @@ class TrialBatches:
                 self.team.accelerator.backward(member.value(states).sum())
         finally:
             for member in self.team.members:
-                for _, part in member.parameters():
-                    part.grad = None
+                for _, trained in member.parameters():
+                    trained.grad = None
 
     def _decoded_together(self) -> Iterator[list[Member]]:
         """Agents that answer in one batch."""
