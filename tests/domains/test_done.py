@@ -48,6 +48,7 @@ class StopOrGo:
 
     num_agents = 1
     metrics = ()
+    parts = {}
 
     def observe(self, task, agent, turn, history, feedback):
         return [{"role": "user", "content": f"turn {turn}"}]

@@ -71,6 +71,7 @@ class TableMember:
 
     def __init__(self, name: str, *shape: int):
         self.name, self.table = name, torch.nn.Parameter(torch.zeros(*shape))
+        self.learner = self
 
     def parameters(self):
         """As of a member of a team."""

@@ -341,7 +341,7 @@ def break_check(patched):
 
 def break_fit(patched):
     """A second signal, between the two agents' parts of the third step."""
-    real, seen = SupervisedFit._fit, []
+    real, seen = SupervisedFit._backward, []
 
     def fit(self, agent, batch):
         seen.append(1)
@@ -349,7 +349,7 @@ def break_fit(patched):
             raise Interrupted(15)
         return real(self, agent, batch)
 
-    patched.setattr(SupervisedFit, "_fit", fit)
+    patched.setattr(SupervisedFit, "_backward", fit)
 
 
 def test_warm_start_from_its_own_best_answers(models_folder, tmp_path):
