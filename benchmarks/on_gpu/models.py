@@ -108,7 +108,7 @@ def random_weights() -> Iterator[None]:
     """A block in which bases are made on their device from their configuration: 14 GB need not go over a disk."""
     real = base_model.load_causal
 
-    def make(name: str, folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None = None) -> Any:
+    def make(name: str, folder: Path, dtype: torch.dtype, device: torch.device, *spread_or_stored: Any) -> Any:
         torch.manual_seed(0)
         model = _made(AutoConfig.from_pretrained(folder), dtype, device)
         with torch.no_grad():

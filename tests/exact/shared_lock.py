@@ -15,7 +15,7 @@ import random
 
 import torch
 from accelerate import Accelerator
-from support.toy import NoData
+from support.toy import NoData, team_settings
 
 from collm.domains.base import Step, Task
 from collm.llm.team import Response
@@ -83,6 +83,7 @@ class TableTeam:
 
     def __init__(self, positions: int, critics: str | None, agents: int = 2):
         self.accelerator = Accelerator(cpu=True)
+        self.settings = team_settings()
         self.device = self.accelerator.device
         self.agents = [TableMember(f"agent_{i}", ROWS, positions) for i in range(agents)]
         names = {"joint": ["critic"], "local": [f"critic_{i}" for i in range(agents)]}.get(critics or "", [])
