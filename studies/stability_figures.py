@@ -17,12 +17,14 @@ from typing import Any
 import source_path
 from intervals import half_width, mean
 
+from collm import domains as domains_of_collm
 from collm.common import cli
 from collm.common.files import read_jsonl
 from collm.methods.registry import ROWS
 
 FOLDER = source_path.ROOT / "docs" / "stability"
 COLOURS = {"magrpo": "#1f77b4", "collm_dc": "#2ca02c", "collm_cc": "#d62728", "joint": "#d62728", "local": "#2ca02c"}
+READS = {"joint": "all histories (CoLLM-CC)", "local": "one history (CoLLM-DC)"}
 Row = dict[str, Any]
 
 
@@ -44,15 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _panels(domains: Sequence[str], height: float = 2.2) -> tuple[Any, list[Any]]:
-    """A figure with a panel per domain, at most four side by side."""
+    """A figure with a panel per domain, at most four side by side; one or two are drawn larger."""
     from matplotlib import pyplot
 
     columns = min(4, len(domains))
     rows = math.ceil(len(domains) / columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(2.7 * columns + 0.6, height * rows + 0.5), squeeze=False)
+    width, height = (2.7, height) if columns > 2 else (5.4, 1.5 * height)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(width * columns + 0.6, height * rows + 0.5), squeeze=False)
     flat = list(axes.flat)
     for axis, domain in zip(flat, domains, strict=False):
-        axis.set_title(domain)
+        axis.set_title(domains_of_collm.title(domain))
     for axis in flat[len(domains) :]:
         axis.set_axis_off()
     return figure, flat
@@ -97,12 +100,12 @@ def headroom(rows: Sequence[Row]) -> Any:
             axis.plot(
                 mean(shares[name]), place, marker, color=colour, label=name.replace("_", " ") if not place else None
             )
-    axis.set_yticks(range(len(domains)), domains)
+    axis.set_yticks(range(len(domains)), [domains_of_collm.title(domain) for domain in domains])
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
     axis.set_xlabel("reward of a test task, as a share of the benchmark's range")
     samples = rows[0]["samples"]
-    axis.set_title(f"of {samples} sampled episodes")
+    axis.set_title(f"Mean (dot), best of 4 (bar) and best of {samples} (triangle) sampled episodes of a task")
     return _finished(figure, axis.get_legend_handles_labels()[0])
 
 
@@ -153,17 +156,21 @@ def critic_fit(rows: Sequence[Row]) -> Any:
                 ({"critic": "q"}, "^-."),
             ):
                 own = _with(of_domain, reads=reads, **changes)
-                label = f"{reads}, {changes['critic']}" + ("" if changes.get("informed", True) else ", without m_t")
+                label = f"{READS[reads]}, {str(changes['critic']).upper()}"
+                label += "" if changes.get("informed", True) else ", not told turn and last reward"
                 label += ", lambda 1" if changes.get("td_lambda") else ""
                 if own:
                     style = {"fmt": fmt, "color": COLOURS[reads], "label": label}
                     handles[label] = _curve(axis, own, "steps", "explained", **style)
         axis.axhline(mean([row["ceiling"] for row in of_domain]), color="black", linewidth=0.8, linestyle="--")
         axis.set_xscale("symlog", base=2, linthresh=4)
+        axis.set_xlim(left=0)
+        steps = sorted({row["steps"] for row in of_domain})
+        axis.set_xticks(steps, [str(step) for step in steps])
         axis.set_ylim(-0.5, 1.0)
         axis.set_xlabel("critic steps")
-    axes[0].set_ylabel("explained variance, unseen")
-    return _finished(figure, list(handles.values()), 4)
+    axes[0].set_ylabel("explained variance of unseen returns")
+    return _finished(figure, list(handles.values()), 1 if len(domains) < 3 else 3)
 
 
 def update_shares(rows: Sequence[Row]) -> Any:
