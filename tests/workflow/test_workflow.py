@@ -125,10 +125,11 @@ def test_what_make_runs(clone, arguments, files):
 
 def test_teams_of_three_are_planned_and_a_wrong_number_of_agents_is_refused(clone, tmp_path):
     jobs = Counter(rule for rule, _ in planned(snakemake(clone, "-n", overlays=("config/three_agents.yaml",))))
-    assert jobs["data"] == 2 and jobs["warm_start"] == 2
-    (tmp_path / "wrong.yaml").write_text("domains: [coophe]\ndomain: {coophe: {team: {num_agents: 3}}}\n")
+    assert jobs["data"] == jobs["warm_start"] == 3
+    wrong = "domains: [coophe]\ndomain: {coophe: {team: {num_agents: 3, agents: [scratch, scratch]}}}\n"
+    (tmp_path / "wrong.yaml").write_text(wrong)
     output = snakemake(clone, "-n", overlays=(str(tmp_path / "wrong.yaml"),), status=1)
-    assert "team.num_agents is 3; coophe is played by 1 or 2 agents" in output
+    assert "team.agents names 2 models for team.num_agents 3" in output
 
 
 def test_plan_of_the_paper_needs_no_data_model_or_gpu(clone):
