@@ -28,16 +28,6 @@ from collm.training.trainer import Trainer
 CASES = (("magrpo", 0), ("collm_cc", 1), ("collm_dc", 2))  # of different lengths
 
 
-@pytest.fixture
-def float64(monkeypatch):
-    """Models and the learner's own tensors in float64."""
-    monkeypatch.setattr("collm.llm.team.DTYPES", {"float32": torch.float64})
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 def setup(models, root, method, seed):
     training = {"epochs": 2 if method == "magrpo" else 1, "checkpoint_every": 1}
     rollout = {"generations": 2, "max_new_tokens": 4}

@@ -28,16 +28,6 @@ FIT = WarmStartConfig(True, "demonstrations", 0.0, 1, 1, 2, 1e-2, 4, None)
 DATA = [[Example((9, 12 + agent), (20, 21, 22)), Example((7,), (30 + agent, 31))] for agent in range(3)]
 
 
-@pytest.fixture
-def float64(monkeypatch):
-    """Models and the learner's own tensors in float64."""
-    monkeypatch.setattr("collm.llm.team.DTYPES", {"float32": torch.float64})
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 def give(team, source):
     """Let all agents of a team have the numbers of the first agent of another; critics those of the critics there."""
     pairs = [(own, source.agents[0]) for own in {agent.learner: 0 for agent in team.agents}]
